@@ -1,0 +1,101 @@
+"""What flows between the parts: a batch, the space it lives in, and the numbers that users write."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from advvid.errors import AdvvidError
+
+
+@dataclass(frozen=True)
+class Space:
+    """The interval in which every value of a modality lies (clips: [0, 1]; YouTube-8M features: [-2, 2])."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def width(self) -> float:
+        """The length of the interval: the largest change that one value can undergo."""
+        return self.high - self.low
+
+    def clamp(self, x: Tensor) -> Tensor:
+        """Return ``x`` with every value moved into the interval."""
+        return x.clamp(self.low, self.high)
+
+    def contains(self, x: Tensor) -> Tensor:
+        """Tell per clip whether every value is finite and inside the interval.
+
+        Shape:
+            x: ``[B, ...]``; result: ``bool [B]``. NaN counts as outside.
+        """
+        return ((x >= self.low) & (x <= self.high)).flatten(1).all(dim=1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips with their labels and stable names.
+
+    Shape:
+        inputs: ``[B, 3, T, H, W]``, uint8 on the way from the loader, float32 in [0, 1] after ``to``.
+        target: int64 ``[B]`` (or the task's own form).
+        ids: B strings, unique within a split.
+        mask: optional ``[B, T]`` of valid frames.
+    """
+
+    inputs: Tensor
+    target: Tensor
+    ids: Sequence[str]
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Move to ``device``; uint8 inputs travel as bytes and become float32 in [0, 1] there."""
+        inputs = self.inputs.to(device, non_blocking=True)
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float().div_(255)
+        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
+        return Batch(inputs, self.target.to(device, non_blocking=True), self.ids, mask)
+
+
+def parse_number(value: float | int | str, name: str = "value") -> float:
+    """Read a number that may be written as a fraction, such as ``"8/255"``.
+
+    Raises:
+        AdvvidError: if ``value`` is neither a finite number nor a fraction.
+
+    Example:
+        >>> parse_number("8/255") == 8 / 255
+        True
+    """
+    try:
+        # A Fraction is exact, so that "8/255" and 8/255 are the same float.
+        number = float(Fraction(value.replace(" ", ""))) if isinstance(value, str) else float(value)
+    except (ValueError, ZeroDivisionError, TypeError, OverflowError):
+        raise AdvvidError(f"{name}={value!r} is not a number: write it as 0.03 or as a fraction such as 8/255") from None
+    if not math.isfinite(number):
+        raise AdvvidError(f"{name}={value!r} is not a finite number: write it as 0.03 or as a fraction such as 8/255")
+    return number
+
+
+def derive_seed(*parts: object) -> int:
+    """Hash any mixture of numbers and names into a 63-bit seed, the same on every machine and in every process."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def clip_generators(seed: int, column: str, ids: Sequence[str]) -> list[torch.Generator]:
+    """Return one CPU generator per clip, a function of (seed, column, clip id) alone.
+
+    A clip's random numbers therefore do not depend on its batch, its neighbours or the number of processes.
+    """
+    return [torch.Generator().manual_seed(derive_seed(seed, column, clip)) for clip in ids]

@@ -1,0 +1,29 @@
+"""Where things lie: the configuration folder and the cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from advvid.errors import AdvvidError
+
+
+def conf_dir() -> Path:
+    """Return the absolute path of the configuration folder.
+
+    An installed wheel carries it as ``advvid/conf``; a source checkout has it at its top level.
+
+    Raises:
+        AdvvidError: if neither folder exists (a broken installation).
+    """
+    here = Path(__file__).resolve().parent
+    for folder in (here / "conf", here.parent.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise AdvvidError(f"advvid's configuration folder is missing beside {here}: install advvid again")
+
+
+def cache_dir() -> Path:
+    """Return the folder for generated data and manifests (``$ADVVID_CACHE``, else the user's cache folder)."""
+    chosen = os.environ.get("ADVVID_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "advvid"
