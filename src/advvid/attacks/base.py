@@ -1,0 +1,205 @@
+"""What every attack has in common: its call, its result and the respect for the model it attacks."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from advvid.batch import Space, derive_seed, parse_number
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+from advvid.tasks.classification import Classification
+from advvid.threats.base import Aux, Threat
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack found.
+
+    Shape:
+        x_adv: like the clips, detached. steps: int ``[B]``, the iterations behind each returned clip.
+        gradient_calls: int ``[B]``, backward passes spent on each clip. aux: per-clip choices (patch masks, ...).
+    """
+
+    x_adv: Tensor
+    steps: Tensor
+    gradient_calls: Tensor
+    aux: Aux = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """A way to search a threat set for clips that fool a model. Holds settings only, never a model.
+
+    Example:
+        >>> attack = PGD(eps="8/255", steps=10)            # doctest: +SKIP
+        >>> x_adv = attack(model, clips, labels)           # doctest: +SKIP
+    """
+
+    # Whether the attack raises the loss of the true label (contract tests check that it does not fall).
+    maximises: ClassVar[bool] = True
+    # Controls use no knowledge of the model; they stand beside the table and enter neither mean nor union.
+    control: ClassVar[bool] = False
+
+    space: Space = field(default_factory=Space)
+
+    @property
+    @abstractmethod
+    def threat(self) -> Threat:
+        """The union of all sets that the attack may choose from."""
+
+    @abstractmethod
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        """Find adversarial clips; the model is already frozen and the inputs are checked."""
+
+    def __call__(
+        self, model: nn.Module, clips: Tensor, labels: Tensor, generators: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
+        """Return adversarial clips: detached, of the same shape and device, inside the threat."""
+        return self.run(model, clips, labels, generators).x_adv
+
+    def run(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator] | None = None,
+        targets: Tensor | None = None,
+        task: Task | None = None,
+    ) -> AttackResult:
+        """Attack a batch.
+
+        The model's parameters' ``.grad``, its buffers (BatchNorm statistics) and every module's train/eval flag are
+        left as they were found. The flags are not changed for the search either: evaluate in ``eval()`` mode.
+
+        Args:
+            model: maps clips to the task's output.
+            clips: ``[B, 3, T, H, W]``, values in the attack's space.
+            labels: the true answers, ``[B]``.
+            generators: one per clip; drawn from torch's global generator when None.
+            targets: answers to be reached instead (targeted form), ``[B]``.
+            task: what a wrong answer is; single-label classification when None.
+
+        Raises:
+            AdvvidError: for clips outside the space, or a batch of mixed lengths.
+        """
+        if generators is None:
+            base = int(torch.randint(2**62, ()))
+            generators = [torch.Generator().manual_seed(derive_seed(base, i)) for i in range(len(clips))]
+        if not len(clips) == len(labels) == len(generators):
+            raise AdvvidError(
+                f"an attack needs one label and one generator per clip, got {len(clips)} clips, {len(labels)} labels "
+                f"and {len(generators)} generators"
+            )
+        clips = clips.detach()
+        if not bool(self.space.contains(clips).all()):
+            raise AdvvidError(
+                f"clips must lie in [{self.space.low:g}, {self.space.high:g}] before normalisation, got values from "
+                f"{float(clips.min()):.3g} to {float(clips.max()):.3g}: normalise inside the model instead"
+            )
+        with frozen(model):
+            result = self._search(model, clips, labels, generators, targets, task or Classification())
+        return AttackResult(result.x_adv.detach(), result.steps, result.gradient_calls, result.aux)
+
+    def inner(self, steps: int, step_size: float | str, eps: float | None = None) -> Self:
+        """Return this attack as the inner maximisation of training: plain, once, without early exit.
+
+        Args:
+            steps: iterations, where the attack has such a setting.
+            step_size: see ``resolve_step``.
+            eps: another budget, or None to keep the attack's own.
+        """
+        wanted: dict[str, object] = {
+            "steps": steps, "step_size": step_size, "restarts": 1, "early_exit": False, "keep": "last", "eps": eps
+        }  # fmt: skip
+        own = {f.name for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{k: v for k, v in wanted.items() if k in own and v is not None})
+
+    def _set(self, name: str, value: object) -> None:
+        """Write a parsed value back while the frozen dataclass is being built."""
+        object.__setattr__(self, name, value)
+
+    def _parse(self, *names: str) -> None:
+        """Turn fields that may be written as fractions into floats."""
+        for name in names:
+            self._set(name, parse_number(getattr(self, name), name))
+
+    def _require_count(self, name: str, least: int = 1) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise AdvvidError(
+                f"{name}={value!r} is not possible for {type(self).__name__}: choose a whole number of at least {least}"
+            )
+
+
+def optimal_step(eps: float) -> float:
+    """Return the step size that Kinfu & Vidal (sec. 3.1, fig. 2) find best for a budget.
+
+    ``0.2 (eps + 1)`` with both in grey levels; here both are in [0, 1].
+
+    Example:
+        >>> round(optimal_step(8 / 255) * 255, 6)
+        1.8
+    """
+    return 0.2 * (eps * 255 + 1) / 255
+
+
+def resolve_step(step_size: float | str, eps: float) -> float:
+    """Turn a step-size rule into a number.
+
+    Args:
+        step_size: a number or fraction, or ``optimal``, ``optimal/2``, ``eps`` (the three of Kinfu & Vidal, table 1).
+        eps: the budget that the rules refer to.
+
+    Raises:
+        AdvvidError: for anything else, and for a negative number.
+    """
+    rules = {"optimal": optimal_step(eps), "optimal/2": optimal_step(eps) / 2, "eps": eps}
+    if step_size in rules:
+        return rules[str(step_size)]
+    try:
+        number = parse_number(step_size)
+    except AdvvidError:
+        raise AdvvidError(
+            f"step_size={step_size!r} is not known: write a number, a fraction such as 2/255, optimal, optimal/2 or eps"
+        ) from None
+    if number < 0:
+        raise AdvvidError(f"step_size={step_size!r} is negative: write a number of at least 0")
+    return number
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Keep parameters out of the graph and every buffer as it is.
+
+    Only gradients of the input are then computed. Modules in training mode (an option of adversarial training) would
+    update running statistics during the search; those are put back.
+    """
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    moving = any(module.training for module in model.modules())
+    before = [(buffer, buffer.detach().clone()) for buffer in model.buffers()] if moving else []
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)

@@ -1,0 +1,122 @@
+"""The settings and the restart loop of every attack that is a gradient search in a threat set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack, AttackResult, resolve_step
+from advvid.attacks.search import Goal, gradient_search, pick_targets, worst_of
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientAttack(Attack):
+    """A projected gradient search; subclasses say in ``threat`` where.
+
+    Args:
+        eps: budget in [0, 1], a number or a fraction such as ``"8/255"``.
+        step_size: a number, a fraction, ``optimal``, ``optimal/2`` or ``eps``.
+        steps: iterations.
+        random_start: begin at a random member of the set rather than at the clean clip.
+        restarts: searches from different starts; each clip keeps its worst result.
+        targeted: None, ``least_likely`` or ``random``; ``run(targets=...)`` gives targets instead.
+        early_exit: fooled clips leave the batch (same verdicts, less work).
+        keep: ``fooled`` or ``last``; see ``advvid.attacks.search.gradient_search``.
+    """
+
+    eps: float | str = "8/255"
+    step_size: float | str = "optimal"
+    steps: int = 20
+    random_start: bool = True
+    restarts: int = 1
+    targeted: str | None = None
+    early_exit: bool = True
+    keep: str = "fooled"
+
+    def __post_init__(self) -> None:
+        self._parse("eps")
+        self._require_count("steps", 0)
+        self._require_count("restarts")
+        resolve_step(self.step_size, self.radius)
+        if self.targeted not in (None, "least_likely", "random"):
+            raise AdvvidError(f"targeted={self.targeted!r} is not known: choose null, least_likely or random")
+        if self.keep not in ("fooled", "last"):
+            raise AdvvidError(f"keep={self.keep!r} is not known: choose fooled or last")
+        _ = self.threat  # refuses an impossible budget now rather than at the first batch
+
+    @property
+    def radius(self) -> float:
+        """The budget as a number in [0, 1]."""
+        return float(self.eps)
+
+    @property
+    def step(self) -> float:
+        """The step size as a number, after its rule."""
+        return resolve_step(self.step_size, self.radius)
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        if targets is None:
+
+            def draw(high: int) -> Tensor:
+                return torch.stack([torch.randint(high, (), generator=g) for g in generators]).to(labels.device)
+
+            targets = pick_targets(self.targeted, model, clips, labels, draw)
+        goal = Goal(task, labels, targets)
+        best = self._one_start(model, clips, goal, generators)
+        for _ in range(self.restarts - 1):
+            with torch.no_grad():
+                left = (~goal.reached(model(best.x_adv))).nonzero().squeeze(1) if self.early_exit else None
+            if left is not None and len(left) == 0:
+                break
+            best = self._restart(model, clips, goal, generators, best, left)
+        return best
+
+    def _one_start(
+        self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]
+    ) -> AttackResult:
+        threat = self.threat
+        aux = threat.sample(clips, generators)
+        start = threat.random_start(clips, generators, aux) if self.random_start else clips
+        return gradient_search(
+            model, clips, start, goal, threat, aux,
+            step_size=self.step, steps=self.steps, early_exit=self.early_exit, keep=self.keep,
+        )  # fmt: skip
+
+    def _restart(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        goal: Goal,
+        generators: Sequence[torch.Generator],
+        best: AttackResult,
+        left: Tensor | None,
+    ) -> AttackResult:
+        """Search again, only the clips ``left`` where given, and keep each clip's worst."""
+        if left is None:
+            return worst_of(model, goal, best, self._one_start(model, clips, goal, generators))
+        chosen = goal.select(left)
+        own = AttackResult(
+            best.x_adv[left], best.steps[left], best.gradient_calls[left], {k: v[left] for k, v in best.aux.items()}
+        )
+        again = self._one_start(model, clips[left], chosen, [generators[i] for i in left.tolist()])
+        worst = worst_of(model, chosen, own, again)
+        aux = {k: v.index_copy(0, left, worst.aux[k]) for k, v in best.aux.items()}
+        return AttackResult(
+            best.x_adv.index_copy(0, left, worst.x_adv),
+            best.steps.index_copy(0, left, worst.steps),
+            best.gradient_calls.index_copy(0, left, worst.gradient_calls),
+            aux,
+        )

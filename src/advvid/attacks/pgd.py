@@ -1,0 +1,34 @@
+"""Projected gradient descent in an l-inf or l2 ball."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from advvid.attacks.gradient import GradientAttack
+from advvid.threats.balls import L2Ball, LinfBall, ball
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(GradientAttack):
+    """PGD (Madry et al. 2018; Kinfu & Vidal, eq. 3 and 7; the l2 form is Lo & Patel's PGD-l2).
+
+    Distance: l-inf or l2 over the whole clip.
+
+    Args:
+        norm: ``linf`` or ``l2``. Other arguments: see ``GradientAttack``. For l2 the budget is in units of the
+            clip's l2 norm and ``step_size`` wants a number or ``eps``.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape.
+
+    Example:
+        >>> PGD(eps=8 / 255, step_size=2 / 255, steps=10).threat.budget
+        'l-inf 8/255'
+    """
+
+    norm: str = "linf"
+
+    @property
+    def threat(self) -> LinfBall | L2Ball:
+        """The norm ball of radius eps, cut by the range of valid pixels."""
+        return ball(self.norm, self.radius, self.space)

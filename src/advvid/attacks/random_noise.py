@@ -1,0 +1,54 @@
+"""Noise of the same budget: the control that no attack may fall behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack, AttackResult
+from advvid.tasks.base import Task
+from advvid.threats.balls import L2Ball, LinfBall, ball
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomNoise(Attack):
+    """One random point of the norm ball, drawn without looking at the model.
+
+    Args:
+        eps: budget in [0, 1], a number or a fraction.
+        norm: ``linf`` (uniform in the box) or ``l2`` (uniform in the ball).
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1]; returns clips of the same shape.
+    """
+
+    maximises: ClassVar[bool] = False
+    control: ClassVar[bool] = True
+
+    eps: float | str = "8/255"
+    norm: str = "linf"
+
+    def __post_init__(self) -> None:
+        self._parse("eps")
+        _ = self.threat
+
+    @property
+    def threat(self) -> LinfBall | L2Ball:
+        """The norm ball of radius eps, cut by the range of valid pixels."""
+        return ball(self.norm, float(self.eps), self.space)
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        none = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
+        return AttackResult(self.threat.random_start(clips, generators), none, none.clone())

@@ -1,0 +1,72 @@
+"""What an adversary is allowed to do, apart from how it searches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+# Choices that belong to each clip (a patch's place, say): tensors whose first dimension is the batch.
+Aux = dict[str, Tensor]
+
+# Float32 rounding of x + delta - x near 1 is about 6e-8 a value; this is the room that the re-check leaves,
+# a thousandth of one grey level.
+TOLERANCE = 4e-6
+
+
+class Threat(Protocol):
+    """A set of allowed clips around each clean clip.
+
+    ``aux`` carries what was chosen for each clip by ``sample``. Checks without ``aux`` ask whether *some*
+    allowed choice explains the clip.
+
+    Shape:
+        x, x_adv, grad: ``[B, 3, T, H, W]``; one generator per clip.
+    """
+
+    def sample(self, x: Tensor, generators: Sequence[torch.Generator]) -> Aux:
+        """Draw the per-clip choices of the set (none for a norm ball)."""
+
+    def random_start(self, x: Tensor, generators: Sequence[torch.Generator], aux: Aux | None = None) -> Tensor:
+        """Return a random member of the set for each clip."""
+
+    def ascend(self, x_adv: Tensor, grad: Tensor, step_size: float, aux: Aux | None = None) -> Tensor:
+        """Take the step of this length that gains most to first order; the result is not yet projected."""
+
+    def project(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
+        """Return the nearest allowed clip; doing it twice changes nothing."""
+
+    def contains(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
+        """Tell which clips are allowed, ``bool [B]``; NaN never is."""
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Measure how far each clip went, ``[B]``, in the set's own measure."""
+
+    @property
+    def budget(self) -> str:
+        """The set in words."""
+
+
+def per_clip(values: Tensor, like: Tensor) -> Tensor:
+    """Shape ``[B]`` values so that they broadcast over ``[B, ...]``."""
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
+def draw(kind: str, shape: Sequence[int], generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
+    """Draw ``rand`` or ``randn`` of ``shape`` for each clip from its own generator.
+
+    Shape:
+        result: ``[B, *shape]`` on the device and in the type of ``like``. Drawn on the CPU, so that a clip gets the
+        same numbers on every device.
+    """
+    function = {"rand": torch.rand, "randn": torch.randn}[kind]
+    noise = torch.stack([function(tuple(shape), generator=generator) for generator in generators])
+    return noise.to(like.device, like.dtype, non_blocking=True)
+
+
+def grey_levels(eps: float) -> str:
+    """Write a budget in [0, 1] as grey levels: ``8/255`` where it is one, else ``7.5/255``."""
+    level = round(eps * 255, 3)
+    return f"{level:g}/255"
