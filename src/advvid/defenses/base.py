@@ -1,0 +1,162 @@
+"""What a defense is: how training minimises, and what stands around the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack, AttackResult, resolve_step
+from advvid.batch import Batch, clip_generators
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+from advvid.tasks.classification import Classification
+
+# Mean adversarial loss of an attack over a split ("val" or "train"), as the trainer measures it.
+Measure = Callable[[Attack, str], float]
+Logs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands: epoch and iteration count from 0; ``seed`` names the run's randomness."""
+
+    epoch: int
+    epochs: int
+    iteration: int
+    iterations: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """A name for this step, for random numbers that a resumed run draws again."""
+        return f"train/{self.epoch}/{self.iteration}"
+
+
+@dataclass(kw_only=True)
+class Defense:
+    """Training without an adversary, and the base of every defense.
+
+    Args:
+        inner_steps: iterations of the inner attack of training.
+        inner_step_size: its step size: a number or fraction, ``optimal``, ``optimal/2`` or ``eps``
+            (Kinfu & Vidal, table 1).
+        inner_mode: ``eval`` crafts on running BatchNorm statistics; ``train`` on batch statistics, as the paper's
+            code does. Neither lets the attack move the running statistics.
+        attacks: the attacks trained against; empty for the run's ``attack``.
+        task: what a wrong answer is.
+    """
+
+    # What validation picks the best checkpoint by: accuracy on "clean" or "robust" clips.
+    monitor: ClassVar[str] = "clean"
+
+    inner_steps: int = 5
+    inner_step_size: float | str = "optimal"
+    inner_mode: str = "eval"
+    attacks: Mapping[str, Attack] = field(default_factory=dict)
+    task: Task = field(default_factory=Classification)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.inner_steps, bool) or not isinstance(self.inner_steps, int) or self.inner_steps < 1:
+            raise AdvvidError(
+                f"defense.inner_steps={self.inner_steps!r} is not possible: choose a whole number of at least 1"
+            )
+        if self.inner_mode not in ("eval", "train"):
+            raise AdvvidError(f"defense.inner_mode={self.inner_mode!r} is not known: choose eval or train")
+        resolve_step(self.inner_step_size, 0.0)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return the model that is trained and attacked: the given one, or one with something around it."""
+        return model
+
+    def objective(
+        self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step
+    ) -> tuple[Tensor, Logs]:
+        """Return the loss to minimise on a batch, and what to log.
+
+        Shape:
+            loss: scalar. Logs are tensors: ``correct`` ``bool [B]`` on the clips trained on, ``passes`` (forward-
+            backward passes per clip), and scalars of the defense's own.
+        """
+        return self.fit_to(model, batch.inputs, batch.target, 1)
+
+    def fit_to(self, model: nn.Module, clips: Tensor, target: Tensor, passes: float) -> tuple[Tensor, Logs]:
+        """Return the mean loss on these clips with its logs."""
+        out = model(clips)
+        loss = self.task.loss(out, target).mean()
+        logs = {"passes": torch.tensor(float(passes))}
+        correct = self.task.correct(out.detach(), target)
+        if correct is not None:
+            logs["correct"] = correct
+        return loss, logs
+
+    def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
+        """Adapt after an epoch; return what to write into its line of metrics.jsonl."""
+        return {}
+
+    def describe(self, attacks: Mapping[str, Attack], step: Step) -> dict[str, Any]:
+        """Return the budget in force (or the distribution over budgets) for metrics.jsonl."""
+        return {}
+
+    def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
+        """Refuse attacks or lengths that this defense cannot use, before any work is done.
+
+        Raises:
+            AdvvidError: naming what does not fit.
+        """
+
+    def inner(self, attack: Attack, eps: float | None = None) -> Attack:
+        """Return an attack as the inner maximisation of training, on another budget where ``eps`` is given."""
+        return attack.inner(self.inner_steps, self.inner_step_size, eps)
+
+    def craft(self, model: nn.Module, batch: Batch, attack: Attack, step: Step) -> AttackResult:
+        """Make adversarial clips for training; the model's modes come back as they were."""
+        generators = clip_generators(step.seed, step.key, batch.ids)
+        with mode(model, self.inner_mode == "train"):
+            return attack.run(model, batch.inputs, batch.target, generators, task=self.task)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` gave."""
+
+
+def single(attacks: Mapping[str, Attack], defense: str) -> Attack:
+    """Return the one attack of a defense that trains against exactly one.
+
+    Raises:
+        AdvvidError: if there are several.
+    """
+    if len(attacks) != 1:
+        raise AdvvidError(
+            f"defense={defense} trains against one attack but got {len(attacks)} ({', '.join(attacks)}): "
+            "keep one, or choose a defense over several attacks such as aat_types"
+        )
+    return next(iter(attacks.values()))
+
+
+def check_epsilon(attack: Attack, defense: str) -> None:
+    """Refuse an attack whose budget is no ``eps``, for defenses that vary it."""
+    if not hasattr(attack, "eps"):
+        raise AdvvidError(
+            f"defense={defense} varies the budget eps, which {type(attack).__name__} does not have: choose an attack "
+            "with eps such as pgd"
+        )
+
+
+@contextmanager
+def mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Put every module into training or evaluation mode, and back into its own afterwards."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag

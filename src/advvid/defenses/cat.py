@@ -1,0 +1,87 @@
+"""Curriculum adversarial training: a budget that rises, or falls, as training proceeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack
+from advvid.batch import Batch, parse_number
+from advvid.defenses.at import AT
+from advvid.defenses.base import Logs, Step, check_epsilon, single
+from advvid.errors import AdvvidError
+
+
+@dataclass(kw_only=True)
+class CAT(AT):
+    """CAT (Kinfu & Vidal, sec. 4.2 and table 2): the budget moves linearly from ``eps_from`` to ``eps_to``.
+
+    Args:
+        eps_from: budget at the start; ``12/255`` with ``eps_to: 0`` is the paper's falling curriculum.
+        eps_to: budget at the end.
+        unit: the budget changes every ``epoch`` or every ``iteration``.
+        hold: last part of training, in [0, 1), that stays at ``eps_to``. The paper does not say where its rise ends.
+        scale_steps: spend ``ceil(inner_steps * eps / max eps)`` inner steps, so that small budgets cost less. The
+            paper does not say how many steps a small budget gets; false gives ``inner_steps`` always.
+    """
+
+    eps_from: float | str = 0.0
+    eps_to: float | str = "12/255"
+    unit: str = "epoch"
+    hold: float = 0.0
+    scale_steps: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.eps_from = parse_number(self.eps_from, "defense.eps_from")
+        self.eps_to = parse_number(self.eps_to, "defense.eps_to")
+        if self.unit not in ("epoch", "iteration"):
+            raise AdvvidError(f"defense.unit={self.unit!r} is not known: choose epoch or iteration")
+        if not 0 <= self.hold < 1:
+            raise AdvvidError(
+                f"defense.hold={self.hold!r} is not a part of training: choose a number from 0 up to, but below, 1"
+            )
+
+    def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
+        """Want one attack that has a budget eps, and that both ends of the curriculum are possible for it."""
+        super().check(attacks, epochs)
+        attack = single(attacks, "cat")
+        check_epsilon(attack, "cat")
+        for eps in (self.eps_from, self.eps_to):
+            self.inner(attack, float(eps))
+
+    def budget(self, step: Step) -> float:
+        """Return the budget in force at a step, in [0, 1]."""
+        done, last = step.epoch, step.epochs - 1
+        if self.unit == "iteration":
+            done = step.epoch * step.iterations + step.iteration
+            last = step.epochs * step.iterations - 1
+        rise = last * (1 - self.hold)
+        part = min(1.0, done / rise) if rise > 0 else 1.0
+        return float(self.eps_from) + (float(self.eps_to) - float(self.eps_from)) * part
+
+    def inner_at(self, attack: Attack, step: Step) -> Attack:
+        """Return the inner attack of this step."""
+        eps = self.budget(step)
+        largest = max(float(self.eps_from), float(self.eps_to))
+        steps = self.inner_steps
+        if self.scale_steps and largest > 0:
+            steps = max(1, math.ceil(self.inner_steps * eps / largest - 1e-9))
+        return attack.inner(steps, self.inner_step_size, eps)
+
+    def objective(
+        self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step
+    ) -> tuple[Tensor, Logs]:
+        """Return the loss on clips attacked within the present budget."""
+        return self.fit_attacked(model, batch, self.inner_at(single(attacks, "cat"), step), step)
+
+    def describe(self, attacks: Mapping[str, Attack], step: Step) -> dict[str, Any]:
+        """Return the present budget in words and as a number."""
+        return {
+            "budget": {name: self.inner_at(attack, step).threat.budget for name, attack in attacks.items()},
+            "eps": self.budget(step),
+        }
