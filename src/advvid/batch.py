@@ -81,7 +81,9 @@ def parse_number(value: float | int | str, name: str = "value") -> float:
         # A Fraction is exact, so that "8/255" and 8/255 are the same float.
         number = float(Fraction(value.replace(" ", ""))) if isinstance(value, str) else float(value)
     except (ValueError, ZeroDivisionError, TypeError, OverflowError):
-        raise AdvvidError(f"{name}={value!r} is not a number: write it as 0.03 or as a fraction such as 8/255") from None
+        raise AdvvidError(
+            f"{name}={value!r} is not a number: write it as 0.03 or as a fraction such as 8/255"
+        ) from None
     if not math.isfinite(number):
         raise AdvvidError(f"{name}={value!r} is not a finite number: write it as 0.03 or as a fraction such as 8/255")
     return number

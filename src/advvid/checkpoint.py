@@ -1,0 +1,100 @@
+"""Checkpoints: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from advvid.errors import AdvvidError
+
+FORMAT = 1
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint so that a kill at any moment leaves either the old file or the new one.
+
+    Args:
+        path: the file; its folder is made.
+        state: tensors and plain Python values only (what ``weights_only`` loading accepts).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with scratch.open("wb") as file:
+        torch.save({"format": FORMAT, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        AdvvidError: if the file is missing, damaged, would run code, or is no checkpoint of advvid.
+    """
+    if not path.is_file():
+        raise AdvvidError(f"there is no checkpoint at {path}: give a run folder or a .pt file that exists")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise AdvvidError(
+            f"the checkpoint {path} was refused because it is damaged or holds more than tensors and plain values "
+            f"(it could run code): {str(error).splitlines()[0]}"
+        ) from None
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError) as error:
+        raise AdvvidError(
+            f"the checkpoint {path} is damaged ({str(error).splitlines()[0]}): take another one of the run"
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT or "model" not in state:
+        raise AdvvidError(
+            f"{path} is no checkpoint of an advvid run: for weights from elsewhere use model.checkpoint={path} with a training run"
+        )
+    return state
+
+
+def find(path: str | Path, which: str = "last") -> Path:
+    """Return the checkpoint file that a run folder or file name means.
+
+    Args:
+        path: a ``.pt`` file, or a run folder with ``checkpoints/`` in it.
+        which: ``last`` or ``best``, for a folder.
+
+    Raises:
+        AdvvidError: if there is none.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        file = path / "checkpoints" / f"{which}.pt"
+        if not file.is_file():
+            raise AdvvidError(f"the folder {path} has no checkpoints/{which}.pt: give the folder of a finished training run")
+        return file
+    if not path.exists():
+        raise AdvvidError(f"checkpoint={path} does not exist: give a run folder or a .pt file")
+    return path
+
+
+def load_model(model: torch.nn.Module, state: dict[str, torch.Tensor], source: Path) -> None:
+    """Put a checkpoint's weights into a model, all of them.
+
+    Raises:
+        AdvvidError: if the weights are another model's, naming the first differences.
+    """
+    own = model.state_dict()
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [
+        f"{k}: {tuple(state[k].shape)} in the file, {tuple(own[k].shape)} in the model"
+        for k in own.keys() & state.keys()
+        if own[k].shape != state[k].shape
+    ]
+    if missing or extra or shapes:
+        first = (shapes or [f"missing {k}" for k in missing] or [f"unknown {k}" for k in extra])[0]
+        raise AdvvidError(
+            f"the checkpoint {source} is of another model ({len(missing)} weights missing, {len(extra)} unknown, "
+            f"{len(shapes)} of another shape; first: {first}): choose the model, width and data set it was trained with"
+        )
+    model.load_state_dict(state)

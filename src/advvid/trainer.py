@@ -1,0 +1,238 @@
+"""The training loop. It knows protocols only: any defense, any attack, any model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import Dataset
+
+from advvid import checkpoint
+from advvid.attacks.base import Attack
+from advvid.batch import Batch, derive_seed
+from advvid.data.loader import eval_batches, train_batches, train_length
+from advvid.defenses.base import Defense, Step
+from advvid.errors import AdvvidError
+from advvid.progress import bar
+from advvid.schedules import Schedule
+from advvid.tracking import Tracker
+from advvid.validation import Meter, score
+
+log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Trains a model under a defense, writes ``metrics.jsonl`` and checkpoints, and resumes from them.
+
+    Every random draw is a function of (seed, epoch, step), so a resumed run repeats what the killed one would have
+    done, bit for bit on a CPU.
+
+    Args:
+        fabric: devices and precision.
+        model: the wrapped model.
+        defense: the objective, and what adapts after an epoch.
+        attacks: what is trained against, by name.
+        schedule: epochs, optimiser and learning rate.
+        run_dir: where ``metrics.jsonl`` and ``checkpoints/`` go.
+        seed: of everything random.
+        tracker: receives each epoch's line.
+        info: written into every checkpoint (config, classes).
+        workers: loader processes.
+    """
+
+    def __init__(
+        self, fabric: Fabric, model: nn.Module, defense: Defense, attacks: Mapping[str, Attack], schedule: Schedule,
+        run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int = 0,
+    ) -> None:  # fmt: skip
+        self.fabric, self.model, self.defense, self.attacks = fabric, model, defense, attacks
+        self.schedule, self.run_dir, self.seed, self.tracker = schedule, run_dir, seed, tracker
+        self.info, self.workers = info, workers
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        if not trainable:
+            raise AdvvidError("the model has nothing to train: every weight is frozen, so choose another model.freeze")
+        self.optimizer = schedule.optimizer(trainable)
+        self.average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema), use_buffers=True) if schedule.ema else None
+        )
+        self.net, self.optimizer = fabric.setup(model, self.optimizer)
+        self.start_epoch = self.start_batch = 0
+        self.meter, self.total_passes, self.best = Meter(), 0.0, -math.inf
+
+    def fit(self, train_set: Dataset, val_set: Dataset, resume: bool = False) -> nn.Module:
+        """Train to the end of the schedule and return the model that is to be scored (the average, where kept).
+
+        Raises:
+            AdvvidError: if the loss is not finite, naming the step and the last good checkpoint.
+        """
+        length = train_length(train_set, self.schedule.batch_size)
+        updates = math.ceil(length / self.schedule.accumulate) * self.schedule.epochs
+        self.scheduler = self.schedule.scheduler(self.optimizer, updates)
+        if resume:
+            self._resume()
+        for epoch in range(self.start_epoch, self.schedule.epochs):
+            began = time.perf_counter()
+            already = self.meter.clips
+            self._train_epoch(train_set, epoch, length)
+            speed = (self.meter.clips - already) / (time.perf_counter() - began)
+            self._end_epoch(train_set, val_set, epoch, length, speed)
+        return self.scored
+
+    @property
+    def scored(self) -> nn.Module:
+        """The model that validation and the table see."""
+        return self.average.module if self.average is not None else self.model
+
+    def _train_epoch(self, train_set: Dataset, epoch: int, length: int) -> None:
+        batches = train_batches(
+            train_set, self.schedule.batch_size, self.seed, epoch, start=self.start_batch, workers=self.workers
+        )
+        first, self.start_batch = self.start_batch, 0
+        saved = time.monotonic()
+        with bar(f"epoch {epoch + 1}/{self.schedule.epochs}", length * self.schedule.batch_size, self.meter.clips) as show:
+            for index, raw in enumerate(batches, first):
+                # Dropout and the like draw from the global generator: seed it by the step, so that resuming needs no state.
+                torch.manual_seed(derive_seed(self.seed, "step", epoch, index))
+                step = Step(epoch, self.schedule.epochs, index, length, self.seed)
+                moved = self._update(raw.to(self.fabric.device), step, last=index + 1 == length)
+                show.advance(len(raw))
+                if moved and time.monotonic() - saved > 60 * self.schedule.checkpoint_minutes and index + 1 < length:
+                    self._save("last", epoch, index + 1)
+                    saved = time.monotonic()
+
+    def _update(self, batch: Batch, step: Step, last: bool) -> bool:
+        """Add one batch's gradient; move the weights where it is time to, and tell whether they moved."""
+        self.net.train()
+        loss, logs = self.defense.objective(self.net, batch, self.attacks, step)
+        if not math.isfinite(float(loss)):
+            good = self.run_dir / "checkpoints" / "last.pt"
+            raise AdvvidError(
+                f"the loss became {float(loss)} at epoch {step.epoch + 1}, step {step.iteration + 1}: lower the learning "
+                f"rate or set schedule.clip_norm; " + (f"the last good checkpoint is {good}" if good.is_file() else "no checkpoint was written yet")
+            )
+        self.fabric.backward(loss / self.schedule.accumulate)
+        self.meter.add(loss.detach() * len(batch), logs.get("correct"), len(batch), float(logs["passes"]))
+        if (step.iteration + 1) % self.schedule.accumulate and not last:
+            return False
+        if self.schedule.clip_norm is not None:
+            self.fabric.clip_gradients(self.net, self.optimizer, max_norm=self.schedule.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.schedule.kind != "plateau":
+            self.scheduler.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return True
+
+    def _end_epoch(self, train_set: Dataset, val_set: Dataset, epoch: int, length: int, speed: float) -> None:
+        step = Step(epoch, self.schedule.epochs, length - 1, length, self.seed)
+        clean, robust = self._score(val_set, None), self._score(val_set, self._watch())
+        # Clean accuracy on as many training clips as there are for validation: the generalisation gap's other end.
+        seen = self._score(train_set, None, limit=len(val_set), name="train")  # type: ignore[arg-type]
+        line: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "loss": self.meter.mean_loss,
+            "train_acc": seen.accuracy,
+            "train_objective_acc": self.meter.accuracy,
+            "val_loss": clean.mean_loss,
+            "val_acc": clean.accuracy,
+            "val_robust_loss": robust.mean_loss,
+            "val_robust_acc": robust.accuracy,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "clips_per_s": speed,
+            "passes": self.meter.passes,
+            **self.defense.describe(self.attacks, step),
+        }
+        self.total_passes += self.meter.passes
+        line["total_passes"] = self.total_passes
+        line |= self.defense.end_epoch(self.attacks, step, lambda attack, split: self._measure(attack, split, train_set, val_set))
+        if self.schedule.kind == "plateau":
+            self.scheduler.step(clean.mean_loss)  # type: ignore[arg-type]
+        watched = robust if self.defense.monitor == "robust" else clean
+        quality = -watched.mean_loss if watched.accuracy is None else watched.accuracy
+        self.meter = Meter()
+        # The line goes first: a kill between the two writes it again, and a resumed run drops lines from its epoch on.
+        self._write(line)
+        if quality >= self.best:
+            self.best = quality
+            self._save("best", epoch + 1, 0)
+        self._save("last", epoch + 1, 0)
+        shown = {k: v for k, v in line.items() if isinstance(v, int | float) and k not in ("epoch", "total_passes", "passes")}
+        log.info("epoch %d/%d  %s", epoch + 1, self.schedule.epochs, "  ".join(f"{k} {v:.4g}" for k, v in shown.items()))
+
+    def _watch(self) -> Attack:
+        """The attack that validation watches: the adversary with the inner attack's steps, leaving early."""
+        import dataclasses
+
+        attack = self.defense.inner(next(iter(self.attacks.values())))
+        return dataclasses.replace(attack, early_exit=True, keep="fooled") if hasattr(attack, "early_exit") else attack
+
+    def _score(self, split: Dataset, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
+        batches = eval_batches(split, self.schedule.batch_size, workers=self.workers)
+        if limit is not None:
+            batches = (b for i, b in enumerate(batches) if i * self.schedule.batch_size < limit)
+        return score(self.scored, batches, self.defense.task, self.fabric.device, attack, self.seed, name)
+
+    def _measure(self, attack: Attack, split: str, train_set: Dataset, val_set: Dataset) -> float:
+        return self._score(val_set if split == "val" else train_set, attack, name=split).mean_loss
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with (self.run_dir / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        numbers = {k: v for k, v in line.items() if isinstance(v, int | float)}
+        for name, value in line.get("probabilities", {}).items():
+            numbers[f"probability/{name}"] = value
+        self.tracker.log(numbers, step=line["epoch"])
+
+    def _save(self, name: str, epoch: int, batch: int) -> None:
+        state = {
+            "model": _clone(self.model.state_dict()),
+            "average": None if self.average is None else _clone(self.average.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "defense": self.defense.state_dict(),
+            "epoch": epoch, "batch": batch, "meter": asdict(self.meter),
+            "total_passes": self.total_passes, "best": self.best, "seed": self.seed, **self.info,
+        }  # fmt: skip
+        checkpoint.save(self.run_dir / "checkpoints" / f"{name}.pt", state)
+
+    def _resume(self) -> None:
+        path = self.run_dir / "checkpoints" / "last.pt"
+        lines = self.run_dir / "metrics.jsonl"
+        if path.is_file():
+            state = checkpoint.load(path)
+            checkpoint.load_model(self.model, state["model"], path)
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            self.defense.load_state_dict(state["defense"])
+            self.start_epoch, self.start_batch = state["epoch"], state["batch"]
+            self.meter = Meter(**state["meter"])
+            self.total_passes, self.best = state["total_passes"], state["best"]
+            log.info("resuming at epoch %d, batch %d", self.start_epoch + 1, self.start_batch + 1)
+        if lines.is_file():
+            kept = [line for line in lines.read_text().splitlines() if _epoch(line) <= self.start_epoch]
+            lines.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _epoch(line: str) -> float:
+    """Return the epoch of a metrics line; a line cut short by a kill counts as never written."""
+    try:
+        return json.loads(line)["epoch"]
+    except (json.JSONDecodeError, KeyError):
+        return math.inf
+
+
+def _clone(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy weights out of shared storage, so that a file holds nothing but them."""
+    return {name: value.detach().cpu().clone() for name, value in state.items()}

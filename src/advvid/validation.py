@@ -1,0 +1,86 @@
+"""Accuracy and loss of a model over a split, clean or attacked: what training watches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack
+from advvid.batch import Batch, clip_generators
+from advvid.tasks.base import Task
+
+
+@dataclass
+class Meter:
+    """Running means over clips."""
+
+    clips: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    judged: int = 0
+    passes: float = 0.0
+
+    def add(self, losses: Tensor, correct: Tensor | None, clips: int, passes: float = 0.0) -> None:
+        """Add a batch.
+
+        Args:
+            losses: the summed loss of the batch.
+            correct: ``bool [B]`` or None where the task has no right answer.
+            clips: number of clips.
+            passes: forward-backward passes per clip.
+        """
+        self.clips += clips
+        self.loss += float(losses)
+        self.passes += passes * clips
+        if correct is not None:
+            self.correct += int(correct.sum())
+            self.judged += len(correct)
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss of a clip."""
+        return self.loss / max(1, self.clips)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right answers, or None where the task has none."""
+        return self.correct / self.judged if self.judged else None
+
+
+def score(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    task: Task,
+    device: torch.device,
+    attack: Attack | None = None,
+    seed: int = 0,
+    name: str = "val",
+) -> Meter:
+    """Score a split in evaluation mode, clean or under an attack.
+
+    Args:
+        model: maps clips to the task's output; its modes are put back.
+        batches: of the split.
+        task: what a wrong answer is.
+        device: where to compute.
+        attack: None for clean clips.
+        seed: of the attack's random numbers, which depend on (seed, name, clip id) alone.
+        name: of the split.
+    """
+    meter = Meter()
+    was_training = model.training
+    model.eval()
+    for raw in batches:
+        batch = raw.to(device)
+        clips = batch.inputs
+        # A budget of 0 leaves the clip as it is; searching would only cost time.
+        if attack is not None and getattr(attack, "eps", 1) != 0:
+            clips = attack.run(model, clips, batch.target, clip_generators(seed, name, batch.ids), task=task).x_adv
+        with torch.no_grad():
+            out = model(clips)
+            meter.add(task.loss(out, batch.target).sum(), task.correct(out, batch.target), len(batch))
+    model.train(was_training)
+    return meter
