@@ -71,7 +71,9 @@ def find(path: str | Path, which: str = "last") -> Path:
     if path.is_dir():
         file = path / "checkpoints" / f"{which}.pt"
         if not file.is_file():
-            raise AdvvidError(f"the folder {path} has no checkpoints/{which}.pt: give the folder of a finished training run")
+            raise AdvvidError(
+                f"the folder {path} has no checkpoints/{which}.pt: give the folder of a finished training run"
+            )
         return file
     if not path.exists():
         raise AdvvidError(f"checkpoint={path} does not exist: give a run folder or a .pt file")
@@ -98,3 +100,11 @@ def load_model(model: torch.nn.Module, state: dict[str, torch.Tensor], source: P
             f"{len(shapes)} of another shape; first: {first}): choose the model, width and data set it was trained with"
         )
     model.load_state_dict(state)
+
+
+def weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the weights that a checkpoint is scored with: the moving average where one was kept."""
+    if state.get("average") is None:
+        return state["model"]
+    prefix = "module."
+    return {name[len(prefix) :]: value for name, value in state["average"].items() if name.startswith(prefix)}

@@ -1,0 +1,177 @@
+"""From a configuration to a finished run: the only place where parts are made and put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import nn
+
+from advvid import checkpoint
+from advvid.attacks.base import Attack
+from advvid.data.loader import eval_batches
+from advvid.defenses.base import Defense
+from advvid.errors import AdvvidError
+from advvid.evaluator import Column, Evaluator
+from advvid.instantiate import safe_instantiate
+from advvid.models.build import build_model
+from advvid.pictures import Sheets
+from advvid.results import assemble, write
+from advvid.runtime import Runtime
+from advvid.schedules import Schedule
+from advvid.tracking import Tracker
+from advvid.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+MODES = ("train", "eval", "train_eval")
+
+
+@dataclass
+class Parts:
+    """Everything that a run is made of, built and checked before any work is done."""
+
+    dataset: Any
+    attack: Attack
+    defense: Defense
+    attacks: Mapping[str, Attack]
+    columns: list[Column]
+    schedule: Schedule
+    runtime: Runtime
+    tracker: Tracker
+
+
+def build(cfg: DictConfig, attack_name: str) -> Parts:
+    """Make the parts of a run; nothing is read, written or computed yet.
+
+    Raises:
+        AdvvidError: for any setting that is impossible, or that does not fit another.
+    """
+    dataset = safe_instantiate(cfg.dataset)
+    attack: Attack = safe_instantiate(cfg.attack)
+    defense: Defense = safe_instantiate(cfg.defense)
+    schedule: Schedule = safe_instantiate(cfg.schedule)
+    attacks = dict(defense.attacks) or {attack_name: attack}
+    defense.check(attacks, schedule.epochs)
+    columns = suite_columns(cfg.suite, attack_name, attack)
+    return Parts(
+        dataset, attack, defense, attacks, columns, schedule, safe_instantiate(cfg.runtime), safe_instantiate(cfg.tracker)
+    )  # fmt: skip
+
+
+def suite_columns(suite: DictConfig, attack_name: str, attack: Attack) -> list[Column]:
+    """Return the columns of a suite; equal settings are scored once, under the suite's name.
+
+    Raises:
+        AdvvidError: if the run's attack and a suite's column share a name but not the settings.
+    """
+    columns = [
+        Column(str(name), safe_instantiate(node)) for name, node in suite.items() if isinstance(node, DictConfig)
+    ]
+    if suite.get("include_attack", False):
+        same_name = [c for c in columns if c.name == attack_name]
+        if same_name and same_name[0].attack != attack:
+            raise AdvvidError(
+                f"the column {attack_name} stands in the suite with other settings than attack={attack_name}: set "
+                "suite.include_attack=false, or give the suite's column another name"
+            )
+        if all(c.attack != attack for c in columns):
+            columns.append(Column(attack_name, attack))
+    seen: list[Attack] = []
+    unique = []
+    for column in columns:
+        if column.attack not in seen:
+            seen.append(column.attack)
+            unique.append(column)
+    if not unique:
+        raise AdvvidError(
+            "the suite has no attack: add one with +attack@suite.pgd=pgd or set suite.include_attack=true"
+        )
+    return unique
+
+
+def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str, Any]:
+    """Carry out a run and return its robustness table (empty for ``mode=train``).
+
+    Args:
+        cfg: the composed configuration.
+        run_dir: where everything is written.
+        choices: the chosen option of each group, by group.
+    """
+    if cfg.mode not in MODES:
+        raise AdvvidError(f"mode={cfg.mode!r} is not known: choose one of {', '.join(MODES)}")
+    if cfg.mode == "eval" and cfg.checkpoint is None:
+        raise AdvvidError("mode=eval needs a model to score: give checkpoint=<run folder or .pt file>")
+    if cfg.mode != "eval" and cfg.checkpoint is not None:
+        raise AdvvidError(
+            "checkpoint=... is for mode=eval: to start training from weights use model.checkpoint, to go on with a run resume=true"
+        )
+    parts = build(cfg, choices.get("attack", "attack"))
+    with open_dict(cfg):
+        cfg.name = str(cfg.name)  # its interpolation knows the choices of this command line only
+    config: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+    config["choices"] = {k: str(v) for k, v in choices.items() if not k.startswith("hydra")}
+    source = checkpoint.find(cfg.checkpoint, parts.schedule.select) if cfg.mode == "eval" else None
+    state = None if source is None else checkpoint.load(source)
+    parts.dataset.prepare()
+    if state is not None and state["classes"] != list(parts.dataset.classes):
+        raise AdvvidError(
+            f"the checkpoint {source} knows {len(state['classes'])} classes ({', '.join(state['classes'][:3])}, ...) but the "
+            f"data set has {len(parts.dataset.classes)} ({', '.join(parts.dataset.classes[:3])}, ...): choose the data set it was trained on"
+        )
+    fabric = parts.runtime.fabric()
+    fabric.seed_everything(cfg.seed, verbose=False)
+    model = build_model(
+        cfg.model, len(parts.dataset.classes), parts.dataset.clip_shape, parts.dataset.views, load_weights=state is None
+    )
+    model = parts.defense.wrap(model).to(fabric.device)
+    parts.tracker.start(run_dir, config, str(cfg.name))
+    try:
+        if state is not None and source is not None:
+            checkpoint.load_model(model, checkpoint.weights(state), source)
+            parts.defense.load_state_dict(state["defense"])
+        else:
+            model = train(cfg, parts, model, fabric, run_dir, config)
+        if cfg.mode == "train":
+            return {}
+        return evaluate(cfg, parts, model, fabric.device, run_dir, config)
+    finally:
+        parts.tracker.finish()
+
+
+def train(
+    cfg: DictConfig, parts: Parts, model: nn.Module, fabric: Any, run_dir: Path, config: dict[str, Any]
+) -> nn.Module:
+    """Train to the end and return the model of the selected checkpoint."""
+    info = {"config": config, "classes": list(parts.dataset.classes)}
+    trainer = Trainer(
+        fabric, model, parts.defense, parts.attacks, parts.schedule, run_dir, cfg.seed, parts.tracker, info, cfg.dataset.workers
+    )  # fmt: skip
+    scored = trainer.fit(parts.dataset.split("train"), parts.dataset.split("val"), resume=cfg.resume)
+    if parts.schedule.select == "best":
+        path = run_dir / "checkpoints" / "best.pt"
+        checkpoint.load_model(scored, checkpoint.weights(checkpoint.load(path)), path)
+    return scored
+
+
+def evaluate(
+    cfg: DictConfig, parts: Parts, model: nn.Module, device: Any, run_dir: Path, config: dict[str, Any]
+) -> dict[str, Any]:
+    """Score the model, write ``robustness.json``, ``robustness.md`` and pictures, and return the table."""
+    split = parts.dataset.split(cfg.evaluation.split)
+    sheets = Sheets(run_dir, parts.dataset.classes, cfg.evaluation.pictures)
+    evaluator = Evaluator(
+        model, parts.defense.task, parts.columns, cfg.seed, device, run_dir, sheets.add if cfg.evaluation.pictures else None
+    )  # fmt: skip
+    size = cfg.evaluation.batch_size
+    samples = evaluator.run(
+        lambda start: eval_batches(split, size, start=start, workers=cfg.dataset.workers), split.ids, size
+    )
+    missing = parts.dataset.missing.get(cfg.evaluation.split, [])
+    table = assemble(samples, parts.columns, evaluator, parts.defense.task, missing, config, cfg.seed)
+    write(run_dir, table, parts.tracker, sheets.paths)
+    return table

@@ -1,0 +1,58 @@
+"""What an evaluation takes over from the run that trained the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from advvid import checkpoint
+from advvid.paths import conf_dir
+
+# The parts of the configuration that an evaluation inherits; device, tracker and the like are the present run's own.
+GROUPS = ("dataset", "model", "attack", "defense", "suite")
+VALUES = ("seed", "evaluation")
+
+
+def with_saved_choices(arguments: Sequence[str]) -> list[str]:
+    """Add the saved run's group choices to the command line of an evaluation.
+
+    With them ``mode=eval checkpoint=... attack.ratio=0.2`` composes where the run's attack has a ratio and the
+    default one has not. Choices of the command line win.
+    """
+    arguments = list(arguments)
+    given = dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith(("-", "+", "~")))
+    source = given.get("checkpoint", "")
+    if given.get("mode") != "eval" or source in ("", "null") or "," in source:
+        return arguments
+    saved = checkpoint.load(checkpoint.find(source))["config"].get("choices", {})
+    known = [g for g in GROUPS if g in saved and g not in given and (conf_dir() / g / f"{saved[g]}.yaml").is_file()]
+    return [*arguments, *(f"{g}={saved[g]}" for g in known)]
+
+
+def adopt(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
+    """Return the configuration with the saved run's parts in place of the composed ones, for ``mode=eval``.
+
+    What the command line sets (a group, or a key of one) wins over the saved run. Everything is left as it is in the
+    other modes.
+    """
+    names = dict(choices)
+    if cfg.mode != "eval" or cfg.checkpoint is None:
+        return cfg, names
+    saved = checkpoint.load(checkpoint.find(cfg.checkpoint))["config"]
+    keys = [o.lstrip("+~").split("=", 1)[0].split("@")[-1] for o in overrides]
+    composed = cfg.copy()
+    with open_dict(cfg):
+        for part in (*GROUPS, *VALUES):
+            choice = saved["choices"].get(part)
+            if part in keys and (part not in GROUPS or names.get(part) != choice):
+                continue
+            if part in saved:
+                cfg[part] = saved[part]
+            if choice is not None:
+                names[part] = choice
+        for key in keys:
+            if "." in key and key.split(".")[0] in (*GROUPS, *VALUES):
+                OmegaConf.update(cfg, key, OmegaConf.select(composed, key), force_add=True)
+    return cfg, names

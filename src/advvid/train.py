@@ -1,0 +1,63 @@
+"""The command line: ``python -m advvid.train defense=cat attack=pgd``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from advvid.errors import AdvvidError
+from advvid.paths import conf_dir
+
+log = logging.getLogger(__name__)
+
+
+def task(cfg: DictConfig) -> None:
+    """Carry out one run (one job of a multirun)."""
+    from advvid.run import run
+    from advvid.saved import adopt
+
+    hydra_cfg = HydraConfig.get()
+    run_dir = Path(hydra_cfg.runtime.output_dir)
+    overrides = list(hydra_cfg.overrides.task)
+    if cfg.resume and cfg.mode != "eval" and not any("hydra.run.dir=" in o for o in hydra_cfg.overrides.hydra):
+        raise AdvvidError("resume=true needs the folder of the run to go on with: add hydra.run.dir=<run folder>")
+    choices = dict(hydra_cfg.runtime.choices)
+    cfg, choices = adopt(cfg, choices, overrides)
+    run(cfg, run_dir, choices)
+    log.info("results are in %s", run_dir)
+
+
+def main() -> None:
+    """Run the command line: help, one run or a multirun; problems come out as one sentence and exit status 1."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        from advvid.help import print_help
+
+        print_help()
+        return
+    from advvid.saved import with_saved_choices
+
+    # Hydra then raises its errors instead of printing them, so that they can be put into one clear sentence.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        sys.argv[1:] = with_saved_choices(sys.argv[1:])
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
+    except AdvvidError as error:
+        sys.exit(f"error: {error}")
+    except (HydraException, OmegaConfBaseException) as error:
+        from advvid.help import explain
+
+        sys.exit(f"error: {explain(error)}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command with resume=true and hydra.run.dir=<run folder> goes on from here")
+
+
+if __name__ == "__main__":
+    main()

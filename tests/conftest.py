@@ -1,0 +1,60 @@
+"""What the tests share: a small 3-D network, clips, and the embedded data made once."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import nn
+
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+
+
+class Small3D(nn.Module):
+    """A 3-D network with BatchNorm, small enough for exact comparisons."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv3d(3, 8, 3, padding=1), nn.BatchNorm3d(8), nn.ReLU(),
+            nn.Conv3d(8, 8, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(2), nn.Flatten(),
+        )  # fmt: skip
+        self.head = nn.Linear(64, classes)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(clips))
+
+
+class LinearModel(nn.Module):
+    """Two logits, +w.x and -w.x, for which the worst case in a ball is known in closed form."""
+
+    def __init__(self, shape: tuple[int, ...], seed: int = 0) -> None:
+        super().__init__()
+        w = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        self.w = nn.Parameter(w)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        score = ((clips - 0.5) * self.w).flatten(1).sum(dim=1)
+        return torch.stack([score, -score], dim=1)
+
+
+@pytest.fixture
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    return Small3D().eval()
+
+
+@pytest.fixture
+def clips() -> torch.Tensor:
+    return torch.rand(6, 3, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def labels(small: nn.Module, clips: torch.Tensor) -> torch.Tensor:
+    """What the network answers, but for one clip that is wrong already."""
+    with torch.no_grad():
+        answers = small(clips).argmax(dim=1)
+    answers[2] = (answers[2] + 1) % 5
+    return answers

@@ -1,0 +1,116 @@
+"""Threat sets: projection, ascent, starts, and what counts as inside."""
+
+import math
+
+import pytest
+import torch
+
+from advvid.batch import clip_generators
+from advvid.errors import AdvvidError
+from advvid.threats.balls import L2Ball, LinfBall
+from advvid.threats.regions import Border, Patch
+
+THREATS = [LinfBall(0.1), L2Ball(1.5), Patch(0.5, ratio=0.2), Border(1.0, ratio=0.2), Border(1.0, width=10)]
+IDS = ["a", "b", "c", "d"]
+
+
+@pytest.fixture(params=THREATS, ids=lambda t: t.budget)
+def threat(request):
+    return request.param
+
+
+@pytest.fixture
+def x():
+    return torch.rand(4, 3, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_projection_is_inside_and_idempotent(threat, x):
+    aux = threat.sample(x, clip_generators(0, "t", IDS))
+    wild = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    once = threat.project(wild, x, aux)
+    assert threat.contains(once, x, aux).all()
+    assert threat.contains(once, x).all()
+    torch.testing.assert_close(threat.project(once, x, aux), once, rtol=0, atol=1e-6)
+
+
+def test_random_start_is_inside_and_belongs_to_its_clip(threat, x):
+    gens = clip_generators(0, "t", IDS)
+    aux = threat.sample(x, gens)
+    start = threat.random_start(x, gens, aux)
+    assert threat.contains(start, x, aux).all()
+    assert (start != x).flatten(1).any(dim=1).all()
+    alone = clip_generators(0, "t", IDS[2:3])
+    aux_alone = threat.sample(x[2:3], alone)
+    assert torch.equal(threat.random_start(x[2:3], alone, aux_alone), start[2:3])
+
+
+def test_ascent_maximises_the_inner_product(threat, x):
+    gens = clip_generators(0, "t", IDS)
+    aux = threat.sample(x, gens)
+    grad = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    own = ((threat.ascend(x, grad, 0.01, aux) - x) * grad).flatten(1).sum(1)
+    for seed in range(5):
+        other = torch.randn(x.shape, generator=torch.Generator().manual_seed(10 + seed))
+        step = threat.ascend(x, other, 0.01, aux) - x
+        assert (own > (step * grad).flatten(1).sum(1)).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.01, -0.01])
+def test_a_bad_value_is_outside(threat, x, value):
+    adv = x.clone()
+    adv[1, 0, 0, 0, 0] = value
+    assert threat.contains(adv, x).tolist()[1] is False
+
+
+def test_one_grey_level_too_much_is_outside():
+    x = torch.full((1, 3, 2, 8, 8), 0.5)
+    ball = LinfBall(8 / 255)
+    assert ball.contains(x + 8 / 255, x).all()
+    assert not ball.contains(x + 9 / 255, x).any()
+
+
+def test_a_pixel_outside_the_region_is_outside(x):
+    patch, border = Patch(1.0, ratio=0.1), Border(1.0, ratio=0.1)
+    wide = x.clone()
+    wide[:, :, 0, 0, 0] = 1 - wide[:, :, 0, 0, 0]
+    wide[:, :, 0, 31, 31] = 1 - wide[:, :, 0, 31, 31]
+    assert not patch.contains(wide, x).any()  # two corners fit no single patch
+    assert border.contains(wide, x).all()
+    middle = x.clone()
+    middle[:, :, 1, 16, 16] = 1 - middle[:, :, 1, 16, 16]
+    assert patch.contains(middle, x).all()
+    assert not border.contains(middle, x).any()
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "ratio", "floor", "sides"),
+    [
+        (240, 320, 0.10, 7, (75, 101)), (240, 320, 0.15, 10, (92, 123)), (240, 320, 0.20, 14, (107, 143)),
+        (112, 112, 0.10, 2, (35, 35)), (112, 112, 0.15, 4, (43, 43)), (112, 112, 0.20, 5, (50, 50)),
+    ],
+)  # fmt: skip
+def test_geometry_of_the_published_evaluation(height, width, ratio, floor, sides):
+    assert Border(1.0, ratio=ratio, rounding="floor").thickness(height, width) == floor
+    assert Patch(1.0, ratio=ratio).sides(height, width) == sides
+
+
+def test_true_area_of_a_floored_border():
+    assert math.isclose(Border(1.0, ratio=0.1, rounding="floor").true_area(112, 112), 0.0702, abs_tol=5e-4)
+
+
+def test_width_scales_with_the_side():
+    assert Border(1.0, width=10).thickness(112, 112) == 10
+    assert Border(1.0, width=10).thickness(32, 32) == 3
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Border(1.0, ratio=0), lambda: Border(1.0, width=0), lambda: Patch(1.0, ratio=2)]
+)
+def test_impossible_regions_are_refused(make):
+    with pytest.raises(AdvvidError):
+        make()
+
+
+def test_a_border_of_no_pixel_is_refused():
+    with pytest.raises(AdvvidError, match="rounds down to 0 pixels"):
+        Border(1.0, ratio=0.1, rounding="floor").thickness(32, 32)
