@@ -1,0 +1,116 @@
+"""The numbers of the robustness table, from per-clip records alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advvid.errors import AdvvidError
+from advvid.statistics import bootstrap_mean, wilson
+
+Samples = Sequence[Mapping[str, Any]]
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """Read ``samples.jsonl``, a record per line.
+
+    Raises:
+        AdvvidError: if the file is missing or a line is not JSON.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
+    except (OSError, json.JSONDecodeError) as error:
+        raise AdvvidError(f"{path} cannot be read ({error}): run the evaluation again") from error
+
+
+def verdicts(samples: Samples, columns: Iterable[str]) -> dict[str, NDArray[np.bool_]]:
+    """Tell clip by clip what was right: under ``clean`` and under each column.
+
+    A clip that is wrong on clean counts as wrong in every column. A label may be a list (multi-label data, Hit@1):
+    the prediction is right if it is among them.
+
+    Shape:
+        samples: n records ``{"id", "label", "clean": pred, "attacks": {column: {"pred", ...}}}``.
+        result: ``bool [n]`` for ``"clean"`` and for each column, clips in the order of ``samples``.
+
+    Raises:
+        AdvvidError: if there is no record, a clip appears twice, or a clip has no result for a column.
+    """
+    if not samples:
+        raise AdvvidError("no clip was scored: check dataset.splits and dataset.limit_test")
+    ids = [sample["id"] for sample in samples]
+    if len(set(ids)) < len(ids):
+        twice = next(clip for clip in ids if ids.count(clip) > 1)
+        raise AdvvidError(f"clip {twice!r} is scored twice: delete samples.jsonl and evaluate again")
+    right = {"clean": np.array([_hit(sample["clean"], sample["label"]) for sample in samples])}
+    for column in columns:
+        for sample in samples:
+            if column not in sample["attacks"]:
+                raise AdvvidError(
+                    f"clip {sample['id']!r} has no result for {column!r}: finish the evaluation with resume=true"
+                )
+        hits = np.array([_hit(sample["attacks"][column]["pred"], sample["label"]) for sample in samples])
+        right[column] = right["clean"] & hits
+    return right
+
+
+def summarise(
+    samples: Samples, columns: Sequence[str], controls: Sequence[str] = (), extra: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Compute every accuracy of ``robustness.json`` from the per-clip records alone.
+
+    Args:
+        samples: the lines of ``samples.jsonl``.
+        columns: attack columns, which enter mean and union.
+        controls: columns such as random noise, which do not.
+        extra: further columns, such as weaker accesses of the same attack, which do not either.
+
+    Returns:
+        ``n``, ``clean``, ``attacks``, ``mean`` (over clean and the attacks), ``mean_attacks`` (without clean; left
+        out where there is no attack), ``union``, ``extra`` and ``controls``. Each accuracy is ``{"acc", "ci95"}``,
+        fractions in [0, 1].
+
+    Raises:
+        AdvvidError: see ``verdicts``.
+
+    Example:
+        >>> record = {"id": "a", "label": 1, "clean": 1, "attacks": {"pgd": {"pred": 0}}}
+        >>> summarise([record], ["pgd"])["union"]["acc"]
+        0.0
+    """
+    right = verdicts(samples, [*columns, *controls, *extra])
+    attacked = [right[column] for column in columns]
+    every = np.stack([right["clean"], *attacked], axis=1)
+    in_all: NDArray[np.bool_] = np.logical_and.reduce(every, axis=1)
+    result: dict[str, Any] = {
+        "n": len(samples),
+        "clean": _proportion(right["clean"]),
+        "attacks": {column: _proportion(right[column]) for column in columns},
+        "mean": _average(every),
+        "union": _proportion(in_all),
+        "extra": {column: _proportion(right[column]) for column in extra},
+        "controls": {column: _proportion(right[column]) for column in controls},
+    }
+    if attacked:
+        result["mean_attacks"] = _average(every[:, 1:])
+    return result
+
+
+def _hit(prediction: int, label: int | Sequence[int]) -> bool:
+    return prediction in label if isinstance(label, Sequence) else prediction == label
+
+
+def _proportion(right: NDArray[np.bool_]) -> dict[str, Any]:
+    count, total = int(right.sum()), len(right)
+    return {"acc": count / total, "ci95": list(wilson(count, total))}
+
+
+def _average(right: NDArray[np.bool_]) -> dict[str, Any]:
+    # The seed is fixed, so that whoever has samples.jsonl finds the same interval.
+    return {"acc": float(right.mean()), "ci95": list(bootstrap_mean(right, np.random.default_rng(0)))}

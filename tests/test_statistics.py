@@ -1,0 +1,72 @@
+"""Known answers for the intervals."""
+
+import numpy as np
+import pytest
+
+from advvid.errors import AdvvidError
+from advvid.statistics import bootstrap_difference, bootstrap_mean, wilson
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "low", "high"),
+    [
+        # Newcombe 1998, table I, method 3 (Wilson's score interval).
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        # The mirror image of 0 out of 20.
+        (20, 20, 0.8389, 1.0),
+    ],
+)
+def test_wilson_gives_published_values(right, total, low, high):
+    assert wilson(right, total) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_knows_nothing_without_clips_and_refuses_nonsense():
+    assert wilson(0, 0) == (0.0, 1.0)
+    with pytest.raises(AdvvidError, match="5 right out of 4"):
+        wilson(5, 4)
+
+
+def test_bootstrap_of_one_column_has_the_spread_of_a_binomial():
+    low, high = bootstrap_mean(np.repeat([[1], [0]], [300, 700], axis=0), rng())
+    half = 1.96 * (0.3 * 0.7 / 1000) ** 0.5
+    assert (low, high) == pytest.approx((0.3 - half, 0.3 + half), abs=2e-3)
+
+
+def test_bootstrap_keeps_the_columns_of_a_clip_together():
+    column = np.repeat([1, 0], [50, 50])
+    same = bootstrap_mean(np.stack([column, column], axis=1), rng())
+    opposite = bootstrap_mean(np.stack([column, 1 - column], axis=1), rng())
+    assert same[1] - same[0] > 0.15
+    assert opposite == (0.5, 0.5)  # every clip scores one half, whichever clips are drawn
+
+
+def test_bootstrap_is_seeded_and_ignores_the_order_of_clips():
+    matrix = rng(1).integers(0, 2, (80, 3))
+    assert bootstrap_mean(matrix, rng()) == bootstrap_mean(matrix[::-1], rng())
+    assert bootstrap_mean(matrix, rng(0)) != bootstrap_mean(matrix, rng(1))
+
+
+def test_pairing_makes_a_small_difference_visible():
+    hard = rng(2).integers(0, 2, 400)
+    better = hard.copy()
+    better[np.flatnonzero(hard == 0)[:20]] = 1  # 5 percentage points, all in one direction
+    difference, (low, high) = bootstrap_difference(better, hard, rng())
+    assert difference == pytest.approx(0.05)
+    assert low == pytest.approx(0.05 - 1.96 * (0.05 * 0.95 / 400) ** 0.5, abs=4e-3)
+    assert low > 0
+    unpaired = wilson(int(hard.sum()), 400)
+    assert high - low < (unpaired[1] - unpaired[0]) / 2
+
+
+def test_difference_refuses_other_clips_and_no_clips():
+    with pytest.raises(AdvvidError, match="3 and 2"):
+        bootstrap_difference([1, 0, 1], [1, 0], rng())
+    with pytest.raises(AdvvidError, match="shape"):
+        bootstrap_mean(np.zeros((0, 2)), rng())
