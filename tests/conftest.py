@@ -22,6 +22,7 @@ class Small3D(nn.Module):
             nn.Conv3d(8, 8, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(2), nn.Flatten(),
         )  # fmt: skip
         self.head = nn.Linear(64, classes)
+        nn.init.normal_(self.head.weight, std=3.0)  # so that answers differ and inputs matter
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(clips))

@@ -68,7 +68,9 @@ class Evaluator:
         self.device, self.run_dir, self.show = device, run_dir, show
         self.state = _State(run_dir, ["clean", *(column.name for column in columns)])
 
-    def run(self, batches: Callable[[int], Iterable[Batch]], ids: Sequence[str], batch_size: int) -> list[dict[str, Any]]:
+    def run(
+        self, batches: Callable[[int], Iterable[Batch]], ids: Sequence[str], batch_size: int
+    ) -> list[dict[str, Any]]:
         """Score every clip once and return the lines of ``samples.jsonl``.
 
         Args:
@@ -89,10 +91,14 @@ class Evaluator:
                 done += len(batch)
                 progress.advance(len(batch))
         if fingerprint(self.model) != weights:
-            raise AdvvidError("an attack changed the model's weights or buffers during evaluation: its numbers are void; report the attack")
+            raise AdvvidError(
+                "an attack changed the model's weights or buffers during evaluation: its numbers are void; report the attack"
+            )
         samples = self.state.samples()
         if [line["id"] for line in samples] != list(ids):
-            raise AdvvidError(f"{self.state.samples_file} does not hold every clip exactly once: remove it and evaluate again")
+            raise AdvvidError(
+                f"{self.state.samples_file} does not hold every clip exactly once: remove it and evaluate again"
+            )
         return samples
 
     def _batch(

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 CONSOLE = Console(stderr=True)
+if not CONSOLE.is_terminal:
+    CONSOLE = Console(stderr=True, width=160)  # a log file is no reason to fold lines at 80 characters
 
 
 class _Speed(ProgressColumn):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
@@ -19,10 +20,10 @@ from advvid.errors import AdvvidError
 from advvid.evaluator import Column, Evaluator
 from advvid.instantiate import safe_instantiate
 from advvid.models.build import build_model
-from advvid.pictures import Sheets
 from advvid.results import assemble, write
 from advvid.runtime import Runtime
 from advvid.schedules import Schedule
+from advvid.sheets import Sheets
 from advvid.tracking import Tracker
 from advvid.trainer import Trainer
 
@@ -172,6 +173,7 @@ def evaluate(
         lambda start: eval_batches(split, size, start=start, workers=cfg.dataset.workers), split.ids, size
     )
     missing = parts.dataset.missing.get(cfg.evaluation.split, [])
-    table = assemble(samples, parts.columns, evaluator, parts.defense.task, missing, config, cfg.seed)
+    targets = torch.as_tensor(split.targets)
+    table = assemble(samples, parts.columns, evaluator, parts.defense.task, targets, missing, config, cfg.seed)
     write(run_dir, table, parts.tracker, sheets.paths)
     return table

@@ -36,7 +36,9 @@ class Runtime:
         if self.device not in ("auto", "cpu", "gpu"):
             raise AdvvidError(f"runtime.device={self.device!r} is not known: choose auto, cpu or gpu")
         if self.precision not in PRECISIONS:
-            raise AdvvidError(f"runtime.precision={self.precision!r} is not known: choose one of {', '.join(PRECISIONS)}")
+            raise AdvvidError(
+                f"runtime.precision={self.precision!r} is not known: choose one of {', '.join(PRECISIONS)}"
+            )
 
     def fabric(self) -> Fabric:
         """Start Fabric on the chosen devices.

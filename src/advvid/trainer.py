@@ -62,7 +62,9 @@ class Trainer:
             raise AdvvidError("the model has nothing to train: every weight is frozen, so choose another model.freeze")
         self.optimizer = schedule.optimizer(trainable)
         self.average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema), use_buffers=True) if schedule.ema else None
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema), use_buffers=True)
+            if schedule.ema
+            else None
         )
         self.net, self.optimizer = fabric.setup(model, self.optimizer)
         self.start_epoch = self.start_batch = 0
@@ -98,7 +100,9 @@ class Trainer:
         )
         first, self.start_batch = self.start_batch, 0
         saved = time.monotonic()
-        with bar(f"epoch {epoch + 1}/{self.schedule.epochs}", length * self.schedule.batch_size, self.meter.clips) as show:
+        with bar(
+            f"epoch {epoch + 1}/{self.schedule.epochs}", length * self.schedule.batch_size, self.meter.clips
+        ) as show:
             for index, raw in enumerate(batches, first):
                 # Dropout and the like draw from the global generator: seed it by the step, so that resuming needs no state.
                 torch.manual_seed(derive_seed(self.seed, "step", epoch, index))
@@ -117,7 +121,8 @@ class Trainer:
             good = self.run_dir / "checkpoints" / "last.pt"
             raise AdvvidError(
                 f"the loss became {float(loss)} at epoch {step.epoch + 1}, step {step.iteration + 1}: lower the learning "
-                f"rate or set schedule.clip_norm; " + (f"the last good checkpoint is {good}" if good.is_file() else "no checkpoint was written yet")
+                f"rate or set schedule.clip_norm; "
+                + (f"the last good checkpoint is {good}" if good.is_file() else "no checkpoint was written yet")
             )
         self.fabric.backward(loss / self.schedule.accumulate)
         self.meter.add(loss.detach() * len(batch), logs.get("correct"), len(batch), float(logs["passes"]))
@@ -154,7 +159,9 @@ class Trainer:
         }
         self.total_passes += self.meter.passes
         line["total_passes"] = self.total_passes
-        line |= self.defense.end_epoch(self.attacks, step, lambda attack, split: self._measure(attack, split, train_set, val_set))
+        line |= self.defense.end_epoch(
+            self.attacks, step, lambda attack, split: self._measure(attack, split, train_set, val_set)
+        )
         if self.schedule.kind == "plateau":
             self.scheduler.step(clean.mean_loss)  # type: ignore[arg-type]
         watched = robust if self.defense.monitor == "robust" else clean
@@ -166,8 +173,12 @@ class Trainer:
             self.best = quality
             self._save("best", epoch + 1, 0)
         self._save("last", epoch + 1, 0)
-        shown = {k: v for k, v in line.items() if isinstance(v, int | float) and k not in ("epoch", "total_passes", "passes")}
-        log.info("epoch %d/%d  %s", epoch + 1, self.schedule.epochs, "  ".join(f"{k} {v:.4g}" for k, v in shown.items()))
+        shown = {
+            k: v for k, v in line.items() if isinstance(v, int | float) and k not in ("epoch", "total_passes", "passes")
+        }
+        log.info(
+            "epoch %d/%d  %s", epoch + 1, self.schedule.epochs, "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
+        )
 
     def _watch(self) -> Attack:
         """The attack that validation watches: the adversary with the inner attack's steps, leaving early."""

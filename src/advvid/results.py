@@ -1,0 +1,133 @@
+"""From per-clip results to ``robustness.json``, ``robustness.md`` and the table in the terminal."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from advvid.evaluator import Column, Evaluator
+from advvid.table import percent, robustness_table
+from advvid.tally import summarise
+from advvid.tasks.base import Task
+from advvid.tracking import Tracker
+
+SCHEMA = 1
+# A verdict nearer to tipping over than this may differ between batch sizes or machines.
+NEAR_TIE = 1e-4
+
+
+def assemble(
+    samples: Sequence[Mapping[str, Any]], columns: Sequence[Column], evaluator: Evaluator, task: Task,
+    targets: Any, missing: Sequence[str], config: Mapping[str, Any], seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the content of ``robustness.json``.
+
+    Args:
+        samples: the lines of ``samples.jsonl``.
+        columns: what was scored.
+        evaluator: which still holds the model's outputs.
+        task: for its further measures.
+        targets: labels of the split, in the order of ``samples``.
+        missing: ids of clips that could not be read.
+        config: of the run.
+        seed: of the run.
+    """
+    attacks = [c.name for c in columns if not c.attack.control]
+    controls = [c.name for c in columns if c.attack.control]
+    table = {"schema": SCHEMA, **summarise(samples, attacks, controls)}
+    clean = evaluator.outputs("clean")
+    table["clean"] |= {"metrics": task.metrics(clean, targets), "near_ties": near_ties(task, clean, targets)}
+    for column in columns:
+        entry = table["controls" if column.attack.control else "attacks"][column.name]
+        rows = [sample["attacks"][column.name] for sample in samples]
+        out = evaluator.outputs(column.name)
+        entry |= {
+            "metrics": task.metrics(out, targets),
+            "access": "none" if column.attack.control else column.access,
+            "threat": type(column.attack.threat).__name__,
+            "budget": column.attack.threat.budget,
+            "max_distance": max((row["distance"] for row in rows), default=0.0),
+            # A violation stops the evaluation, so a table that exists has none.
+            "violations": 0,
+            "settings": column.settings,
+            "seconds": round(sum(row["seconds"] for row in rows), 2),
+            "gradient_calls": sum(row["gradient_calls"] for row in rows),
+            "near_ties": near_ties(task, out, targets),
+        }
+    return table | {
+        "missing": list(missing), "checks": [], "config": dict(config), "seed": seed, "commit": commit(), "versions": versions()
+    }  # fmt: skip
+
+
+def near_ties(task: Task, out: Any, targets: Any) -> int | None:
+    """Count the clips whose verdict hangs on less than ``NEAR_TIE``; None where the task has no verdict."""
+    margin = task.margin(out, targets)
+    return None if margin is None else int((margin.abs() < NEAR_TIE).sum())
+
+
+def write(run_dir: Path, table: Mapping[str, Any], tracker: Tracker, pictures: Mapping[str, Path]) -> None:
+    """Write the table in all its forms and show it.
+
+    Args:
+        run_dir: where ``robustness.json`` and ``robustness.md`` go.
+        table: see ``assemble``.
+        tracker: receives the table, the accuracies and the pictures.
+        pictures: contact sheets by column.
+    """
+    target = run_dir / "robustness.json"
+    scratch = target.with_suffix(".tmp")
+    scratch.write_text(json.dumps(table, indent=1))
+    scratch.replace(target)
+    label = table["config"]["choices"].get("defense", "run")
+    layout = robustness_table([(label, table)], title=f"Robustness of {table['config'].get('name', 'the run')}")
+    (run_dir / "robustness.md").write_text(layout.markdown())
+    Console().print(layout)
+    scores = {
+        "clean": table["clean"],
+        **table["attacks"],
+        **table["controls"],
+        "mean": table["mean"],
+        "union": table["union"],
+    }
+    tracker.table("robustness", ["column", "accuracy"], [[name, percent(score)] for name, score in scores.items()])
+    tracker.summary({f"acc/{name}": score["acc"] for name, score in scores.items()})
+    for name, path in pictures.items():
+        tracker.image(name, path)
+
+
+def commit() -> str | None:
+    """Return the commit of the source checkout (with ``+changes`` where it was edited), None for an installed package."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent.parent / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "--untracked-files=no", "--", str(here)) else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what the numbers depend on."""
+    found = {"python": sys.version.split()[0], "platform": platform.platform()}
+    for package in ("advvid", "torch", "torchvision", "pytorchvideo", "decord", "av", "lightning-fabric", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

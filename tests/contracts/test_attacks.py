@@ -1,0 +1,102 @@
+"""What every attack in conf/attack owes its caller."""
+
+import dataclasses
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from test_configs import CONF, composed
+
+from advvid.batch import clip_generators
+
+NAMES = sorted(path.stem for path in (CONF / "attack").glob("*.yaml"))
+IDS = list("abcdef")
+
+
+@pytest.fixture(params=NAMES)
+def attack(request):
+    return shortened(instantiate(composed(f"attack={request.param}").attack, _convert_="all"))
+
+
+def shortened(attack):
+    """The same attack with few iterations, so that the whole suite runs in seconds."""
+    return dataclasses.replace(attack, steps=3) if hasattr(attack, "steps") and attack.steps > 3 else attack
+
+
+def generators(ids=IDS):
+    return clip_generators(0, "column", ids)
+
+
+def test_stays_in_its_threat(attack, small, clips, labels):
+    result = attack.run(small, clips, labels, generators())
+    assert result.x_adv.shape == clips.shape
+    assert result.x_adv.dtype == clips.dtype
+    assert not result.x_adv.requires_grad
+    assert attack.threat.contains(result.x_adv, clips, result.aux).all()
+    assert attack.threat.contains(result.x_adv, clips).all()
+    assert result.steps.shape == result.gradient_calls.shape == (6,)
+    assert result.steps.dtype == result.gradient_calls.dtype == torch.int64
+
+
+def test_same_generators_give_the_same_bits(attack, small, clips, labels):
+    first, second = (attack.run(small, clips, labels, generators()).x_adv for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_neighbours_do_not_matter(attack, small, clips, labels):
+    together = attack.run(small, clips, labels, generators()).x_adv
+    for index in (0, 4):
+        alone = attack.run(small, clips[index : index + 1], labels[index : index + 1], generators(IDS[index])).x_adv
+        torch.testing.assert_close(alone[0], together[index], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_model_is_left_as_it_was(attack, small, clips, labels, training):
+    small.train(training)
+    small.body[3].eval()  # a flag of its own must survive
+    for parameter in small.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    small.head.weight.requires_grad_(False)
+    before = {k: v.clone() for k, v in small.state_dict().items()}
+    flags = [m.training for m in small.modules()]
+    attack.run(small, clips, labels, generators())
+    assert all(torch.equal(before[k], v) for k, v in small.state_dict().items())
+    assert flags == [m.training for m in small.modules()]
+    assert all((p.grad == 1).all() for p in small.parameters())
+    assert [p.requires_grad for p in small.parameters()].count(False) == 1
+
+
+def test_the_callers_clips_are_left_as_they_were(attack, small, clips, labels):
+    copy = clips.clone()
+    attack.run(small, clips, labels, generators())
+    assert torch.equal(copy, clips)
+
+
+def test_one_clip_of_one_frame(attack, small, labels):
+    clip = torch.rand(1, 3, 1, 16, 16, generator=torch.Generator().manual_seed(2))
+    result = attack.run(small, clip, labels[:1], generators("a"))
+    assert attack.threat.contains(result.x_adv, clip, result.aux).all()
+
+
+def test_no_budget_is_the_identity(attack, small, clips, labels):
+    if not hasattr(attack, "eps"):
+        pytest.skip("the attack has no eps")
+    result = dataclasses.replace(attack, eps=0.0).run(small, clips, labels, generators())
+    assert torch.equal(result.x_adv, clips)
+
+
+def test_the_loss_does_not_fall(attack, small, clips, labels):
+    if not attack.maximises:
+        pytest.skip("the attack does not look at the model")
+    loss = torch.nn.functional.cross_entropy
+    with torch.no_grad():
+        before = loss(small(clips), labels, reduction="none")
+        after = loss(small(attack.run(small, clips, labels, generators()).x_adv), labels, reduction="none")
+    # The clip that is wrong already may leave with any start.
+    right = small(clips).argmax(1) == labels
+    assert (after >= before - 1e-4)[right].all()
+    assert after[right].mean() > before[right].mean()
+
+
+def test_works_with_no_arguments(attack):
+    assert isinstance(type(attack)().threat.budget, str)

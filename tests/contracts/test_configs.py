@@ -1,0 +1,58 @@
+"""Every option in conf/ composes, resolves, binds to its signature and builds."""
+
+import inspect
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from advvid.paths import conf_dir
+
+CONF = conf_dir()
+GROUPS = ("model", "dataset", "attack", "defense", "schedule", "suite", "runtime", "tracker")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def nodes(node):
+    """Yield every instantiation node below, itself included."""
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield node
+        for key in node:
+            if not OmegaConf.is_missing(node, key):
+                yield from nodes(node._get_node(key) if not OmegaConf.is_interpolation(node, key) else None)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids="/".join)
+def test_every_option_composes_and_binds(group, option):
+    cfg = composed(f"{group}={option}")
+    found = list(nodes(cfg[group]))
+    assert found, f"{group}/{option} names nothing to build"
+    for node in found:
+        target = get_object(node["_target_"])
+        arguments = {k: None for k in node if not str(k).startswith("_")}
+        signature = inspect.signature(target)
+        signature.bind_partial(**arguments)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids="/".join)
+def test_every_option_is_described_in_one_line(group, option):
+    first = (CONF / group / f"{option}.yaml").read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert 10 < len(first) < 130
+
+
+def test_no_option_is_listed_twice_under_one_setting():
+    """Two stems of one group never hold the same settings."""
+    for group in GROUPS:
+        bodies = {}
+        for path in (CONF / group).glob("*.yaml"):
+            body = "\n".join(path.read_text().splitlines()[1:])
+            assert body not in bodies, f"{path.stem} repeats {bodies.get(body)}"
+            bodies[body] = path.stem
