@@ -44,17 +44,21 @@ def load(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise AdvvidError(
             f"the checkpoint {path} was refused because it is damaged or holds more than tensors and plain values "
-            f"(it could run code): {str(error).splitlines()[0]}"
+            f"(it could run code): {_first_line(error)}"
         ) from None
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError) as error:
         raise AdvvidError(
-            f"the checkpoint {path} is damaged ({str(error).splitlines()[0]}): take another one of the run"
+            f"the checkpoint {path} is damaged ({_first_line(error)}): take another one of the run"
         ) from None
     if not isinstance(state, dict) or state.get("format") != FORMAT or "model" not in state:
         raise AdvvidError(
             f"{path} is no checkpoint of an advvid run: for weights from elsewhere use model.checkpoint={path} with a training run"
         )
     return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def find(path: str | Path, which: str = "last") -> Path:
@@ -90,7 +94,7 @@ def load_model(model: torch.nn.Module, state: dict[str, torch.Tensor], source: P
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [
         f"{k}: {tuple(state[k].shape)} in the file, {tuple(own[k].shape)} in the model"
-        for k in own.keys() & state.keys()
+        for k in sorted(own.keys() & state.keys())
         if own[k].shape != state[k].shape
     ]
     if missing or extra or shapes:

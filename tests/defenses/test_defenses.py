@@ -45,12 +45,12 @@ def test_the_loss_is_finite_and_reaches_every_weight(defense, attacks, small, ba
 
 
 @pytest.mark.parametrize(
-    "defense", [AT(), CAT(eps_from=0, eps_to=0), AAT(budgets=[0, 0.0001])], ids=lambda d: type(d).__name__
+    "defense", [AT(), CAT(eps_from=0, eps_to=0), AAT(budgets=[0, "1/255"])], ids=lambda d: type(d).__name__
 )
 def test_without_a_budget_it_is_plain_training(defense, small, batch):
     attack = {"pgd": PGD(eps=0.0)}
     if isinstance(defense, AAT):
-        defense.probabilities = {"0/255": 1.0, "0.025/255": 0.0}
+        defense.probabilities = {"0/255": 1.0, "1/255": 0.0}
     small.train()
     plain, _ = NoDefense().objective(small, batch, attack, step())
     other, logs = defense.objective(small, batch, attack, step())
