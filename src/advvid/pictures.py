@@ -1,0 +1,172 @@
+"""Pictures of results: contact sheets of attacked clips, and heat maps of sweeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from advvid.errors import AdvvidError
+
+# Blue and vermilion stay apart for every kind of colour vision; the words carry the meaning, the colour helps.
+RIGHT, WRONG, QUIET = "#0072b2", "#d55e00", "#666666"
+MOST_CLIPS, MOST_FRAMES = 4, 8
+FRAME = 1.15  # inches
+TEXT = 2.45  # inches beside the frames
+DPI = 110
+
+
+def contact_sheet(
+    path: Path,
+    clean: Tensor,
+    adversarial: Tensor,
+    labels: Sequence[int],
+    clean_predictions: Sequence[int],
+    adversarial_predictions: Sequence[int],
+    class_names: Sequence[str],
+    attack: str,
+    budget: str = "",
+) -> None:
+    """Write a PNG that shows what an attack does to clips: clean, adversarial and the difference, frames in a row.
+
+    The difference is drawn around mid-grey and magnified by a factor that is written beside it, the same for all
+    clips of the sheet. Pixels are shown as squares, not smoothed.
+
+    Shape:
+        clean, adversarial: float ``[N, 3, T, H, W]`` in [0, 1], on any device. The first 4 clips and at most 8
+            evenly spaced frames are shown.
+        labels, clean_predictions, adversarial_predictions: N class numbers.
+
+    Raises:
+        AdvvidError: if there is no clip, or the arguments do not belong together.
+
+    Example:
+        >>> import tempfile
+        >>> clip = torch.rand(1, 3, 2, 8, 8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     contact_sheet(Path(folder, "pgd.png"), clip, clip, [0], [0], [0], ["jump"], "pgd", "l-inf 8/255")
+    """
+    if clean.shape != adversarial.shape or clean.ndim != 5 or clean.shape[0] == 0:
+        raise AdvvidError(
+            f"a contact sheet needs clips [N, 3, T, H, W] and their attacked form, but got {tuple(clean.shape)} and "
+            f"{tuple(adversarial.shape)}: pass both from the same batch"
+        )
+    if not len(labels) == len(clean_predictions) == len(adversarial_predictions) == len(clean):
+        raise AdvvidError("a contact sheet needs one label and two predictions per clip: pass them from the same batch")
+    clips = min(MOST_CLIPS, len(clean))
+    frames = torch.linspace(0, clean.shape[2] - 1, min(MOST_FRAMES, clean.shape[2])).round().long()
+    before, after = (_frames(part[:clips], frames) for part in (clean, adversarial))
+    change = after - before
+    largest = float(np.abs(change).max())
+    factor = magnification(largest)
+
+    count, height, width = before.shape[1:4]
+    tall = FRAME * height / width
+    figure = Figure(figsize=(TEXT + count * FRAME + 0.1, 0.62 + clips * (3 * tall + 0.22)), dpi=DPI, facecolor="white")
+    total = figure.get_size_inches()
+    figure.text(0.12 / total[0], 1 - 0.27 / total[1], attack, size=14, weight="bold", va="center")
+    said = [f"budget {budget}"] * bool(budget) + [f"largest change {255 * largest:.3g}/255"]
+    said += [f"{count} of {clean.shape[2]} frames"] * (count < clean.shape[2])
+    figure.text(0.12 / total[0], 1 - 0.49 / total[1], ", ".join(said), size=9, color=QUIET, va="center")
+    for i in range(clips):
+        top = total[1] - 0.62 - i * (3 * tall + 0.22)
+        shown = (before[i], after[i], np.clip(0.5 + factor * change[i], 0, 1))
+        words = (
+            ("clean", *_prediction(clean_predictions[i], labels[i], class_names)),
+            ("adversarial", *_prediction(adversarial_predictions[i], labels[i], class_names)),
+            ("difference", f"magnified × {factor}" if largest else "no change at all", QUIET),
+        )
+        for row, (strip, (name, text, colour)) in enumerate(zip(shown, words, strict=True)):
+            bottom = top - (row + 1) * tall
+            box = (TEXT / total[0], bottom / total[1], count * FRAME / total[0], tall / total[1])
+            axes = figure.add_axes(box)
+            axes.imshow(_in_a_row(strip), interpolation="nearest", aspect="auto", vmin=0, vmax=1)
+            axes.set_axis_off()
+            middle = (bottom + tall / 2) / total[1]
+            lift = 0.11 / total[1]
+            figure.text(0.12 / total[0], middle + lift, name, size=8, color=QUIET, va="center")
+            figure.text(0.12 / total[0], middle - lift, text, size=10, color=colour, weight="bold", va="center")
+            if row == 0:
+                truth = f"true: {_name(labels[i], class_names)}"
+                figure.text(0.12 / total[0], (top - 0.14) / total[1], truth, size=10, va="center")
+    _save(figure, path)
+
+
+def magnification(largest: float) -> int:
+    """Return the power of two that brings the largest change into the upper half of the drawable range.
+
+    Example:
+        >>> magnification(8 / 255), magnification(1.0), magnification(0.0)
+        (8, 1, 1)
+    """
+    return 1 if largest <= 0 else max(1, 2 ** min(8, math.floor(math.log2(0.5 / largest) + 1e-6)))
+
+
+def heat_map(
+    path: Path,
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    row_name: str,
+    column_name: str,
+    title: str,
+) -> None:
+    """Write a PNG of accuracies over two settings, the percentage written in every cell.
+
+    Shape:
+        values: ``[rows, columns]`` fractions in [0, 1]; NaN where no run is.
+    """
+    figure = Figure(
+        figsize=(1.6 + 0.85 * max(len(columns), 3), 1.3 + 0.5 * max(len(rows), 2)), dpi=130, layout="constrained"
+    )
+    axes = figure.add_subplot()
+    image = axes.imshow(100 * values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlabel(column_name)
+    axes.set_ylabel(row_name)
+    axes.set_title(title, size=10)
+    for (i, j), value in np.ndenumerate(values):
+        text = "no run" if math.isnan(value) else f"{100 * value:.1f}"
+        dark = not math.isnan(value) and value < 0.6
+        axes.text(j, i, text, ha="center", va="center", color="white" if dark else "black", size=9)
+    figure.colorbar(image, ax=axes, label="percent right")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # The Agg canvas is used directly: pyplot would keep every figure alive and may want a display.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_png(str(path))
+
+
+def _frames(clips: Tensor, frames: Tensor) -> np.ndarray:
+    """``[N, 3, T, H, W]`` to ``[N, frames, H, W, 3]`` float32 on the host."""
+    chosen = clips.detach().float().cpu()[:, :, frames]
+    return chosen.clamp(0, 1).permute(0, 2, 3, 4, 1).numpy()
+
+
+def _in_a_row(frames: np.ndarray) -> np.ndarray:
+    """``[frames, H, W, 3]`` to one wide picture, enlarged, with a white gap around each frame."""
+    zoom = max(1, round(224 / frames.shape[1]))
+    gap = max(1, round(zoom * frames.shape[1] * 0.02))
+    large = frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    padded = np.pad(large, ((0, 0), (gap, gap), (gap, gap), (0, 0)), constant_values=1.0)
+    return np.concatenate(list(padded), axis=1)
+
+
+def _name(index: int, class_names: Sequence[str]) -> str:
+    name = class_names[index] if 0 <= index < len(class_names) else f"class {index}"
+    return name if len(name) <= 20 else name[:19] + "…"
+
+
+def _prediction(index: int, label: int, class_names: Sequence[str]) -> tuple[str, str]:
+    """Return the words for a prediction and their colour."""
+    right = index == label
+    return ("right: " if right else "wrong: ") + _name(index, class_names), RIGHT if right else WRONG
