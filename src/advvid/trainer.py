@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +117,11 @@ class Trainer:
         """Add one batch's gradient; move the weights where it is time to, and tell whether they moved."""
         self.net.train()
         loss, logs = self.defense.objective(self.net, batch, self.attacks, step)
-        if not math.isfinite(float(loss)):
+        value = float(loss.detach())
+        if not math.isfinite(value):
             good = self.run_dir / "checkpoints" / "last.pt"
             raise AdvvidError(
-                f"the loss became {float(loss)} at epoch {step.epoch + 1}, step {step.iteration + 1}: lower the learning "
+                f"the loss became {value} at epoch {step.epoch + 1}, step {step.iteration + 1}: lower the learning "
                 f"rate or set schedule.clip_norm; "
                 + (f"the last good checkpoint is {good}" if good.is_file() else "no checkpoint was written yet")
             )
@@ -182,8 +183,6 @@ class Trainer:
 
     def _watch(self) -> Attack:
         """The attack that validation watches: the adversary with the inner attack's steps, leaving early."""
-        import dataclasses
-
         attack = self.defense.inner(next(iter(self.attacks.values())))
         return dataclasses.replace(attack, early_exit=True, keep="fooled") if hasattr(attack, "early_exit") else attack
 
@@ -211,7 +210,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "defense": self.defense.state_dict(),
-            "epoch": epoch, "batch": batch, "meter": asdict(self.meter),
+            "epoch": epoch, "batch": batch, "meter": dataclasses.asdict(self.meter),
             "total_passes": self.total_passes, "best": self.best, "seed": self.seed, **self.info,
         }  # fmt: skip
         checkpoint.save(self.run_dir / "checkpoints" / f"{name}.pt", state)
