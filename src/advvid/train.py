@@ -10,6 +10,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,8 +20,23 @@ from advvid.paths import conf_dir
 log = logging.getLogger(__name__)
 
 
+# Hydra prints a line of its own before it passes an exception on; a single run's problem is kept here instead.
+_problems: list[AdvvidError] = []
+
+
 def task(cfg: DictConfig) -> None:
-    """Carry out one run (one job of a multirun)."""
+    """Carry out one run; a job of a multirun that fails says so at once and leaves the others alone."""
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        _run(cfg)
+    except AdvvidError as error:
+        if sweeping:
+            log.error("job %s failed: %s", HydraConfig.get().job.num, error)
+            raise
+        _problems.append(error)
+
+
+def _run(cfg: DictConfig) -> None:
     from advvid.run import run
     from advvid.saved import adopt
 
@@ -47,8 +63,12 @@ def main() -> None:
     # Hydra then raises its errors instead of printing them, so that they can be put into one clear sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        sys.argv[1:] = with_saved_choices(sys.argv[1:])
+        # Hydra takes overrides on one side of a flag only; people write them on both.
+        flags = [a for a in sys.argv[1:] if a in ("-m", "--multirun")]
+        sys.argv[1:] = flags + [a for a in with_saved_choices(sys.argv[1:]) if a not in flags]
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
+        if _problems:
+            raise _problems[0]
     except AdvvidError as error:
         sys.exit(f"error: {error}")
     except (HydraException, OmegaConfBaseException) as error:
