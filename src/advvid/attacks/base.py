@@ -112,7 +112,7 @@ class Attack(ABC):
                 f"clips must lie in [{self.space.low:g}, {self.space.high:g}] before normalisation, got values from "
                 f"{float(clips.min()):.3g} to {float(clips.max()):.3g}: normalise inside the model instead"
             )
-        with frozen(model):
+        with torch.enable_grad(), frozen(model):  # a caller may score under no_grad
             result = self._search(model, clips, labels, generators, targets, task or Classification())
         return AttackResult(result.x_adv.detach(), result.steps, result.gradient_calls, result.aux)
 
