@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,18 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult, resolve_step
-from advvid.attacks.search import Goal, gradient_search, pick_targets, worst_of
+from advvid.attacks.search import Goal, check_targeted, gradient_search, make_goal, worst_of
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
+from advvid.threats.base import Aux
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientAttack(Attack):
-    """A projected gradient search; subclasses say in ``threat`` where.
+class IteratedAttack(Attack):
+    """A projected gradient search in whatever measure; subclasses say in ``threat`` where and in ``step`` how far.
 
     Args:
-        eps: budget in [0, 1], a number or a fraction such as ``"8/255"``.
-        step_size: a number, a fraction, ``optimal``, ``optimal/2`` or ``eps``.
         steps: iterations.
         random_start: begin at a random member of the set rather than at the clean clip.
         restarts: searches from different starts; each clip keeps its worst result.
@@ -29,8 +29,6 @@ class GradientAttack(Attack):
         keep: ``fooled`` or ``last``; see ``advvid.attacks.search.gradient_search``.
     """
 
-    eps: float | str = "8/255"
-    step_size: float | str = "optimal"
     steps: int = 20
     random_start: bool = True
     restarts: int = 1
@@ -39,25 +37,17 @@ class GradientAttack(Attack):
     keep: str = "fooled"
 
     def __post_init__(self) -> None:
-        self._parse("eps")
         self._require_count("steps", 0)
         self._require_count("restarts")
-        resolve_step(self.step_size, self.radius)
-        if self.targeted not in (None, "least_likely", "random"):
-            raise AdvvidError(f"targeted={self.targeted!r} is not known: choose null, least_likely or random")
+        check_targeted(self.targeted)
         if self.keep not in ("fooled", "last"):
             raise AdvvidError(f"keep={self.keep!r} is not known: choose fooled or last")
         _ = self.threat  # refuses an impossible budget now rather than at the first batch
 
     @property
-    def radius(self) -> float:
-        """The budget as a number in [0, 1]."""
-        return float(self.eps)
-
-    @property
+    @abstractmethod
     def step(self) -> float:
-        """The step size as a number, after its rule."""
-        return resolve_step(self.step_size, self.radius)
+        """The step size as a number, in the threat's own measure."""
 
     def _search(
         self,
@@ -68,13 +58,7 @@ class GradientAttack(Attack):
         targets: Tensor | None,
         task: Task,
     ) -> AttackResult:
-        if targets is None:
-
-            def draw(high: int) -> Tensor:
-                return torch.stack([torch.randint(high, (), generator=g) for g in generators]).to(labels.device)
-
-            targets = pick_targets(self.targeted, model, clips, labels, draw)
-        goal = Goal(task, labels, targets)
+        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
         best = self._one_start(model, clips, goal, generators)
         for _ in range(self.restarts - 1):
             with torch.no_grad():
@@ -88,12 +72,19 @@ class GradientAttack(Attack):
         self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]
     ) -> AttackResult:
         threat = self.threat
-        aux = threat.sample(clips, generators)
-        start = threat.random_start(clips, generators, aux) if self.random_start else clips
+        aux = self._choose(model, clips, goal, generators)
         return gradient_search(
-            model, clips, start, goal, threat, aux,
+            model, clips, self._start(clips, generators, aux), goal, threat, aux,
             step_size=self.step, steps=self.steps, early_exit=self.early_exit, keep=self.keep,
         )  # fmt: skip
+
+    def _choose(self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]) -> Aux:
+        """Make each clip's choices among the threat's sets; at random unless a subclass looks for better ones."""
+        return self.threat.sample(clips, generators)
+
+    def _start(self, clips: Tensor, generators: Sequence[torch.Generator], aux: Aux) -> Tensor:
+        """Return where each clip's search begins, inside the threat."""
+        return self.threat.random_start(clips, generators, aux) if self.random_start else clips
 
     def _restart(
         self,
@@ -120,3 +111,31 @@ class GradientAttack(Attack):
             best.gradient_calls.index_copy(0, left, worst.gradient_calls),
             aux,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientAttack(IteratedAttack):
+    """An iterated search with an additive budget eps and a step size; subclasses say in ``threat`` where.
+
+    Args:
+        eps: budget in [0, 1], a number or a fraction such as ``"8/255"``.
+        step_size: a number, a fraction, ``optimal``, ``optimal/2`` or ``eps``.
+    """
+
+    eps: float | str = "8/255"
+    step_size: float | str = "optimal"
+
+    def __post_init__(self) -> None:
+        self._parse("eps")
+        resolve_step(self.step_size, self.radius)
+        super().__post_init__()
+
+    @property
+    def radius(self) -> float:
+        """The budget as a number in [0, 1]."""
+        return float(self.eps)
+
+    @property
+    def step(self) -> float:
+        """The step size as a number, after its rule."""
+        return resolve_step(self.step_size, self.radius)

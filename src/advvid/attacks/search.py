@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
+from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.threats.base import Aux, Threat, per_clip
 
@@ -63,6 +64,29 @@ def pick_targets(
     if rule == "least_likely":
         return logits.scatter(1, labels[:, None], torch.inf).argmin(dim=1)
     return (labels + 1 + draw(logits.shape[1] - 1)) % logits.shape[1]
+
+
+def check_targeted(rule: str | None) -> None:
+    """Refuse a rule that ``pick_targets`` does not know."""
+    if rule not in (None, "least_likely", "random"):
+        raise AdvvidError(f"targeted={rule!r} is not known: choose null, least_likely or random")
+
+
+def make_goal(
+    rule: str | None,
+    model: nn.Module,
+    clips: Tensor,
+    labels: Tensor,
+    generators: Sequence[torch.Generator],
+    targets: Tensor | None,
+    task: Task,
+) -> Goal:
+    """Return what a search raises: given targets go before the attack's own ``targeted`` rule."""
+
+    def draw(high: int) -> Tensor:
+        return torch.stack([torch.randint(high, (), generator=g) for g in generators]).to(labels.device)
+
+    return Goal(task, labels, pick_targets(rule, model, clips, labels, draw) if targets is None else targets)
 
 
 def gradient_search(

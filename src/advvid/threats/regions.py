@@ -33,11 +33,17 @@ class RegionThreat(ABC):
 
     @abstractmethod
     def sample(self, x: Tensor, generators: Sequence[torch.Generator]) -> Aux:
-        """Return ``{"mask": bool [B, 1, 1, H, W]}``, the pixels that may change."""
+        """Return ``{"mask": ...}``, the pixels that may change: bool, ``[B, 1, 1 or T, H, W]``."""
 
     @abstractmethod
     def fits(self, changed: Tensor) -> Tensor:
-        """Tell whether an allowed region covers the changed pixels (``bool [B, H, W]``), as ``bool [B]``."""
+        """Tell whether an allowed region covers the changed pixels (``bool [B, T, H, W]``), as ``bool [B]``."""
+
+    def mask(self, aux: Aux | None) -> Tensor:
+        """Return the region that ``sample`` drew, in a shape that broadcasts over clips."""
+        if aux is None or "mask" not in aux:
+            raise ValueError("this threat needs the mask that its sample() drew")
+        return aux["mask"]
 
     @property
     @abstractmethod
@@ -46,35 +52,31 @@ class RegionThreat(ABC):
 
     def random_start(self, x: Tensor, generators: Sequence[torch.Generator], aux: Aux | None = None) -> Tensor:
         """Return noise of the ball inside the region, ``x`` outside."""
-        return torch.where(_mask(aux), self.ball.random_start(x, generators), x)
+        return torch.where(self.mask(aux), self.ball.random_start(x, generators), x)
 
     def ascend(self, x_adv: Tensor, grad: Tensor, step_size: float, aux: Aux | None = None) -> Tensor:
         """Take the ball's step inside the region only."""
-        return torch.where(_mask(aux), self.ball.ascend(x_adv, grad, step_size), x_adv)
+        return torch.where(self.mask(aux), self.ball.ascend(x_adv, grad, step_size), x_adv)
 
     def project(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Clamp inside the region and restore the clean pixels outside."""
-        return torch.where(_mask(aux), self.ball.project(x_adv, x), x)
+        return torch.where(self.mask(aux), self.ball.project(x_adv, x), x)
+
+    def covers(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
+        """Tell which clips change pixels of one allowed region only, ``bool [B]``."""
+        changed = (x_adv != x).any(dim=1)
+        if aux is None:
+            return self.fits(changed)
+        mask = self.mask(aux)[:, 0].expand_as(changed)
+        return self.fits(mask) & ~(changed & ~mask).flatten(1).any(dim=1)
 
     def contains(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Tell which clips keep the ball and change pixels of one allowed region only."""
-        changed = (x_adv != x).flatten(1, 2).any(dim=1)
-        if aux is None:
-            inside = self.fits(changed)
-        else:
-            mask = _mask(aux)
-            inside = self.fits(mask[:, 0, 0]) & ~(changed & ~mask[:, 0, 0]).flatten(1).any(dim=1)
-        return inside & self.ball.contains(x_adv, x)
+        return self.covers(x_adv, x, aux) & self.ball.contains(x_adv, x)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Return the largest absolute change in each clip."""
         return self.ball.distance(x_adv, x)
-
-
-def _mask(aux: Aux | None) -> Tensor:
-    if aux is None or "mask" not in aux:
-        raise ValueError("this threat needs the mask that its sample() drew")
-    return aux["mask"]
 
 
 @dataclass(frozen=True)
@@ -123,17 +125,7 @@ class Patch(RegionThreat):
 
     def fits(self, changed: Tensor) -> Tensor:
         """Tell whether the changed pixels lie within one rectangle of the patch's size (at the corner if fixed)."""
-        h, w = self.sides(*changed.shape[-2:])
-        result = torch.ones(len(changed), dtype=torch.bool, device=changed.device)
-        for dim, side in ((2, h), (1, w)):
-            line = changed.any(dim=dim)  # [B, H], then [B, W]
-            index = torch.arange(line.shape[1], device=changed.device)
-            last = torch.where(line, index, -1).amax(dim=1)
-            first = torch.where(line, index, line.shape[1]).amin(dim=1)
-            if self.location == "fixed":
-                first = torch.zeros_like(first)
-            result &= (last - first < side) | (last < 0)
-        return result
+        return within_rectangle(changed.any(dim=1), *self.sides(*changed.shape[-2:]), fixed=self.location == "fixed")
 
 
 @dataclass(frozen=True)
@@ -213,3 +205,24 @@ def check_ratio(ratio: float) -> None:
     """Refuse an area ratio that no part of a frame can have."""
     if not 0 < ratio <= 1:
         raise AdvvidError(f"ratio={ratio:g} is not a part of the frame: choose a number above 0 and at most 1")
+
+
+def within_rectangle(changed: Tensor, height: int, width: int, fixed: bool = False) -> Tensor:
+    """Tell whether the changed pixels lie within one rectangle of these sides.
+
+    Args:
+        changed: ``bool [N, H, W]``.
+        height: of the rectangle, in pixels.
+        width: of the rectangle, in pixels.
+        fixed: the rectangle sits in the top left corner rather than anywhere.
+    """
+    result = torch.ones(len(changed), dtype=torch.bool, device=changed.device)
+    for dim, side in ((2, height), (1, width)):
+        line = changed.any(dim=dim)  # [N, H], then [N, W]
+        index = torch.arange(line.shape[1], device=changed.device)
+        last = torch.where(line, index, -1).amax(dim=1)
+        first = torch.where(line, index, line.shape[1]).amin(dim=1)
+        if fixed:
+            first = torch.zeros_like(first)
+        result &= (last - first < side) | (last < 0)
+    return result
