@@ -42,7 +42,7 @@ def test_code_is_refused(tmp_path):
         checkpoint.load(path)
     with path.open("wb") as file:
         pickle.dump(Payload(), file)
-    with pytest.raises(AdvvidError, match="refused|damaged"):
+    with pytest.raises(AdvvidError, match=r"refused|damaged"):
         checkpoint.load(path)
 
 
@@ -60,7 +60,7 @@ def test_damage_is_named(tmp_path, small):
 @pytest.mark.parametrize("where", ["nothing.pt", "", "empty"])
 def test_a_missing_checkpoint_is_named(tmp_path, where):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(AdvvidError, match="does not exist|has no checkpoints"):
+    with pytest.raises(AdvvidError, match=r"does not exist|has no checkpoints"):
         checkpoint.find(tmp_path / where)
 
 
@@ -73,5 +73,5 @@ def test_another_models_weights_are_refused(tmp_path, small):
 
 def test_plain_weights_are_pointed_to_model_checkpoint(tmp_path, small):
     torch.save(small.state_dict(), tmp_path / "w.pt")
-    with pytest.raises(AdvvidError, match="model.checkpoint="):
+    with pytest.raises(AdvvidError, match=r"model\.checkpoint="):
         checkpoint.load(tmp_path / "w.pt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import subprocess
@@ -13,9 +14,10 @@ from typing import Any
 
 from rich.console import Console
 
+from advvid.checks import Check, table_checks
 from advvid.evaluator import Column, Evaluator
 from advvid.table import percent, robustness_table
-from advvid.tally import summarise
+from advvid.tally import summarise, verdicts
 from advvid.tasks.base import Task
 from advvid.tracking import Tracker
 
@@ -26,7 +28,8 @@ NEAR_TIE = 1e-4
 
 def assemble(
     samples: Sequence[Mapping[str, Any]], columns: Sequence[Column], evaluator: Evaluator, task: Task,
-    targets: Any, missing: Sequence[str], config: Mapping[str, Any], seed: int,
+    targets: Any, missing: Sequence[str], checks: Sequence[Check],
+    config: Mapping[str, Any], seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the content of ``robustness.json``.
 
@@ -37,6 +40,7 @@ def assemble(
         task: for its further measures.
         targets: labels of the split, in the order of ``samples``.
         missing: ids of clips that could not be read.
+        checks: what was found on the model itself; the checks on the columns are added.
         config: of the run.
         seed: of the run.
     """
@@ -62,8 +66,12 @@ def assemble(
             "gradient_calls": sum(row["gradient_calls"] for row in rows),
             "near_ties": near_ties(task, out, targets),
         }
+    found = [*checks]
+    if task.correct(clean, targets) is not None:
+        found += table_checks(columns, verdicts(samples, [c.name for c in columns]), clean.shape[1])
     return table | {
-        "missing": list(missing), "checks": [], "config": dict(config), "seed": seed, "commit": commit(), "versions": versions()
+        "missing": list(missing), "checks": [dataclasses.asdict(check) for check in found],
+        "config": dict(config), "seed": seed, "commit": commit(), "versions": versions(),
     }  # fmt: skip
 
 

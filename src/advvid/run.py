@@ -14,6 +14,7 @@ from torch import nn
 
 from advvid import checkpoint
 from advvid.attacks.base import Attack
+from advvid.checks import model_checks
 from advvid.data.loader import eval_batches
 from advvid.defenses.base import Defense
 from advvid.errors import AdvvidError
@@ -122,7 +123,8 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
     if state is not None and state["classes"] != list(parts.dataset.classes):
         raise AdvvidError(
             f"the checkpoint {source} knows {len(state['classes'])} classes ({', '.join(state['classes'][:3])}, ...) but the "
-            f"data set has {len(parts.dataset.classes)} ({', '.join(parts.dataset.classes[:3])}, ...): choose the data set it was trained on"
+            f"data set has {len(parts.dataset.classes)} ({', '.join(parts.dataset.classes[:3])}, ...): choose the data set "
+            "that it was trained on"
         )
     fabric = parts.runtime.fabric()
     fabric.seed_everything(cfg.seed, verbose=False)
@@ -169,11 +171,13 @@ def evaluate(
         model, parts.defense.task, parts.columns, cfg.seed, device, run_dir, sheets.add if cfg.evaluation.pictures else None
     )  # fmt: skip
     size = cfg.evaluation.batch_size
+    first = next(iter(eval_batches(split, size))).to(device)
+    checks = model_checks(evaluator.model, first.inputs, first.target, parts.defense.task)
     samples = evaluator.run(
         lambda start: eval_batches(split, size, start=start, workers=cfg.dataset.workers), split.ids, size
     )
     missing = parts.dataset.missing.get(cfg.evaluation.split, [])
     targets = torch.as_tensor(split.targets)
-    table = assemble(samples, parts.columns, evaluator, parts.defense.task, targets, missing, config, cfg.seed)
+    table = assemble(samples, parts.columns, evaluator, parts.defense.task, targets, missing, checks, config, cfg.seed)
     write(run_dir, table, parts.tracker, sheets.paths)
     return table

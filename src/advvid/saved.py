@@ -11,7 +11,7 @@ from advvid import checkpoint
 from advvid.paths import conf_dir
 
 # The parts of the configuration that an evaluation inherits; device, tracker and the like are the present run's own.
-GROUPS = ("dataset", "model", "attack", "defense", "suite")
+GROUPS = ("dataset", "model", "attack", "defense", "suite", "schedule")
 VALUES = ("seed", "evaluation")
 
 
