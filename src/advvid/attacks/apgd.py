@@ -1,0 +1,107 @@
+"""Auto-PGD: projected gradient ascent that chooses its own step sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.apgd_search import Objective, apgd_search
+from advvid.attacks.base import Attack, AttackResult
+from advvid.attacks.cascade import Round, cascade
+from advvid.attacks.expectation import draw_seeds
+from advvid.attacks.logits import likely_classes, require_logits
+from advvid.attacks.search import Goal
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+from advvid.threats.balls import L2Ball, LinfBall, ball
+
+
+@dataclass(frozen=True, kw_only=True)
+class APGD(Attack):
+    """Auto-PGD (Croce & Hein 2020, "Reliable evaluation of adversarial robustness", algorithm 1).
+
+    Steps start at twice the budget and are halved, clip by clip, where progress stalls; a halved clip goes on from
+    its best iterate. Distance: l-inf or l2 over the whole clip.
+
+    Args:
+        eps: budget, a number or a fraction such as ``"8/255"``.
+        norm: ``linf`` or ``l2``.
+        steps: iterations of each search.
+        restarts: searches from different random starts.
+        loss: ``ce`` (the task's loss) or ``dlr`` (difference of logits ratio).
+        targets: 0 for one search away from the label; n for n searches, each towards one of the n most likely
+            wrong classes (with ``loss="dlr"`` this is APGD-T). ``run(targets=...)`` asks for a given class instead.
+        eot: draws of a random model averaged into each gradient; 1 for deterministic models.
+        early_exit: fooled clips leave the batch (same verdicts, less work).
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape. ``gradient_calls``
+        counts every draw.
+
+    Example:
+        >>> APGD(eps="8/255", loss="dlr", targets=9).threat.budget
+        'l-inf 8/255'
+    """
+
+    eps: float | str = "8/255"
+    norm: str = "linf"
+    steps: int = 100
+    restarts: int = 1
+    loss: str = "ce"
+    targets: int = 0
+    eot: int = 1
+    early_exit: bool = True
+
+    def __post_init__(self) -> None:
+        self._parse("eps")
+        self._require_count("steps", 0)
+        self._require_count("restarts")
+        self._require_count("targets", 0)
+        self._require_count("eot")
+        if self.loss not in ("ce", "dlr"):
+            raise AdvvidError(f"loss={self.loss!r} is not known: choose ce or dlr")
+        _ = self.threat  # refuses an impossible budget now rather than at the first batch
+
+    @property
+    def threat(self) -> LinfBall | L2Ball:
+        """The norm ball of radius eps, cut by the range of valid pixels."""
+        return ball(self.norm, float(self.eps), self.space)
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        goal = Goal(task, labels, targets)
+        aims: list[Tensor | None] = [None]
+        if self.targets and targets is None:
+            with torch.no_grad():
+                logits = require_logits(model(clips), labels, "APGD with targets")
+            aims = list(likely_classes(logits, labels, self.targets).unbind(dim=1))
+
+        def towards(aim: Tensor | None) -> Round:
+            def search(left: Tensor) -> AttackResult:
+                objective = Objective(self.loss, goal, aim).select(left)
+                return self._one_start(model, clips[left], objective, [generators[i] for i in left.tolist()])
+
+            return search
+
+        rounds = [towards(aim) for _ in range(self.restarts) for aim in aims]
+        return cascade(model, clips, goal, rounds, self.early_exit)[0]
+
+    def _one_start(
+        self, model: nn.Module, clips: Tensor, objective: Objective, generators: Sequence[torch.Generator]
+    ) -> AttackResult:
+        start = self.threat.random_start(clips, generators)
+        return apgd_search(
+            model, clips, start, objective, self.threat,
+            step_size=2 * float(self.eps), steps=self.steps, samples=self.eot, seeds=draw_seeds(generators),
+            early_exit=self.early_exit,
+        )  # fmt: skip

@@ -1,0 +1,179 @@
+"""The step-size-free ascent of Auto-PGD, for one start, with a step size per clip."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import AttackResult
+from advvid.attacks.expectation import expected_loss
+from advvid.attacks.logits import dlr, require_logits, targeted_dlr
+from advvid.attacks.search import Goal
+from advvid.batch import derive_seed
+from advvid.errors import AdvvidError
+from advvid.threats.base import Threat, per_clip
+
+# The constants of Croce & Hein 2020, sec. 3: momentum, the share of successful steps below which a step size is
+# halved, and the rule of the checkpoints.
+MOMENTUM, SUCCESS_SHARE = 0.75, 0.75
+FIRST_PERIOD, PERIOD_DECREASE, SHORTEST_PERIOD = 0.22, 0.03, 0.06
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What APGD raises: the task's loss or DLR, away from the label or towards a class.
+
+    Args:
+        kind: ``ce`` (the task's loss) or ``dlr``.
+        goal: what counts as fooled.
+        aims: a class per clip that the search heads for, while any wrong answer counts; ``[B]``.
+    """
+
+    kind: str
+    goal: Goal
+    aims: Tensor | None = None
+
+    def loss(self, out: Tensor) -> Tensor:
+        """Return the objective of each clip, ``[B]``."""
+        if self.kind == "ce":
+            return self.goal.loss(out) if self.aims is None else -self.goal.task.loss(out, self.aims)
+        aims = self.goal.targets if self.aims is None else self.aims
+        logits = require_logits(out, self.goal.labels, "APGD with loss=dlr")
+        least = 3 if aims is None else 4
+        if logits.shape[1] < least:
+            raise AdvvidError(
+                f"the {'' if aims is None else 'targeted '}DLR loss needs {least} classes, the model has "
+                f"{logits.shape[1]}: choose loss=ce"
+            )
+        if aims is None:
+            return dlr(logits, self.goal.labels)
+        return targeted_dlr(logits, self.goal.labels, aims)
+
+    def select(self, index: Tensor) -> Objective:
+        """Return the objective of some of the clips."""
+        return Objective(self.kind, self.goal.select(index), None if self.aims is None else self.aims[index])
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Return the iterations at which the step size may be halved (Croce & Hein 2020, sec. 3).
+
+    Example:
+        >>> checkpoints(100)[:4]
+        [22, 41, 57, 70]
+    """
+    shares = [0.0, FIRST_PERIOD]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - PERIOD_DECREASE, SHORTEST_PERIOD))
+    # The small subtrahend keeps rounding from moving a whole number up.
+    return sorted({math.ceil(share * steps - 1e-9) for share in shares[1:] if share < 1} - {0})
+
+
+def apgd_search(
+    model: nn.Module,
+    clips: Tensor,
+    start: Tensor,
+    objective: Objective,
+    threat: Threat,
+    *,
+    step_size: float,
+    steps: int,
+    samples: int,
+    seeds: Tensor,
+    early_exit: bool,
+) -> AttackResult:
+    """Raise the objective from one start (Croce & Hein 2020, algorithm 1).
+
+    Args:
+        model: maps clips to its output; frozen by the caller.
+        clips: clean clips ``[B, 3, T, H, W]``.
+        start: where each search begins, inside the threat.
+        objective: what is raised.
+        threat: the allowed ball.
+        step_size: the first step's length; it is halved per clip where progress stalls.
+        steps: iterations, a gradient each.
+        samples: draws of a random model that are averaged into each gradient.
+        seeds: of these draws, int64 ``[B]`` on the CPU.
+        early_exit: a fooled clip leaves with its first fooling iterate.
+
+    Returns:
+        The fooling iterate with the highest objective where one fooled, else the iterate with the highest one.
+    """
+    size = len(clips)
+    result, taken = start.clone(), torch.full((size,), steps, device=clips.device)
+    calls = torch.zeros_like(taken)
+    marks, last_mark = set(checkpoints(steps)), 0
+    low = torch.full((size,), -torch.inf, device=clips.device)
+    # Everything that belongs to a clip; rows leave together.
+    now: dict[str, Tensor] = {
+        "id": torch.arange(size, device=clips.device), "clean": clips, "x": start, "before": start,
+        "best": start, "best_grad": torch.zeros_like(start), "best_loss": low, "best_step": torch.zeros_like(taken),
+        "fool": start, "fool_loss": low.clone(), "fool_step": taken.clone(),
+        "last_loss": low.clone(), "gains": torch.zeros_like(taken), "marked_loss": low.clone(),
+        "eta": torch.full((size,), step_size, device=clips.device),
+        "halved": torch.ones(size, dtype=torch.bool, device=clips.device),
+    }  # fmt: skip
+    for step in range(steps + 1):
+        last = step == steps
+        seed = derive_seed(int(seeds[int(now["id"][0])]), step) if samples > 1 else 0
+        out, loss, grad = expected_loss(model, now["x"], objective.loss, samples, seed, gradient=not last)
+        hit = objective.goal.reached(out)
+        calls[now["id"]] += 0 if last else samples
+        _remember(now, loss, grad, hit, step)
+        if early_exit and bool(hit.any()):
+            done = now["id"][hit]
+            result[done], taken[done] = now["x"][hit], step
+            left = (~hit).nonzero().squeeze(1)
+            if len(left) == 0:
+                return AttackResult(result, taken, calls)
+            now = {name: value[left] for name, value in now.items()}
+            objective, grad = objective.select(left), grad[left]
+        if last:
+            break
+        if step in marks:
+            grad = _adapt(now, grad, step - last_mark)
+            last_mark = step
+        _advance(now, grad, threat, momentum=MOMENTUM if step else 1.0)
+    fooled = now["fool_loss"] > -torch.inf
+    result[now["id"]] = torch.where(per_clip(fooled, clips), now["fool"], now["best"])
+    taken[now["id"]] = torch.where(fooled, now["fool_step"], now["best_step"])
+    return AttackResult(result, taken, calls)
+
+
+def _remember(now: dict[str, Tensor], loss: Tensor, grad: Tensor, hit: Tensor, step: int) -> None:
+    """Keep the best iterate with its gradient, the best fooling one, and count successful steps."""
+    x = now["x"]
+    up = loss > now["best_loss"]
+    now["best"] = torch.where(per_clip(up, x), x, now["best"])
+    now["best_grad"] = torch.where(per_clip(up, x), grad, now["best_grad"])
+    now["best_loss"] = torch.where(up, loss, now["best_loss"])
+    now["best_step"] = torch.where(up, step, now["best_step"])
+    worse = hit & (loss > now["fool_loss"])
+    now["fool"] = torch.where(per_clip(worse, x), x, now["fool"])
+    now["fool_loss"] = torch.where(worse, loss, now["fool_loss"])
+    now["fool_step"] = torch.where(worse, step, now["fool_step"])
+    now["gains"] = now["gains"] + (loss > now["last_loss"]) * (step > 0)
+    now["last_loss"] = loss
+
+
+def _adapt(now: dict[str, Tensor], grad: Tensor, period: int) -> Tensor:
+    """At a checkpoint, halve the step of clips that stall and take them back to their best iterate."""
+    few = now["gains"] < SUCCESS_SHARE * period
+    idle = ~now["halved"] & (now["best_loss"] <= now["marked_loss"])
+    halve = few | idle
+    now["eta"] = torch.where(halve, now["eta"] / 2, now["eta"])
+    now["x"] = torch.where(per_clip(halve, grad), now["best"], now["x"])
+    now["halved"], now["marked_loss"] = halve, now["best_loss"]
+    now["gains"] = torch.zeros_like(now["gains"])
+    return torch.where(per_clip(halve, grad), now["best_grad"], grad)
+
+
+def _advance(now: dict[str, Tensor], grad: Tensor, threat: Threat, momentum: float) -> None:
+    """Take one projected step with momentum."""
+    x, clean = now["x"], now["clean"]
+    direction = threat.ascend(torch.zeros_like(x), grad, 1.0)
+    ahead = threat.project(x + per_clip(now["eta"], x) * direction, clean)
+    mixed = x + momentum * (ahead - x) + (1 - momentum) * (x - now["before"])
+    now["before"], now["x"] = x, threat.project(mixed, clean)
