@@ -1,0 +1,129 @@
+"""The one interface of all video classifiers: clips in [0, 1] to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from advvid.errors import AdvvidError
+from advvid.models.freeze import freeze as freeze_parts
+from advvid.models.freeze import rest_frozen
+from advvid.models.pooling import fit_pools
+from advvid.models.resample import resample_frames, resize_frames
+from advvid.models.weights import load_local_weights
+
+
+class VideoClassifier(nn.Module):
+    """A network with everything that stands between clips in [0, 1] and what the network takes.
+
+    Splitting into views, choice of frames, resizing and normalisation all lie inside, so that gradients flow through
+    exactly what is scored. The state dict holds the network's own weights only, below ``net.``.
+
+    Args:
+        net: maps normalised clips ``[B, 3, T, H, W]`` to logits ``[B, K]``.
+        num_classes: number of logits, K.
+        mean: subtracted from every pixel, one number or one per channel, for pixels in [0, 1].
+        std: what the difference is divided by, likewise.
+        clip_shape: ``(3, T, H, W)`` of the data's clips, for error messages; None for unknown.
+        size: side, or (height, width), of the frames the network wants; None for the clips' own.
+        frames: number of frames the network wants; None for the clips' own.
+        views: the time axis holds this many clips of a video, one after the other; their logits are averaged.
+        channels_last: hand the network clips in ``torch.channels_last_3d``, which is faster on most hardware.
+        fit_pool: let the pooling window of the head shrink to clips smaller than the published ones.
+        checkpoint: a local file of weights, see ``load_local_weights``.
+        freeze: what is not trained, see ``advvid.models.freeze.freeze``; wholly frozen parts stay in eval mode.
+        width: factor on the network's channels, kept for the record: the network's own node refers to it.
+
+    Raises:
+        AdvvidError: if a setting is impossible, a frozen name is unknown, or the weights do not fit.
+
+    Shape:
+        clips ``[B, 3, views * T, H, W]`` in [0, 1]; logits ``[B, K]``.
+
+    Example:
+        >>> model = VideoClassifier(R3DTiny(10), 10, mean=0.45, std=0.225)
+        >>> model(torch.rand(2, 3, 8, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, net: nn.Module, num_classes: int, mean: float | Sequence[float], std: float | Sequence[float],
+        clip_shape: Sequence[int] | None = None, size: int | Sequence[int] | None = None, frames: int | None = None,
+        views: int = 1, channels_last: bool = False, fit_pool: bool = False, checkpoint: str | None = None,
+        freeze: str | Sequence[str] | None = None, width: float = 1.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.num_classes, self.views, self.frames, self.width = num_classes, views, frames, width
+        self.clip_shape = None if clip_shape is None else tuple(clip_shape)
+        self.size = _pair(size)
+        self.channels_last = channels_last
+        if num_classes < 1 or views < 1 or (frames is not None and frames < 1):
+            raise AdvvidError(
+                f"num_classes={num_classes}, views={views} and model.frames={frames} must be positive numbers"
+            )
+        # Not persistent: constants of the configuration have no place among the weights.
+        self.register_buffer("mean", _per_channel(mean, "mean"), persistent=False)
+        self.register_buffer("std", _per_channel(std, "std"), persistent=False)
+        if not bool((self.std > 0).all()):
+            raise AdvvidError(f"model.std={std} must be positive")
+        if fit_pool:
+            fit_pools(net)
+        if channels_last:
+            net = net.to(memory_format=torch.channels_last_3d)
+        if checkpoint is not None:
+            load_local_weights(net, checkpoint)
+        freeze_parts(net, freeze)
+        self.frozen = freeze is not None
+        self.net = net
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return logits ``[B, K]``.
+
+        Raises:
+            AdvvidError: if the clips are not ``[B, 3, T, H, W]`` or their frames are not a multiple of the views.
+        """
+        if clips.ndim != 5 or clips.shape[2] % self.views:
+            raise AdvvidError(
+                f"the model takes clips [B, 3, T, H, W] with T a multiple of {self.views} view(s), not {list(clips.shape)}"
+            )
+        batch = len(clips)
+        x = clips
+        if self.views > 1:
+            x = x.unflatten(2, (self.views, -1)).transpose(1, 2).flatten(0, 1)
+        if self.frames is not None:
+            x = resample_frames(x, self.frames)
+        if self.size is not None:
+            x = resize_frames(x, self.size)
+        x = (x - self.mean) / self.std
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last_3d)
+        logits = self.net(x)
+        return logits if self.views == 1 else logits.unflatten(0, (batch, self.views)).mean(dim=1)
+
+    def train(self, mode: bool = True) -> VideoClassifier:
+        """Switch training mode; wholly frozen parts stay in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            rest_frozen(self.net)
+        return self
+
+
+def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or min(pair) < 1:
+        raise AdvvidError(f"model.size={size} must be null, a side in pixels, or [height, width]")
+    return pair[0], pair[1]
+
+
+def _per_channel(value: float | Sequence[float], name: str) -> Tensor:
+    tensor = torch.as_tensor(value, dtype=torch.float32).flatten()
+    if len(tensor) not in (1, 3):
+        raise AdvvidError(f"model.{name}={value} must be one number or one per channel")
+    return tensor.reshape(1, -1, 1, 1, 1)

@@ -1,0 +1,167 @@
+"""Weights from local files: read without running code, matched by name, reported in full."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advvid import checkpoint
+from advvid.errors import AdvvidError
+from advvid.models.freeze import last_layer
+
+log = logging.getLogger(__name__)
+
+# Under which names others keep the weights inside a file.
+WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
+# What data-parallel, compiled and other wrapper modules put in front of the names.
+PREFIXES = ("module.", "_orig_mod.", "net.", "model.", "backbone.", "encoder.", "cnn.")
+ENOUGH = 0.5  # below this share of the network's weights a file is taken for another network's
+
+
+@dataclass
+class WeightsReport:
+    """What a file of weights had for a network, by parameter and buffer name.
+
+    Attributes:
+        path: the file.
+        loaded: names taken over.
+        head: names of the last layer left as they were because the number of classes differs.
+        mismatched: names of other tensors left as they were because their shape differs.
+        missing: names that the file lacks.
+        unexpected: names in the file that the network lacks.
+        share: share of the network's weights, the last layer apart, that were taken over; in [0, 1].
+    """
+
+    path: Path
+    loaded: list[str] = field(default_factory=list)
+    head: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    share: float = 0.0
+
+    def __str__(self) -> str:
+        parts = [f"{self.path}: {len(self.loaded)} tensors taken over ({self.share:.0%} of the weights below the head)"]
+        for words, names in (
+            ("left new because the number of classes differs", self.head),
+            ("of another shape", self.mismatched),
+            ("missing from the file", self.missing),
+            ("not used", self.unexpected),
+        ):
+            if names:
+                parts.append(f"{len(names)} {words}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}")
+        return "; ".join(parts)
+
+
+def load_local_weights(model: nn.Module, path: str | Path) -> WeightsReport:
+    """Load the weights of a local file into a network, as far as names and shapes agree, and log what did not.
+
+    Takes plain state dicts, those wrapped in ``state_dict``, ``model_state`` or ``model``, and checkpoints of advvid's
+    own runs (the weights that are scored). Prefixes such as ``module.`` are removed where that makes names agree. The
+    last layer is left as it is if its shape differs, as it does for another number of classes.
+
+    Raises:
+        AdvvidError: if the file is missing, a folder, damaged, could run code, holds no weights, or fits less than
+            half of the network.
+
+    Example:
+        >>> load_local_weights(model, "r3d_18-b3b3357e.pth").head
+        ['fc.weight', 'fc.bias']
+    """
+    path = Path(path).expanduser()
+    own = model.state_dict()
+    found = _renamed(_tensors(_read(path), path), own)
+    report = WeightsReport(path)
+    head = last_layer(model) + "."
+    taken: dict[str, Tensor] = {}
+    for name, tensor in own.items():
+        if name not in found:
+            report.missing.append(name)
+        elif found[name].shape == tensor.shape:
+            report.loaded.append(name)
+            taken[name] = found[name]
+        else:
+            (report.head if name.startswith(head) else report.mismatched).append(name)
+    report.unexpected = [name for name in found if name not in own]
+    sizes = {name: p.numel() for name, p in model.named_parameters() if not name.startswith(head)}
+    report.share = sum(n for name, n in sizes.items() if name in taken) / max(1, sum(sizes.values()))
+    if report.share < ENOUGH:
+        raise AdvvidError(
+            f"the weights in {path} fit only {report.share:.0%} of the network ({len(report.mismatched)} tensors of "
+            f"another shape, {len(report.missing)} missing): choose the model that they belong to"
+        )
+    model.load_state_dict(taken, strict=False)
+    odd = report.mismatched or report.missing or report.unexpected
+    log.log(logging.WARNING if odd else logging.INFO, "weights from %s", report)
+    return report
+
+
+def _read(path: Path) -> Any:
+    if path.is_dir():
+        raise AdvvidError(f"model.checkpoint={path} is a folder: give the file of weights in it")
+    if not path.is_file():
+        raise AdvvidError(f"model.checkpoint={path} does not exist: give a local file of weights")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise AdvvidError(
+            f"model.checkpoint={path} was refused because it is damaged or holds more than tensors and plain values, "
+            f"which could run code: save its state dict alone ({_first_line(error)})"
+        ) from None
+    # A file cut short fails in many ways, depending on where.
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise AdvvidError(
+            f"model.checkpoint={path} is damaged or no file of weights ({_first_line(error)}): get it again"
+        ) from None
+
+
+def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    """Return the state dict inside a file's content."""
+    if isinstance(content, Mapping) and content.get("format") == checkpoint.FORMAT and "model" in content:
+        content = checkpoint.weights(dict(content))
+    for _ in range(3):  # wrappers may hold wrappers
+        inner = [content[k] for k in WRAPPERS if isinstance(content, Mapping) and isinstance(content.get(k), Mapping)]
+        if not inner:
+            break
+        content = inner[0]
+    if not isinstance(content, Mapping):
+        raise AdvvidError(f"model.checkpoint={path} holds a {type(content).__name__}: give a file with a state dict")
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise AdvvidError(f"model.checkpoint={path} holds no weights: give a file with a state dict")
+    return tensors
+
+
+def _renamed(found: dict[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
+    """Take wrappers' prefixes off the file's names, or put the network's own on, so that most names agree with it."""
+    levels = [found]
+    for _ in range(3):  # module.net.layer1 has to lose two
+        levels.append({_without_prefix(name): tensor for name, tensor in levels[-1].items()})
+    options = [{put + name: t for name, t in level.items()} for level in levels for put in ("", "net.", "net.net.")]
+    return max(options, key=lambda option: sum(name in own for name in option))
+
+
+def _without_prefix(name: str) -> str:
+    prefix = next((p for p in PREFIXES if name.startswith(p)), "")
+    return name.removeprefix(prefix)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
