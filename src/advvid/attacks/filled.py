@@ -1,0 +1,42 @@
+"""Gradient attacks on a region that begin with one plain colour there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advvid.attacks.gradient import GradientAttack
+from advvid.errors import AdvvidError
+from advvid.threats.base import Aux
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilledAttack(GradientAttack):
+    """A search that starts from a region of one colour, or at random with ``random_start``.
+
+    Args:
+        fill: value of every channel in the region at the start, in the units of the space (0 black, 0.5 grey).
+    """
+
+    random_start: bool = False
+    fill: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._parse("fill")
+        if not self.space.low <= self.fill <= self.space.high:
+            raise AdvvidError(
+                f"fill={self.fill:g} is no value of a clip: choose one in [{self.space.low:g}, {self.space.high:g}]"
+            )
+
+    def _start(self, clips: Tensor, generators: Sequence[torch.Generator], aux: Aux) -> Tensor:
+        if self.random_start:
+            return super()._start(clips, generators, aux)
+        return self.filled(clips, aux)
+
+    def filled(self, clips: Tensor, aux: Aux) -> Tensor:
+        """Return the clips with the region at ``fill``, or as near to it as the budget allows."""
+        return self.threat.project(torch.full_like(clips, self.fill), clips, aux)

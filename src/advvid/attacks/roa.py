@@ -1,0 +1,129 @@
+"""Rectangular occlusion: PGD inside a rectangle whose place may be searched for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from advvid.attacks.base import AttackResult
+from advvid.attacks.filled import FilledAttack
+from advvid.attacks.search import Goal
+from advvid.errors import AdvvidError
+from advvid.threats.base import Aux
+from advvid.threats.rectangles import Rectangles
+
+
+@dataclass(frozen=True, kw_only=True)
+class ROA(FilledAttack):
+    """Rectangular occlusion attack (Wu et al. 2020, "Defending against physically realizable attacks"; Lo & Patel).
+
+    Distance: l-inf inside a square. Lo & Patel's code draws a square for each frame and does not search; Wu et al. find
+    the place at which a grey square raises the loss most, and then run PGD inside it.
+
+    Args:
+        side: of the square in pixels at 112 x 112, scaled by side / 112 (9 at 32 x 32).
+        per_frame: a square at a place of its own in each frame, only with ``search=random``.
+        search: ``random``; ``exhaustive`` tries a grey square at every place of the grid; ``gradient`` tries it only
+            at the ``candidates`` places that hold most of the gradient's magnitude.
+        stride: of the grid, in pixels at 112 x 112, scaled and at least 1.
+        candidates: places that ``search=gradient`` tries.
+        eps: largest change of a value inside; 1 is no bound.
+
+    Other arguments: see ``FilledAttack`` and ``GradientAttack``.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; ``aux["mask"]`` is ``bool [B, 1, 1 or T, H, W]``.
+        ``gradient_calls`` includes the one that ranks places.
+
+    Example:
+        >>> ROA(search="exhaustive", per_frame=False).threat.pixels(32, 32)
+        9
+    """
+
+    eps: float | str = 1.0
+    step_size: float | str = "70/255"
+    steps: int = 5
+    side: float = 30.0
+    per_frame: bool = True
+    search: str = "random"
+    stride: float = 5.0
+    candidates: int = 30
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_count("candidates")
+        if self.search not in ("random", "exhaustive", "gradient"):
+            raise AdvvidError(f"search={self.search!r} is not known: choose random, exhaustive or gradient")
+        if not self.stride > 0:
+            raise AdvvidError(f"stride={self.stride:g} does not move the rectangle: choose a number above 0")
+        if self.search != "random" and self.per_frame:
+            raise AdvvidError(f"search={self.search} looks for one place for the clip: set per_frame=false")
+        if self.search != "random" and self.restarts > 1 and not self.random_start:
+            raise AdvvidError("restarts would repeat the same search: set restarts=1 or random_start=true")
+
+    @property
+    def threat(self) -> Rectangles:
+        """All squares of the side."""
+        return Rectangles(self.radius, self.space, self.side, self.per_frame)
+
+    def _one_start(
+        self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]
+    ) -> AttackResult:
+        result = super()._one_start(model, clips, goal, generators)
+        ranked = int(self.search == "gradient")
+        return dataclasses.replace(result, gradient_calls=result.gradient_calls + ranked)
+
+    def _choose(self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]) -> Aux:
+        if self.search == "random":
+            return super()._choose(model, clips, goal, generators)
+        tops, lefts = self.grid(*clips.shape[-2:])
+        places = torch.cartesian_prod(tops, lefts).to(clips.device).expand(len(clips), -1, -1)
+        if self.search == "gradient":
+            places = self._ranked(model, clips, goal, places)
+        return {"mask": self._best(model, clips, goal, places)}
+
+    def grid(self, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Return the rows and columns at which squares begin, the last possible ones included."""
+        side, stride = self.threat.pixels(height, width), max(1, int(self.stride * min(height, width) / 112 + 0.5))
+        tops, lefts = (
+            torch.tensor(sorted({*range(0, extent - side + 1, stride), extent - side})) for extent in (height, width)
+        )
+        return tops, lefts
+
+    def _ranked(self, model: nn.Module, clips: Tensor, goal: Goal, places: Tensor) -> Tensor:
+        """Return the places of each clip that hold most of its gradient, ``[B, candidates, 2]``."""
+        x = clips.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(goal.loss(model(x)).sum(), x)
+        held = F.avg_pool2d(grad.abs().sum(dim=(1, 2))[:, None], self.threat.pixels(*clips.shape[-2:]), stride=1)[:, 0]
+        score = held.flatten(1).gather(1, places[..., 0] * held.shape[2] + places[..., 1])
+        best = score.topk(min(self.candidates, score.shape[1]), dim=1).indices
+        return places.gather(1, best[..., None].expand(-1, -1, 2))
+
+    @torch.no_grad()
+    def _best(self, model: nn.Module, clips: Tensor, goal: Goal, places: Tensor) -> Tensor:
+        """Try a plain square at each place and return the mask of the worst one: one that fools, else most loss."""
+        threat, size = self.threat, clips.shape[-2:]
+        chosen = places[:, 0].clone()
+        worst = torch.full((len(clips),), -torch.inf, device=clips.device)
+        left = torch.arange(len(clips), device=clips.device)
+        for nth in range(places.shape[1]):
+            spot = places[left, nth]
+            aux = {"mask": threat.place(spot[:, :1], spot[:, 1:], *size)}
+            here = goal.select(left)
+            out = model(self.filled(clips[left], aux))
+            hit = here.reached(out)
+            score = torch.where(hit, torch.inf, here.loss(out).to(worst))
+            better = score > worst[left]
+            chosen[left] = torch.where(better[:, None], spot, chosen[left])
+            worst[left] = torch.where(better, score, worst[left])
+            # Nothing beats a place that fools, so clips may leave whether or not the search exits early.
+            if bool(hit.any()):
+                left = left[~hit]
+                if not len(left):
+                    break
+        return threat.place(chosen[:, :1], chosen[:, 1:], *size)
