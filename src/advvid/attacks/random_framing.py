@@ -1,0 +1,61 @@
+"""Frames around the picture that know nothing of the model: the controls of adversarial framing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack, AttackResult
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+from advvid.threats.base import draw
+from advvid.threats.regions import Border
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomFraming(Attack):
+    """Random or black framing (RF and BF, Lo & Patel): a border of noise or of black pixels.
+
+    Args:
+        width: thickness in pixels at 112 x 112, scaled by side / 112.
+        fill: ``random``, every value uniform over the space, or ``black``.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1]; ``aux["mask"]`` is ``bool [B, 1, 1, H, W]``.
+    """
+
+    maximises: ClassVar[bool] = False
+    control: ClassVar[bool] = True
+
+    width: float = 10
+    fill: str = "random"
+
+    def __post_init__(self) -> None:
+        if self.fill not in ("random", "black"):
+            raise AdvvidError(f"fill={self.fill!r} is not known: choose random or black")
+        _ = self.threat
+
+    @property
+    def threat(self) -> Border:
+        """The border of the given width, without a bound on its values."""
+        return Border(self.space.width, self.space, width=self.width)
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        aux = self.threat.sample(clips, generators)
+        colour = torch.full_like(clips, self.space.low)
+        if self.fill == "random":
+            colour += self.space.width * draw("rand", clips.shape[1:], generators, clips)
+        none = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
+        return AttackResult(torch.where(aux["mask"], colour, clips), none, none.clone(), aux)
