@@ -1,0 +1,212 @@
+"""The embedded data sets: real .avi files in UCF101's layout, made on first use."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import av
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from advvid.batch import Space
+from advvid.data import motion_recipe as recipe
+from advvid.data.limits import round_robin
+from advvid.data.memory import MemoryClips
+from advvid.errors import AdvvidError
+from advvid.paths import cache_dir
+from advvid.progress import bar
+
+log = logging.getLogger(__name__)
+
+# Clips per class, and the groups (scenes) that they are spread over; no split shares a group with another.
+SPLITS = {"train": (40, range(8, 26)), "val": (10, range(26, 31)), "test": (20, range(1, 8))}
+LISTS = {"train": "trainlist01.txt", "val": "vallist01.txt", "test": "testlist01.txt"}
+
+
+class Motion:
+    """Ten classes of motion on textured scenes; 400 training, 100 validation and 200 test clips of 64 x 64 x 32.
+
+    The files lie in ``root`` in the layout of UCF101 (``videos/<Class>/v_<Class>_gNN_cMM.avi`` and
+    ``ucfTrainTestlist/``), so that ``dataset=ucf101 dataset.root=...`` reads them too. They are decoded once into memory.
+
+    Args:
+        root: where the files are; None for a folder of the cache, named after recipe and seed.
+        splits: must be None: the lists are made with the files.
+        split: must be 1.
+        frames: of a clip, at most 32.
+        stride: between them; ``frames * stride`` is at most 32.
+        size: side of the frames, which are averaged down from 64; budgets live at this resolution.
+        shift: largest random shift of a training clip in pixels, the same for all frames.
+        looks: let shape and colour tell the class in every frame (``motion_look``).
+        seed: of the data draw.
+        limit_train: number of clips in total, round-robin over the classes; None for all. Likewise the other two.
+        limit_val: see ``limit_train``.
+        limit_test: see ``limit_train``.
+        test_clips: clips per video in testing, spread evenly over it; their logits are averaged.
+        workers: loader processes; the data is in memory, so that 0 is best.
+        on_error: accepted for uniformity; damaged files are made again.
+        decoder: accepted for uniformity.
+        val_fraction: accepted for uniformity; validation has groups of its own.
+
+    Raises:
+        AdvvidError: for settings that the clips cannot satisfy.
+    """
+
+    space = Space()
+
+    def __init__(
+        self, root: str | None = None, splits: str | None = None, split: int = 1, frames: int = 8, stride: int = 4,
+        size: int = 32, shift: int = 2, looks: bool = False, seed: int = 0, limit_train: int | None = None,
+        limit_val: int | None = None, limit_test: int | None = None, test_clips: int = 1, workers: int = 0,
+        on_error: str = "raise", decoder: str = "decord", val_fraction: float | None = None,
+    ) -> None:  # fmt: skip
+        if splits is not None or split != 1:
+            raise AdvvidError(
+                "the embedded data has one split of its own: leave dataset.splits=null and dataset.split=1"
+            )
+        if frames < 1 or stride < 1 or frames * stride > recipe.FRAMES:
+            raise AdvvidError(
+                f"dataset.frames={frames} with dataset.stride={stride} does not fit in the {recipe.FRAMES} frames of the "
+                "embedded videos: frames x stride may be at most 32"
+            )
+        if size < 8 or recipe.SIDE % size:
+            raise AdvvidError(f"dataset.size={size} does not divide {recipe.SIDE}: choose 64, 32, 16 or 8")
+        if test_clips < 1 or shift < 0:
+            raise AdvvidError(
+                f"dataset.test_clips={test_clips} must be at least 1 and dataset.shift={shift} at least 0"
+            )
+        self.frames, self.stride, self.size, self.shift, self.looks, self.seed = (
+            frames,
+            stride,
+            size,
+            shift,
+            looks,
+            seed,
+        )
+        self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
+        self.views, self.workers = test_clips, workers
+        self.classes = list(recipe.CLASSES)
+        self.clip_shape = (3, frames, size, size)
+        self.missing: dict[str, list[str]] = {}
+        name = f"{'motion_look' if looks else 'motion'}_{seed}_{_recipe_hash()}"
+        self.root = Path(root).expanduser() if root else cache_dir() / name
+
+    def prepare(self) -> None:
+        """Make the files where they are missing or damaged; about ten seconds on two cores."""
+        if self._intact():
+            return
+        if self.root.exists() and not (self.root / "manifest.json").is_file() and any(self.root.iterdir()):
+            raise AdvvidError(
+                f"dataset.root={self.root} holds other files: give an empty or new folder for the embedded data, or read "
+                "your own videos with dataset=ucf101"
+            )
+        scratch = self.root.with_name(f".{self.root.name}.{os.getpid()}.tmp")
+        shutil.rmtree(scratch, ignore_errors=True)
+        entries = self._entries()
+        jobs = [(scratch / _path(e), e, self.seed, self.looks) for e in entries]
+        for folder in {path.parent for path, *_ in jobs}:
+            folder.mkdir(parents=True, exist_ok=True)
+        manifest = {}
+        # Forked like PyTorch's own loader processes: the workers use numpy and the encoder only.
+        with (
+            bar("making the embedded data", len(jobs)) as progress,
+            ProcessPoolExecutor(min(8, os.cpu_count() or 1), get_context("fork")) as pool,
+        ):
+            for entry, digest in zip(entries, pool.map(_make, jobs, chunksize=10), strict=True):
+                manifest[_path(entry)] = digest
+                progress.advance(1)
+        self._write_lists(scratch, entries)
+        (scratch / "manifest.json").write_text(json.dumps(manifest))
+        shutil.rmtree(self.root, ignore_errors=True)
+        scratch.rename(self.root)
+        log.info("made %d videos in %s", len(entries), self.root)
+
+    def split(self, name: str) -> MemoryClips:
+        """Return a split, decoded into memory."""
+        entries = [e for e in self._entries() if e["split"] == name]
+        entries = [entries[i] for i in round_robin([e["label"] for e in entries], self.limits[name])]
+        videos = torch.stack([_decode(self.root / _path(e), self.size) for e in entries])
+        ids = [f"{self.classes[e['label']]}/{Path(_path(e)).stem}" for e in entries]
+        return MemoryClips(
+            videos, [e["label"] for e in entries], ids, frames=self.frames, stride=self.stride, shift=self.shift, views=self.views
+        )  # fmt: skip
+
+    def _entries(self) -> list[dict[str, Any]]:
+        """Name every clip: split, label, group, number within group, and number within its class."""
+        entries = []
+        for label in range(len(self.classes)):
+            member = 0
+            for split, (count, groups) in SPLITS.items():
+                for i in range(count):
+                    group, number = groups[i % len(groups)], i // len(groups) + 1
+                    entries.append({"split": split, "label": label, "group": group, "number": number, "member": member})
+                    member += 1
+        return entries
+
+    def _write_lists(self, root: Path, entries: list[dict[str, Any]]) -> None:
+        folder = root / "ucfTrainTestlist"
+        folder.mkdir()
+        (folder / "classInd.txt").write_text("".join(f"{i} {name}\n" for i, name in enumerate(self.classes, 1)))
+        for split, file in LISTS.items():
+            paths = [(_path(e).removeprefix("videos/"), e["label"] + 1) for e in entries if e["split"] == split]
+            lines = [path if split == "test" else f"{path} {label}" for path, label in paths]
+            (folder / file).write_text("".join(f"{line}\n" for line in lines))
+
+    def _intact(self) -> bool:
+        """Tell whether every file of the manifest is there with its content."""
+        try:
+            manifest = json.loads((self.root / "manifest.json").read_text())
+            wanted = {_path(e) for e in self._entries()}
+            return set(manifest) == wanted and all(_digest(self.root / p) == digest for p, digest in manifest.items())
+        except (OSError, ValueError):
+            return False
+
+
+def _path(entry: dict[str, Any]) -> str:
+    name = recipe.CLASSES[entry["label"]]
+    return f"videos/{name}/v_{name}_g{entry['group']:02d}_c{entry['number']:02d}.avi"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _recipe_hash() -> str:
+    """Hash the recipe, so that a changed one never meets files of the old one."""
+    text = inspect.getsource(recipe) + repr(SPLITS)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def _make(job: tuple[Path, dict[str, Any], int, bool]) -> str:
+    """Render and encode one clip; return the hash of its file."""
+    path, entry, seed, looks = job
+    frames = recipe.clip(entry["label"], entry["group"], entry["number"], entry["member"], seed, looks)
+    with av.open(str(path), "w", format="avi") as container:
+        stream = container.add_stream("mpeg4", rate=recipe.RATE, options={"qmin": "3", "qmax": "3", "g": "12"})
+        stream.width = stream.height = recipe.SIDE
+        stream.pix_fmt, stream.codec_tag, stream.thread_count = "yuv420p", "XVID", 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return _digest(path)
+
+
+def _decode(path: Path, size: int) -> Tensor:
+    """Return a video as uint8 ``[3, 32, size, size]``, averaged down."""
+    from decord import VideoReader
+
+    frames = VideoReader(str(path), num_threads=1).get_batch(range(recipe.FRAMES)).asnumpy()
+    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    if size != recipe.SIDE:
+        video = F.avg_pool2d(video.float(), recipe.SIDE // size).round().to(torch.uint8)
+    return video.transpose(0, 1).contiguous()
