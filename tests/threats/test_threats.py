@@ -8,9 +8,17 @@ import torch
 from advvid.batch import clip_generators
 from advvid.errors import AdvvidError
 from advvid.threats.balls import L2Ball, LinfBall
+from advvid.threats.frames import Frames
+from advvid.threats.pixels import Pixels
+from advvid.threats.ratio import BoundRegion, RatioBound
+from advvid.threats.rectangles import Rectangles
 from advvid.threats.regions import Border, Patch
 
-THREATS = [LinfBall(0.1), L2Ball(1.5), Patch(0.5, ratio=0.2), Border(1.0, ratio=0.2), Border(1.0, width=10)]
+THREATS = [
+    LinfBall(0.1), L2Ball(1.5), Patch(0.5, ratio=0.2), Border(1.0, ratio=0.2), Border(1.0, width=10), Frames(0.1),
+    Rectangles(1.0, side=30), Rectangles(1.0, per_frame=True), Pixels(1.0, count=100), RatioBound(1.04),
+    RatioBound(20.0, norm="l2"), BoundRegion(Rectangles(1.0), RatioBound(255.0)),
+]  # fmt: skip
 IDS = ["a", "b", "c", "d"]
 
 

@@ -42,7 +42,7 @@ class FrameSaliency(GradientAttack):
 
     Example:
         >>> FrameSaliency(eps="2/255").threat.budget
-        'l-inf 2/255, frame by frame'
+        'whole frames, l-inf 2/255'
     """
 
     eps: float | str = 0.015

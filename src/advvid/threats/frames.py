@@ -20,9 +20,9 @@ class Frames(RegionThreat):
     """
 
     @property
-    def budget(self) -> str:
-        """The set in words."""
-        return f"{self.ball.budget}, frame by frame"
+    def where(self) -> str:
+        """The region in words."""
+        return "whole frames"
 
     def sample(self, x: Tensor, generators: Sequence[torch.Generator]) -> Aux:
         """Give every clip all of its frames."""

@@ -28,9 +28,9 @@ class Pixels(RegionThreat):
             raise AdvvidError(f"count={self.count:g} leaves no pixel to change: choose a number above 0")
 
     @property
-    def budget(self) -> str:
-        """The set in words."""
-        return f"{self.count:g} pixels of each frame at 112 x 112, {self.ball.budget}"
+    def where(self) -> str:
+        """The region in words."""
+        return f"{self.count:g} pixels of each frame at 112 x 112"
 
     def number(self, height: int, width: int) -> int:
         """Return how many pixels of a frame of this size may change."""

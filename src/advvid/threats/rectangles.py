@@ -30,10 +30,10 @@ class Rectangles(RegionThreat):
             raise AdvvidError(f"side={self.side:g} makes a rectangle of 0 pixels: choose a side above 0")
 
     @property
-    def budget(self) -> str:
-        """The set in words."""
-        where = "in each frame" if self.per_frame else "at one place"
-        return f"square of {self.side:g} px at 112 x 112 {where}, {self.ball.budget}"
+    def where(self) -> str:
+        """The region in words."""
+        place = "in each frame" if self.per_frame else "at one place"
+        return f"square of {self.side:g} px at 112 x 112 {place}"
 
     def pixels(self, height: int, width: int) -> int:
         """Return the square's side in pixels of this frame, at least 1 and at most the frame's shorter side."""

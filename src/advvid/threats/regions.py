@@ -47,8 +47,13 @@ class RegionThreat(ABC):
 
     @property
     @abstractmethod
+    def where(self) -> str:
+        """The region in words."""
+
+    @property
     def budget(self) -> str:
         """The set in words."""
+        return f"{self.where}, {self.ball.budget}"
 
     def random_start(self, x: Tensor, generators: Sequence[torch.Generator], aux: Aux | None = None) -> Tensor:
         """Return noise of the ball inside the region, ``x`` outside."""
@@ -100,9 +105,9 @@ class Patch(RegionThreat):
             raise AdvvidError(f"location={self.location!r} is not known: choose random or fixed")
 
     @property
-    def budget(self) -> str:
-        """The set in words."""
-        return f"patch of {self.ratio:.0%} of the frame, {self.ball.budget}"
+    def where(self) -> str:
+        """The region in words."""
+        return f"patch of {self.ratio:.0%} of the frame"
 
     def sides(self, height: int, width: int) -> tuple[int, int]:
         """Return the patch's height and width in pixels, at least 1 each."""
@@ -151,10 +156,10 @@ class Border(RegionThreat):
             raise AdvvidError(f"rounding={self.rounding!r} is not known: choose nearest or floor")
 
     @property
-    def budget(self) -> str:
-        """The set in words."""
+    def where(self) -> str:
+        """The region in words."""
         size = f"{self.ratio:.0%} of the frame" if self.width is None else f"{self.width:g} px at 112 x 112"
-        return f"border of {size}, {self.ball.budget}"
+        return f"border of {size}"
 
     def thickness(self, height: int, width: int) -> int:
         """Return the border's thickness in pixels.
@@ -172,8 +177,7 @@ class Border(RegionThreat):
         if self.rounding == "floor":
             if exact < 1:
                 raise AdvvidError(
-                    f"a border of {self.budget} rounds down to 0 pixels at {height} x {width}: raise it or choose "
-                    "rounding=nearest"
+                    f"a {self.where} rounds down to 0 pixels at {height} x {width}: raise it or choose rounding=nearest"
                 )
             return int(exact)
         return min(max(1, int(exact + 0.5)), (min(height, width) + 1) // 2)

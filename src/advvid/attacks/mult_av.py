@@ -1,0 +1,85 @@
+"""Multiplicative adversarial videos: perturbations that multiply."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from advvid.attacks.base import parse_number
+from advvid.attacks.gradient import IteratedAttack
+from advvid.errors import AdvvidError
+from advvid.threats.pixels import Pixels
+from advvid.threats.ratio import BoundRegion, RatioBound
+from advvid.threats.rectangles import Rectangles
+from advvid.threats.regions import Border, RegionThreat
+
+FORMS = ("linf", "l2", "roa", "af", "spa")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultAV(IteratedAttack):
+    """MultAV (Lo & Patel 2021), in its five forms: ``x <- Clip(x * step_ratio ** sign(gradient))``.
+
+    Distance: the ratio between the values of the clean and the adversarial clip. Black pixels cannot change. The
+    search begins at the clean clip: a region filled with one colour first would break the ratio bound.
+
+    Args:
+        form: ``linf``; ``l2``, with the gradient's unit vector in place of its sign; or ``linf`` inside the squares of
+            ROA (``roa``), the border of adversarial framing (``af``) or the pixels of salt-and-pepper (``spa``).
+        ratio: the ratio bound eps_m; for ``l2`` its logarithm bounds the l2 norm of all logarithms of ratios. 255 is
+            the largest ratio between two grey levels above 0, and so no bound for clips of 8 bits.
+        step_ratio: alpha_m, what one step multiplies by.
+        side: of the square of ``roa``, in pixels at 112 x 112.
+        per_frame: a square at a place of its own in each frame (``roa``).
+        width: of the border of ``af``, in pixels at 112 x 112.
+        count: pixels of each frame of ``spa``, at 112 x 112.
+
+    The published settings of the linf form are the defaults; those of the others are not known, and the options
+    ``mult_av_*`` choose bounds of a strength similar to their additive counterparts.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; ``aux["mask"]`` as in the additive attack of the form.
+
+    Example:
+        >>> MultAV(ratio=1.04).threat.budget
+        'ratio bound 1.04'
+    """
+
+    steps: int = 5
+    random_start: bool = False
+    form: str = "linf"
+    ratio: float | str = 1.04
+    step_ratio: float | str = 1.01
+    side: float = 30.0
+    per_frame: bool = True
+    width: float = 10
+    count: float = 100
+
+    def __post_init__(self) -> None:
+        self._parse("ratio", "step_ratio")
+        if self.form not in FORMS:
+            raise AdvvidError(f"form={self.form!r} is not known: choose {', '.join(FORMS)}")
+        if not self.step >= 0:
+            raise AdvvidError(f"step_ratio={self.step_ratio} steps backwards: choose a number of at least 1")
+        super().__post_init__()
+
+    @property
+    def step(self) -> float:
+        """The logarithm of ``step_ratio``: the length of a step of the clip's logarithm."""
+        ratio = parse_number(self.step_ratio, "step_ratio")
+        return math.log(ratio) if ratio > 0 else -math.inf
+
+    @property
+    def threat(self) -> RatioBound | BoundRegion:
+        """The ratio bound, inside the region of the form."""
+        bound = RatioBound(float(self.ratio), self.space, "l2" if self.form == "l2" else "linf")
+        region = self._region()
+        return bound if region is None else BoundRegion(region, bound)
+
+    def _region(self) -> RegionThreat | None:
+        whole = self.space.width
+        if self.form == "roa":
+            return Rectangles(whole, self.space, self.side, self.per_frame)
+        if self.form == "af":
+            return Border(whole, self.space, width=self.width)
+        return Pixels(whole, self.space, self.count) if self.form == "spa" else None
