@@ -97,7 +97,10 @@ def runs():
     two = summarise(random_samples(seed=1), ["pgd"]) | {"seed": 1}
     one["attacks"]["pgd"] |= {"budget": "l-inf 8/255", "access": "white_box"}
     two["attacks"]["pgd"] |= {"budget": "l-inf 4/255", "access": "white_box"}
-    two["checks"] = ["PGD finds less than noise", {"message": "gradients vanish", "raised": True}]
+    two["checks"] = [
+        "PGD finds less than noise",
+        {"message": "gradients vanish", "raised": True, "remedy": "use square"},
+    ]
     one["checks"] = [{"message": "all is well", "raised": False}]
     return [("none", one), ("cat", two)]
 
@@ -117,7 +120,7 @@ def test_markdown_holds_every_number_and_every_warning():
     assert "pgd: l-inf 8/255, white_box | l-inf 4/255, white_box (differs by run)" in text
     assert "none: 2 clips are missing" in text
     assert "Check raised for cat: PGD finds less than noise" in text
-    assert "Check raised for cat: gradients vanish" in text
+    assert "Check raised for cat: gradients vanish; remedy: use square" in text
     assert "all is well" not in text
     assert "Wilson" in text
 

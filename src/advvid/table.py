@@ -110,13 +110,16 @@ class ResultTable:
         return widths[min(widths)]
 
 
-def robustness_table(runs: Runs, title: str = "", describe: Mapping[str, Sequence[str]] | None = None) -> ResultTable:
+def robustness_table(
+    runs: Runs, title: str = "", describe: Mapping[str, Sequence[str]] | None = None, intervals: str = INTERVALS
+) -> ResultTable:
     """Lay out one or several ``robustness.json`` as one table, a row per run.
 
     Args:
         runs: pairs of a label and the content of a ``robustness.json``.
         title: heading.
         describe: further columns between the label and n: name to a value per run.
+        intervals: the footnote that says what the brackets hold.
 
     Example:
         >>> score = {"acc": 0.5, "ci95": [0.1, 0.9]}
@@ -142,7 +145,7 @@ def robustness_table(runs: Runs, title: str = "", describe: Mapping[str, Sequenc
         if columns:
             cells = tuple((label, *(percent(run.get(section, {}).get(c)) for c in columns)) for label, run in runs)
             blocks.append(Block(name, ("run", *columns), cells))
-    return ResultTable(title, tuple(blocks), (INTERVALS, RULES, *_budgets(runs), *_warnings(runs)))
+    return ResultTable(title, tuple(blocks), (intervals, RULES, *_budgets(runs), *_warnings(runs)))
 
 
 def names_of(runs: Runs, section: str) -> list[str]:
@@ -165,9 +168,11 @@ def _warnings(runs: Runs) -> Iterator[str]:
     """Yield what a reader must know before believing a row: raised checks and clips that were not scored."""
     for label, run in runs:
         for check in run.get("checks", ()):
-            text = check if isinstance(check, str) else check["message"] if check.get("raised", True) else ""
-            if text:
-                yield f"Check raised for {label}: {text}"
+            if isinstance(check, str):
+                yield f"Check raised for {label}: {check}"
+            elif check.get("raised", True):
+                said = [check["message"], check.get("means"), check.get("remedy") and f"remedy: {check['remedy']}"]
+                yield f"Check raised for {label}: {'; '.join(filter(None, said))}"
         if run.get("missing"):
             yield f"{label}: {len(run['missing'])} clips are missing (unreadable videos); n counts only scored ones."
 
