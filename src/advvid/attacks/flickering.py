@@ -1,0 +1,94 @@
+"""Flickering: a colour offset for each frame of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import AttackResult
+from advvid.attacks.flicker import Flicker, describe, margin_hinge
+from advvid.attacks.search import make_goal
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+from advvid.threats.base import per_clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flickering(Flicker):
+    """Flickering attack on each video by itself (Pony et al. 2021; Kinfu & Vidal, sec. 2, eq. 4).
+
+    Distance: none; thickness and roughness are reported in ``aux``. The defaults are those of the paper's
+    table 4 at its weakest regulariser. The search starts without an offset.
+
+    Args:
+        early_exit: fooled clips leave the batch (same verdicts, less work).
+        keep: ``last`` returns the last iterate, as the code behind table 4 did, even where the regulariser made it
+            right again; ``fooled`` returns an earlier iterate in that case.
+
+    Other arguments: see ``advvid.attacks.flicker.Flicker``.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; ``aux``: ``pattern [B, 3, T]``, ``thickness [B]`` and
+        ``roughness [B]`` as fractions of the value range.
+
+    Example:
+        >>> Flickering(beta_0=4).threat.budget
+        'one offset per frame and channel'
+    """
+
+    early_exit: bool = True
+    keep: str = "fooled"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep not in ("fooled", "last"):
+            raise AdvvidError(f"keep={self.keep!r} is not known: choose fooled or last")
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+        pattern = clips.new_zeros(clips.shape[:3])
+        result, earlier = pattern.clone(), pattern.clone()
+        active = torch.arange(len(clips), device=clips.device)
+        taken = torch.full((len(clips),), self.steps, device=clips.device)
+        calls, earlier_at = torch.zeros_like(taken), torch.full_like(taken, -1)
+        descend, clean, here = self.optimiser(pattern), clips, goal
+        for step in range(self.steps):
+            pattern = pattern.detach().requires_grad_()
+            out = model(self.threat.apply(clean, pattern))
+            hit = here.reached(out)
+            leave = self.early_exit and bool(hit.any())
+            if leave:
+                done = active[hit]
+                result[done], taken[done] = pattern.detach()[hit], step
+                if bool(hit.all()):
+                    active = active[:0]
+                    break
+            elif self.keep == "fooled" and not self.early_exit:
+                earlier = torch.where(per_clip(hit, pattern), pattern.detach(), earlier)
+                earlier_at = torch.where(hit, step, earlier_at)
+            loss = margin_hinge(out, here, self.margin) + self.penalty(pattern)
+            (grad,) = torch.autograd.grad(loss.sum(), pattern)
+            calls[active] += 1
+            pattern = descend(pattern.detach(), grad)
+            if leave:
+                left = (~hit).nonzero().squeeze(1)
+                active, pattern, clean, here = active[left], pattern[left], clean[left], here.select(left)
+                descend.select(left)
+        if len(active):
+            result[active] = pattern.detach()
+        if self.keep == "fooled" and not self.early_exit:
+            with torch.no_grad():
+                back = (earlier_at >= 0) & ~goal.reached(model(self.threat.apply(clips, result)))
+            result, taken = torch.where(per_clip(back, result), earlier, result), torch.where(back, earlier_at, taken)
+        return AttackResult(self.threat.apply(clips, result), taken, calls, describe(result))
