@@ -26,7 +26,7 @@ class VideoClassifier(nn.Module):
         num_classes: number of logits, K.
         mean: subtracted from every pixel, one number or one per channel, for pixels in [0, 1].
         std: what the difference is divided by, likewise.
-        clip_shape: ``(3, T, H, W)`` of the data's clips, for error messages; None for unknown.
+        clip_shape: ``(3, T, H, W)`` of the data's clips, for the network's own node to refer to; None for unknown.
         size: side, or (height, width), of the frames the network wants; None for the clips' own.
         frames: number of frames the network wants; None for the clips' own.
         views: the time axis holds this many clips of a video, one after the other; their logits are averaged.

@@ -1,0 +1,60 @@
+"""Every network of conf/model, at the clip length and size it was published for."""
+
+import re
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from advvid.models.build import build_model
+from advvid.models.freeze import last_layer
+from advvid.paths import conf_dir
+
+FILES = {path.stem: path for path in sorted((conf_dir() / "model").glob("*.yaml"))}
+CLASSES = 7
+
+
+def described(name):
+    """Return what the first line promises: the number of weights in millions, and (frames, height, width)."""
+    line = FILES[name].read_text().splitlines()[0]
+    number, unit = re.search(r"([\d.]+) ([kM]) weights", line).groups()
+    shape = re.search(r"(\d+) x (\d+) x (\d+)", line).groups()
+    return float(number) * (1e-3 if unit == "k" else 1), tuple(map(int, shape))
+
+
+def config(name):
+    return OmegaConf.create({"model": OmegaConf.load(FILES[name])}).model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_network_at_its_published_shape(name, tmp_path):
+    millions, shape = described(name)
+    torch.manual_seed(0)
+    model = build_model(config(name), CLASSES, (3, *shape)).eval()
+    head = model.net.get_submodule(last_layer(model.net))
+    classes = 10 if name == "r3d_tiny" else 400
+    per_class = head.weight[0].numel() + 1
+    weights = sum(p.numel() for p in model.parameters()) + per_class * (classes - CLASSES)
+    assert weights / 1e6 == pytest.approx(millions, rel=0.005)
+
+    clips = torch.rand(1, 3, *shape, requires_grad=True)
+    logits = model(clips)
+    assert logits.shape == (1, CLASSES)
+    nn.functional.cross_entropy(logits, torch.tensor([1])).backward()
+    assert torch.isfinite(clips.grad).all()
+    assert (clips.grad.abs().amax(dim=(0, 1, 3, 4)) > 0).float().mean() > 0.9, "hardly any frame matters"
+    without = [n for n, p in model.named_parameters() if p.grad is None]
+    assert not without, f"the loss does not reach {without}"
+
+    with torch.no_grad():
+        head.bias.add_(5.0)
+        torch.testing.assert_close(model(clips), logits + 5.0, rtol=1e-4, atol=1e-4)
+        # Two clips, as BatchNorm over one value is undefined while training.
+        assert (model.train()(clips.detach().repeat(2, 1, 1, 1, 1)) > 1).all(), "training mode gives no logits"
+        torch.save(model.state_dict(), tmp_path / "w.pt")
+        cfg = config(name)
+        cfg.checkpoint = str(tmp_path / "w.pt")
+        again = build_model(cfg, CLASSES, (3, *shape)).eval()
+        assert torch.equal(again(clips), model.eval()(clips))
