@@ -1,0 +1,59 @@
+# `make` alone lists the targets. Needs Python 3.11 or 3.12, make and a C compiler.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+RUN := $(BIN)/python -m advvid.train
+JOBS ?= 2
+# One thread per test process: two processes with all threads each are slower than one.
+PYTEST := OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+SWEEP ?= defense=at attack.eps=2/255,4/255,8/255 attack.step_size=1/255,2/255 schedule.epochs=20 dataset.limit_test=100
+SWEEP_DIR ?= outputs/sweep
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format list sweep build clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Make .venv and install everything into it (again only when pyproject.toml changed)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else "advvid needs Python 3.11 or 3.12, $(PYTHON) is %d.%d: make install PYTHON=python3.12" % v)'
+	@echo "Installing into .venv: about 5 GB with torch, a few minutes."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+demo: install ## Train without and with a defense on embedded data, attack both, print one table; goes on where it stopped
+	$(RUN) defense=none hydra.run.dir=outputs/demo/none resume=true
+	$(RUN) defense=cat attack=pgd hydra.run.dir=outputs/demo/cat resume=true
+	$(BIN)/python -m advvid.gather outputs/demo/none outputs/demo/cat --out outputs/demo --where --title "Demo: no defense, then curriculum adversarial training"
+
+test: install ## Run the test suite
+	$(PYTEST)
+
+test-slow: install ## Run the tests that take longer
+	$(PYTEST) -m slow
+
+lint: install ## Check style, formatting and types
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/mypy
+
+format: install ## Bring the code into shape
+	$(BIN)/ruff check --fix src tests scripts
+	$(BIN)/ruff format src tests scripts
+
+list: install ## Show every model, data set, attack, defense, schedule and suite
+	@$(BIN)/python -m advvid.listing
+
+sweep: install ## Run every combination of SWEEP="..." and gather the table and a heat map; a failed job does not stop it
+	-$(RUN) -m $(SWEEP) tracker=none hydra.sweep.dir=$(SWEEP_DIR)
+	$(BIN)/python -m advvid.gather $(SWEEP_DIR)
+
+build: install ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean: ## Remove caches; environments, data and results stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache build
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

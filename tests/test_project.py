@@ -1,0 +1,65 @@
+"""The project's documents and commands are what they say."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import advvid
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def block(language):
+    return re.search(rf"```{language}\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[1]
+
+
+def test_the_attack_in_the_guide_works(tmp_path, monkeypatch, small, clips, labels):
+    (tmp_path / "brightness_of_the_guide.py").write_text(block("python"))
+    monkeypatch.syspath_prepend(tmp_path)
+    from brightness_of_the_guide import Brightness
+
+    settings = yaml.safe_load(block("yaml"))
+    assert settings.pop("_target_") == "advvid.attacks.brightness.Brightness"
+    attack = Brightness(**settings)
+    x_adv = attack(small, clips, labels)
+    assert attack.threat.contains(x_adv, clips).all()
+    loss = torch.nn.functional.cross_entropy
+    assert loss(small(x_adv), labels) > loss(small(clips), labels)
+
+
+def test_make_lists_every_target_with_a_sentence():
+    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = set(re.findall(r"^  make ([a-z-]+) +[A-Z]\w+ \w+", said, re.MULTILINE))
+    targets = set(re.search(r"\.PHONY: (.*)", (ROOT / "Makefile").read_text())[1].split())
+    assert listed == targets
+
+
+def test_versions_and_licence_agree():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == advvid.__version__
+    assert citation["license"] == "MIT"
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+
+
+@pytest.mark.parametrize("module", ["advvid.gather", "advvid.listing"])
+def test_commands_start(module):
+    arguments = ["--help"] if module == "advvid.gather" else ["tracker"]
+    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 2
+
+
+def test_only_the_agreed_things_lie_at_the_top():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode != 0:
+        pytest.skip("no git checkout")
+    top = {Path(name).parts[0] for name in tracked.stdout.splitlines() if not name.startswith(".")}
+    assert top <= {
+        "conf", "src", "scripts", "tests", "outputs", "pyproject.toml", "Makefile", "README.md", "LICENSE", "CHANGELOG.md",
+        "CONTRIBUTING.md", "CITATION.cff",
+    }  # fmt: skip
