@@ -86,7 +86,9 @@ def test_a_target_reached_by_interpolation_is_judged_by_what_it_becomes():
             "b": {"_target_": "torch.nn.Sequential", "_args_": ["${names.planted}"]},
         }
     )
-    for node in (cfg.a, cfg.b):
+    cfg.c = "${oc.create:{_target_:os.system,command:'true'}}"
+    cfg.d = ["${oc.dict.values:names}"]
+    for node in (cfg.a, cfg.b, cfg.c, cfg.d):
         with pytest.raises(AdvvidError, match=r"os\.system"):
             safe_instantiate(node)
 
@@ -108,6 +110,7 @@ def test_another_package_is_not_even_imported(tmp_path, monkeypatch):
         ("pytorchvideo.models.hub.slow_r50", {"pretrained": True}),
         ("pytorchvideo.models.hub.slow_r50", {"checkpoint_path": "http://localhost/planted"}),
         ("pytorchvideo.models.hub.slow_r50", {"_args_": [True]}),
+        ("pytorchvideo.models.hub.slow_r50", {"_partial_": True}),
     ],
 )
 def test_builders_never_fetch_weights(target, arguments):
@@ -149,16 +152,16 @@ def test_permitted_targets_are_made_with_nested_ones_interpolations_and_plain_va
 
 def test_overrides_replace_the_nodes_own_arguments():
     cfg = OmegaConf.create({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": "???"})
-    with pytest.raises(AdvvidError, match="out_features"):
+    with pytest.raises(AdvvidError, match=r"config\.out_features is missing"):
         safe_instantiate(cfg)
-    layer = safe_instantiate({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 1}, in_features=5)
-    assert layer.in_features == 5
+    assert safe_instantiate(cfg, out_features=7).out_features == 7
+    assert safe_instantiate(cfg, out_features=7, in_features=5).in_features == 5
+    with pytest.raises(AdvvidError, match="no _target_"):
+        safe_instantiate({"a": 1}, b=2)
 
 
 def test_wrong_arguments_and_refusing_constructors_become_one_sentence():
-    with pytest.raises(
-        AdvvidError, match=r"the configuration: torch\.nn\.Linear has no option inputs: choose among in_f"
-    ):
+    with pytest.raises(AdvvidError, match=r"config: torch\.nn\.Linear has no option inputs: choose among in_f"):
         safe_instantiate({"_target_": "torch.nn.Linear", "inputs": 2})
     with pytest.raises(AdvvidError, match=r"missing a required argument: 'out_features'"):
         safe_instantiate({"_target_": "torch.nn.Linear", "in_features": 2})

@@ -64,21 +64,19 @@ def safe_instantiate(node: Any, **overrides: Any) -> Any:
         >>> safe_instantiate({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 1})
         Linear(in_features=2, out_features=1, bias=True)
     """
-    where, tree = "the configuration", node
+    where, tree = "config", node
     if isinstance(node, DictConfig | ListConfig):
         try:
             where = node._get_full_key(None) or where
-            tree = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+            tree = OmegaConf.to_container(node, resolve=True)
         except OmegaConfBaseException as error:
             raise AdvvidError(f"{where} cannot be read: {_first_line(error)}") from None
     if isinstance(tree, Mapping):
         tree = {key: value for key, value in tree.items() if key not in overrides}
     plan = _plan(tree, where)
-    if isinstance(plan, _Call):
-        plan.kwargs.update(overrides)
-    elif overrides:
+    if overrides and not isinstance(plan, _Call):
         raise AdvvidError(f"{where} has no _target_, so that the arguments {', '.join(overrides)} have nowhere to go")
-    return _make(plan)
+    return _make(plan, overrides)
 
 
 @dataclass
@@ -97,6 +95,8 @@ def _plan(tree: Any, where: str) -> Any:
     """Check a tree and replace every mapping with a target by a ``_Call``; nothing is made yet."""
     if isinstance(tree, list | tuple):
         return [_plan(value, f"{where}[{index}]") for index, value in enumerate(tree)]
+    if tree == "???":
+        raise AdvvidError(f"{where} is missing: give it a value")
     if not isinstance(tree, Mapping):
         return tree
     if "_target_" not in tree:
@@ -107,10 +107,16 @@ def _plan(tree: Any, where: str) -> Any:
     if odd or tree.get("_convert_", "all") != "all":
         raise AdvvidError(f"{where} uses {odd[0] if odd else '_convert_'}, which advvid does not support: remove it")
     kwargs = {str(k): _plan(v, f"{where}.{k}") for k, v in tree.items() if k not in DIRECTIVES}
-    args = [_plan(value, f"{where}._args_[{i}]") for i, value in enumerate(tree.get("_args_") or [])]
+    args, partial = _plan(tree.get("_args_", []), f"{where}._args_"), tree.get("_partial_", False)
+    if not isinstance(args, list) or not isinstance(partial, bool):
+        raise AdvvidError(f"{where}: _args_ must be a list and _partial_ true or false")
     if not isinstance(target, type):
-        _keep_from_fetching(target, name, where, args, kwargs)
-    return _Call(target, name, where, args, kwargs, bool(tree.get("_partial_", False)))
+        if args or partial:  # what is added later could ask for weights
+            raise AdvvidError(
+                f"{where}: {name} builds a model: give its arguments by name, without _args_ and _partial_"
+            )
+        _keep_from_fetching(target, name, where, kwargs)
+    return _Call(target, name, where, args, kwargs, partial)
 
 
 def find_target(name: Any, where: str) -> Callable[..., Any]:
@@ -164,10 +170,8 @@ def _is_pytorchvideo_builder(function: Any) -> bool:
     return module.startswith("pytorchvideo.models.") and name.startswith("create_")
 
 
-def _keep_from_fetching(target: Any, name: str, where: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+def _keep_from_fetching(target: Any, name: str, where: str, kwargs: dict[str, Any]) -> None:
     """Refuse arguments with which a builder would fetch weights, and switch off those it fetches by default."""
-    if args:
-        raise AdvvidError(f"{where}._args_ is not allowed for the model builder {name}: give its arguments by name")
     for option in FETCHING:
         if kwargs.get(option) not in (None, False):
             raise AdvvidError(
@@ -179,7 +183,7 @@ def _keep_from_fetching(target: Any, name: str, where: str, args: list[Any], kwa
             kwargs[option] = False if option.startswith("pretrained") else None
 
 
-def _make(plan: Any) -> Any:
+def _make(plan: Any, overrides: Mapping[str, Any] | None = None) -> Any:
     """Carry out a checked plan, innermost first."""
     if isinstance(plan, list):
         return [_make(value) for value in plan]
@@ -188,6 +192,7 @@ def _make(plan: Any) -> Any:
     if not isinstance(plan, _Call):
         return plan
     args, kwargs = [_make(value) for value in plan.args], {key: _make(v) for key, v in plan.kwargs.items()}
+    kwargs.update(overrides or {})
     _check_arguments(plan, args, kwargs)
     if plan.partial:
         return functools.partial(plan.target, *args, **kwargs)
