@@ -79,7 +79,7 @@ class Flickering(Flicker):
                 earlier_at = torch.where(hit, step, earlier_at)
             loss = margin_hinge(out, here, self.margin) + self.penalty(pattern)
             (grad,) = torch.autograd.grad(loss.sum(), pattern)
-            calls[active] += 1
+            calls[active[~hit] if self.early_exit else active] += 1
             pattern = descend(pattern.detach(), grad)
             if leave:
                 left = (~hit).nonzero().squeeze(1)

@@ -138,7 +138,8 @@ def gradient_search(
             earlier = torch.where(per_clip(hit, x_adv), x_adv.detach(), earlier)
             earlier_at = torch.where(hit, step, earlier_at)
         (grad,) = torch.autograd.grad(here.loss(out).sum(), x_adv)
-        calls[active] += 1
+        # A clip that leaves now needs no gradient, whatever its neighbours do.
+        calls[active[~hit] if early_exit else active] += 1
         with torch.no_grad():
             x_adv = threat.project(threat.ascend(x_adv, grad, step_size, choices), clean, choices)
             if early_exit and bool(hit.any()):
