@@ -1,0 +1,191 @@
+"""Universal flickering: one pattern of offsets for a set of videos, at any offset in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import AttackResult, frozen
+from advvid.attacks.fitted import FittedAttack
+from advvid.attacks.flicker import Flicker, describe, margin_hinge
+from advvid.attacks.search import Goal, make_goal
+from advvid.batch import Batch
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+from advvid.tasks.classification import Classification
+from advvid.threats.offsets import Offsets
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlickeringUniversal(Flicker):
+    """Universal flickering (Pony et al. 2021): a cyclic pattern that fools many videos wherever they begin.
+
+    ``fit`` lowers the mean of the objective over clips and over cyclic shifts in time, one batch and one random shift
+    per clip at a time, and returns a ``FittedFlickering`` that adds the pattern to any clip. Run without ``fit``, the
+    attack learns a pattern on each clip by itself, still under random shifts, so that no clip depends on another.
+
+    Args:
+        steps: updates of the pattern, each on one batch; the batches are walked again as often as needed.
+
+    Other arguments: see ``advvid.attacks.flicker.Flicker``.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; ``aux``: ``pattern [B, 3, T]`` as added to each clip,
+        ``thickness [B]`` and ``roughness [B]``.
+
+    Example:
+        >>> fitted = FlickeringUniversal().fit(model, loader, torch.Generator())   # doctest: +SKIP
+        >>> x_adv = fitted(model, clips, labels)                                    # doctest: +SKIP
+    """
+
+    # What is raised is the mean over clips and shifts; a single clip at a single shift may come off well.
+    maximises: ClassVar[bool] = False
+
+    optimizer: str = "adam"
+    step_size: float | str = 0.01
+
+    def fit(
+        self, model: nn.Module, loader: Iterable[Batch], generator: torch.Generator, task: Task | None = None
+    ) -> FittedFlickering:
+        """Learn one pattern on the clips of ``loader``, as long as its first batch's clips.
+
+        Args:
+            model: maps clips to logits, on the device that the clips are to be moved to.
+            loader: batches of labelled clips; walked again where ``steps`` exceeds their number.
+            generator: of the shifts, and of random targets.
+            task: what a wrong answer is; single-label classification when None.
+
+        Raises:
+            AdvvidError: if the loader is empty.
+        """
+        parameter = next(model.parameters(), None)
+        device = torch.device("cpu") if parameter is None else parameter.device
+        pattern, descend = None, None
+        with torch.enable_grad(), frozen(model):
+            for batch in _cycle(loader, self.steps):
+                batch = batch.to(device)
+                draws = [generator] * len(batch)
+                goal = make_goal(
+                    self.targeted, model, batch.inputs, batch.target, draws, None, task or Classification()
+                )
+                if pattern is None or descend is None:
+                    pattern = batch.inputs.new_zeros(1, *batch.inputs.shape[1:3])
+                    descend = self.optimiser(pattern)
+                pattern = descend(pattern, self._gradient(model, batch.inputs, goal, pattern, draws))
+        if pattern is None:
+            raise AdvvidError("universal flickering has no clip to learn from: give a loader with at least one batch")
+        fitted = FittedFlickering(source=self, space=self.space)
+        fitted.load_state_dict({"pattern": pattern[0]})
+        return fitted
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+        pattern = clips.new_zeros(clips.shape[:3])
+        descend = self.optimiser(pattern)
+        for _ in range(self.steps):
+            pattern = descend(pattern, self._gradient(model, clips, goal, pattern, generators))
+        taken = torch.full((len(clips),), self.steps, device=clips.device)
+        return _applied(self.threat, clips, pattern, generators, taken)
+
+    def _gradient(
+        self, model: nn.Module, clips: Tensor, goal: Goal, pattern: Tensor, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """Return the gradient of the objective at one random shift per clip, for one pattern or one per clip."""
+        pattern = pattern.detach().requires_grad_()
+        moved = _shifted(pattern, clips, generators)
+        hinge = margin_hinge(model(self.threat.apply(clips, moved)), goal, self.margin)
+        # One pattern for all is judged by its mean over clips; patterns of their own do not mix.
+        total = (hinge.mean() if len(pattern) == 1 else hinge.sum()) + self.penalty(pattern).sum()
+        (grad,) = torch.autograd.grad(total, pattern)
+        return grad
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedFlickering(FittedAttack):
+    """A universal pattern, added to each clip at a random shift in time; made by ``FlickeringUniversal.fit``.
+
+    Longer clips see the pattern again from its start, shorter ones a part of it. The state is ``pattern [3, T]``.
+    """
+
+    maximises: ClassVar[bool] = False
+
+    @property
+    def threat(self) -> Offsets:
+        """All offsets per frame and channel."""
+        return Offsets(self.space)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the pattern.
+
+        Raises:
+            AdvvidError: if there is none yet.
+        """
+        pattern = getattr(self, "_pattern", None)
+        if pattern is None:
+            raise AdvvidError("this universal flickering has no pattern: fit it, or load one with load_state_dict")
+        return {"pattern": pattern}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a pattern ``[C, T]``."""
+        if set(state) != {"pattern"} or state["pattern"].dim() != 2:
+            raise AdvvidError(
+                "a universal flickering state holds one pattern of channels x frames: give its state_dict()"
+            )
+        self._set("_pattern", state["pattern"].detach().clone())
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        pattern = self.state_dict()["pattern"].to(clips)[None]
+        return _applied(self.threat, clips, pattern, generators, torch.zeros(len(clips), dtype=torch.int64))
+
+
+def _applied(
+    threat: Offsets, clips: Tensor, pattern: Tensor, generators: Sequence[torch.Generator], taken: Tensor
+) -> AttackResult:
+    moved = _shifted(pattern, clips, generators)
+    taken = taken.to(clips.device)
+    return AttackResult(threat.apply(clips, moved), taken, taken.clone(), describe(moved))
+
+
+def _shifted(pattern: Tensor, clips: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Return a pattern ``[1 or B, C, P]`` for each clip, ``[B, C, T]``, begun at a random frame of its cycle."""
+    period, frames = pattern.shape[2], torch.arange(clips.shape[2])
+    begin = torch.stack([torch.randint(period, (), generator=g) for g in generators])
+    index = ((begin[:, None] + frames) % period).to(pattern.device)
+    index = index[:, None].expand(-1, pattern.shape[1], -1)
+    return pattern.expand(len(clips), -1, -1).gather(2, index)
+
+
+def _cycle(loader: Iterable[Batch], number: int) -> Iterator[Batch]:
+    """Yield this many batches, walking the loader as often as it takes, or none where it is empty."""
+    given = 0
+    while given < max(1, number):
+        before = given
+        for batch in loader:
+            if given == max(1, number):
+                return
+            given += 1
+            yield batch
+        if given == before:
+            if given:
+                raise AdvvidError("the loader gives its clips only once: pass a list or a data loader to fit")
+            return
