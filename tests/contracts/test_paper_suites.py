@@ -1,0 +1,42 @@
+"""The papers' suites hold the settings that the papers' tables were made with."""
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from test_configs import composed
+
+
+def columns(suite):
+    nodes = composed(f"suite={suite}").suite
+    assert nodes.include_attack is False
+    return {name: instantiate(node) for name, node in nodes.items() if isinstance(node, DictConfig)}
+
+
+def test_kinfu_types_has_five_types_at_three_budgets():
+    attacks = columns("kinfu_types")
+    assert len(attacks) == 15
+    assert [attacks[f"one_shot_{b}"].radius for b in ("004", "008", "015")] == [0.004, 0.008, 0.015]
+    assert [attacks[f"saliency_{b}"].radius for b in ("004", "008", "015")] == [0.004, 0.008, 0.015]
+    for kind in ("masked_pgd", "frame_border"):
+        assert [attacks[f"{kind}_{r}"].ratio for r in (10, 15, 20)] == [0.1, 0.15, 0.2]
+        assert (attacks[f"{kind}_10"].steps, attacks[f"{kind}_10"].step) == (100, 0.02)
+    assert [attacks[f"flickering_{b}"].beta_0 for b in (4, 2, 1)] == [4, 2, 1]
+    flicker = attacks["flickering_1"]
+    assert (flicker.beta_1, flicker.beta_2, flicker.step_size, flicker.steps) == (0.1, 0.9, 0.02, 100)
+    assert (attacks["one_shot_015"].steps, attacks["saliency_015"].step) == (100, 0.001)
+
+
+def test_lo_has_four_attacks_of_five_steps_and_three_controls():
+    attacks = columns("lo")
+    searched = {name: attack for name, attack in attacks.items() if not attack.control}
+    assert list(searched) == ["pgd_4", "roa_30", "framing_10", "salt_and_pepper_100"]
+    assert all(attack.steps == 5 for attack in searched.values())
+    assert searched["pgd_4"].step == pytest.approx(1 / 255)
+    assert all(searched[name].step == pytest.approx(70 / 255) for name in list(searched)[1:])
+    assert sum(attack.control for attack in attacks.values()) == 3
+
+
+def test_multav_has_five_forms():
+    attacks = columns("multav")
+    assert [attack.form for attack in attacks.values()] == ["linf", "l2", "roa", "af", "spa"]
+    assert (attacks["mult_av"].ratio, attacks["mult_av"].step_ratio, attacks["mult_av"].steps) == (1.04, 1.01, 5)
