@@ -186,13 +186,19 @@ class TestUniversal:
         assert model.gain.grad == 3
         assert model.gain.requires_grad
 
-    def test_refuses_a_loader_without_clips_and_one_that_runs_dry(self):
+    def test_an_iterator_teaches_as_much_as_a_list(self):
         assert isinstance(FlickeringUniversal(), Learner)
+        batches = [Batch(red(2, seed), torch.zeros(2).long(), ["a", "b"]) for seed in (1, 2)]
+        attack = FlickeringUniversal(steps=5)
+        listed, once = (
+            attack.fit(Brightness(), loader, torch.Generator().manual_seed(0)).state_dict()["pattern"]
+            for loader in (batches, iter(batches))
+        )
+        assert torch.equal(listed, once)
+
+    def test_a_loader_without_clips_is_refused(self):
         with pytest.raises(AdvvidError, match="at least one batch"):
             FlickeringUniversal().fit(Brightness(), [], torch.Generator())
-        once = iter([Batch(red(2), torch.zeros(2).long(), ["a", "b"])])
-        with pytest.raises(AdvvidError, match="only once"):
-            FlickeringUniversal(steps=5).fit(Brightness(), once, torch.Generator())
 
 
 @pytest.mark.parametrize(

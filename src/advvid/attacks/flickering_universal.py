@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -47,6 +48,10 @@ class FlickeringUniversal(Flicker):
 
     optimizer: str = "adam"
     step_size: float | str = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_count("steps")
 
     def fit(
         self, model: nn.Module, loader: Iterable[Batch], generator: torch.Generator, task: Task | None = None
@@ -176,16 +181,12 @@ def _shifted(pattern: Tensor, clips: Tensor, generators: Sequence[torch.Generato
 
 
 def _cycle(loader: Iterable[Batch], number: int) -> Iterator[Batch]:
-    """Yield this many batches, walking the loader as often as it takes, or none where it is empty."""
-    given = 0
-    while given < max(1, number):
-        before = given
-        for batch in loader:
-            if given == max(1, number):
-                return
+    """Yield this many batches, walking the loader as often as it takes; nothing where it is empty."""
+    # An iterator gives its batches once only, so that they are kept, as bytes, for the next walk.
+    loader = list(loader) if isinstance(loader, Iterator) else loader
+    given, last = 0, -1
+    while last < given < number:
+        last = given
+        for batch in itertools.islice(loader, number - given):
             given += 1
             yield batch
-        if given == before:
-            if given:
-                raise AdvvidError("the loader gives its clips only once: pass a list or a data loader to fit")
-            return
