@@ -59,7 +59,7 @@ def test_local_weights_and_freezing_come_from_the_configuration(tmp_path):
     second = build_model(config(checkpoint=str(tmp_path / "w.pt"), freeze=["stem"]), 10, (3, 8, 32, 32))
     clips = torch.rand(2, 3, 8, 32, 32)
     assert torch.equal(first.eval()(clips), second.eval()(clips))
-    assert not second.net.stem[0].weight.requires_grad
+    assert not second.net.stem[0].conv.weight.requires_grad
     absent = config(checkpoint=str(tmp_path / "absent.pt"))
     build_model(absent, 10, (3, 8, 32, 32), load_weights=False)
     with pytest.raises(AdvvidError, match=r"absent\.pt does not exist"):

@@ -137,7 +137,7 @@ def test_freezing_the_backbone_leaves_the_last_layer_and_keeps_statistics(videos
 def test_freezing_by_name_and_refusing_unknown_names(videos):
     model = tiny(freeze=["stem", "block1.conv1"]).train()
     fixed = {n for n, p in model.named_parameters() if not p.requires_grad}
-    assert fixed == {"net.stem.0.weight", "net.stem.1.weight", "net.stem.1.bias", "net.block1.conv1.weight"}
+    assert fixed == {"net.stem.0.conv.weight", "net.stem.1.weight", "net.stem.1.bias", "net.block1.conv1.weight"}
     assert not model.net.stem.training
     assert model.net.block1.bn1.training
     for wrong in (["stm"], "stem", ["block"]):

@@ -77,23 +77,23 @@ def test_another_number_of_classes_leaves_the_head_alone(source, tmp_path, caplo
     assert report.head == ["fc.weight", "fc.bias"]
     assert report.share == 1
     assert torch.equal(net.fc.weight, head)
-    assert torch.equal(net.stem[0].weight, source.stem[0].weight)
+    assert torch.equal(net.stem[0].conv.weight, source.stem[0].conv.weight)
     assert "2 left new because the number of classes differs: fc.weight, fc.bias" in caplog.text
 
 
 def test_differences_are_reported_by_name(source, net, tmp_path, caplog):
     state = source.state_dict()
-    del state["stem.0.weight"]
+    del state["stem.0.conv.weight"]
     state["extra.weight"] = torch.zeros(2)
     state["block1.shortcut.0.weight"] = torch.zeros(1, 2, 3)
     torch.save(state, tmp_path / "w.pth")
     report = load_local_weights(net, tmp_path / "w.pth")
-    assert (report.missing, report.unexpected) == (["stem.0.weight"], ["extra.weight"])
+    assert (report.missing, report.unexpected) == (["stem.0.conv.weight"], ["extra.weight"])
     assert report.mismatched == ["block1.shortcut.0.weight"]
     weights = sum(p.numel() for n, p in net.named_parameters() if not n.startswith("fc."))
     assert report.share == pytest.approx(1 - (16 * 3 * 147 + 16 * 32) / weights)
     assert caplog.records[-1].levelno == logging.WARNING
-    assert "stem.0.weight" in caplog.text
+    assert "stem.0.conv.weight" in caplog.text
 
 
 def test_another_networks_weights_are_refused_and_change_nothing(net, tmp_path):
