@@ -1,0 +1,122 @@
+"""Square: a random search that needs the model's answers only, on cuboids in time and space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack, AttackResult
+from advvid.attacks.search import Goal, check_targeted, make_goal
+from advvid.attacks.square_moves import PLACES, L2Moves, LinfMoves, share
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+from advvid.threats.balls import L2Ball, LinfBall, ball
+from advvid.threats.base import draw, per_clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square(Attack):
+    """Square attack (Andriushchenko et al. 2020), extended from squares of an image to cuboids of a clip.
+
+    It changes one cuboid at a time and keeps what lowers the label's margin; it computes no gradient, so that a
+    defense that hides gradients does not stop it. Distance: l-inf or l2 over the whole clip.
+
+    Args:
+        eps: budget, a number or a fraction such as ``"8/255"``.
+        norm: ``linf`` or ``l2``.
+        queries: times the model may be asked about each clip, the first time about the clean one.
+        p_init: part of the frame that the first squares cover, in (0, 1].
+        targeted: None, ``least_likely`` or ``random``; ``run(targets=...)`` gives targets instead.
+        early_exit: fooled clips leave the batch; without, their margin is lowered further.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape. ``aux["queries"]`` is
+        int ``[B]``; ``gradient_calls`` is 0.
+
+    Example:
+        >>> Square(eps="8/255", queries=1000).threat.budget
+        'l-inf 8/255'
+    """
+
+    eps: float | str = "8/255"
+    norm: str = "linf"
+    queries: int = 5000
+    p_init: float = 0.8
+    targeted: str | None = None
+    early_exit: bool = True
+
+    def __post_init__(self) -> None:
+        self._parse("eps", "p_init")
+        self._require_count("queries", 2)
+        check_targeted(self.targeted)
+        if not 0 < float(self.p_init) <= 1:
+            raise AdvvidError(
+                f"p_init={self.p_init:g} is not a part of the frame: choose a number above 0 and at most 1"
+            )
+        _ = self.threat  # refuses an impossible budget now rather than at the first batch
+
+    @property
+    def threat(self) -> LinfBall | L2Ball:
+        """The norm ball of radius eps, cut by the range of valid pixels."""
+        return ball(self.norm, float(self.eps), self.space)
+
+    @torch.no_grad()
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+        moves = (LinfMoves if self.norm == "linf" else L2Moves)(float(self.eps), self.space)
+        # Drawn in one go, whatever happens to the clip, so that its numbers depend on nothing else.
+        width, channels = clips.shape[-1], clips.shape[1]
+        stripes = draw("rand", (channels, width, width), generators, clips)
+        numbers = draw("rand", (self.queries, PLACES + channels), generators, clips)
+        result, clean = clips.clone(), clips
+        asked = torch.full((len(clips),), self.queries, device=clips.device)
+        out = model(clips)
+        first_loss = best_loss = goal.loss(out)
+        value, fooled, best = _value(goal, out), goal.reached(out), clips
+        active = torch.arange(len(clips), device=clips.device)
+        for query in range(1, self.queries + 1):
+            # One check a query; `fooled` is false for all that stay when clips leave.
+            if self.early_exit and bool(fooled.any()):
+                result[active[fooled]], asked[active[fooled]] = best[fooled], query
+                left = (~fooled).nonzero().squeeze(1)
+                active, best, clean, value, fooled = active[left], best[left], clean[left], value[left], fooled[left]
+                first_loss, best_loss, goal, numbers = (
+                    first_loss[left],
+                    best_loss[left],
+                    goal.select(left),
+                    numbers[left],
+                )
+                stripes = stripes[left]
+            if len(active) == 0 or query == self.queries:
+                break
+            part = share(query - 1, self.queries, float(self.p_init))
+            tried = moves.first(clean, stripes) if query == 1 else moves.next(best, clean, numbers[:, query], part)
+            out = model(tried)
+            hit, new = goal.reached(out), _value(goal, out)
+            # The clean clip's margin is not the one to beat: the stripes are where the search begins.
+            better = torch.ones_like(hit) if query == 1 else (new < value) | (hit & ~fooled)
+            if not self.early_exit:
+                better = better & (hit | ~fooled)
+            best = torch.where(per_clip(better, best), tried, best)
+            value, fooled = torch.where(better, new, value), fooled | (better & hit)
+            best_loss = torch.where(better, goal.loss(out), best_loss)
+        unharmed = ~fooled & (best_loss < first_loss)
+        result[active] = torch.where(per_clip(unharmed, clean), clean, self.threat.project(best, clean))
+        return AttackResult(result, asked - 1, torch.zeros_like(asked), {"queries": asked})
+
+
+def _value(goal: Goal, out: Tensor) -> Tensor:
+    """Return what the search lowers, ``[B]``: the label's margin where the task has one, else minus the goal's loss."""
+    margin = goal.task.margin(out, goal.labels) if goal.targets is None else None
+    return -goal.loss(out) if margin is None else margin

@@ -1,0 +1,125 @@
+"""Square: stronger than noise without a gradient, honest about its queries, inside its ball."""
+
+import pytest
+import torch
+from toy import accuracy, generators, trained
+
+from advvid.attacks.logits import margin
+from advvid.attacks.random_noise import RandomNoise
+from advvid.attacks.square import Square
+from advvid.attacks.square_moves import L2Moves, LinfMoves, bumps, durations, share
+from advvid.batch import Space
+from advvid.errors import AdvvidError
+from conftest import LinearModel
+
+CLIP = (3, 4, 12, 12)
+
+
+class Counting(torch.nn.Module):
+    """Counts the clips that it is asked about, and refuses gradients."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.asked = model, 0
+
+    def forward(self, clips):
+        assert not clips.requires_grad
+        assert not torch.is_grad_enabled()
+        self.asked += len(clips)
+        return self.model(clips)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", "16/255"), ("l2", 2.5)])
+def test_is_clearly_stronger_than_noise_and_uses_no_gradient(norm, eps):
+    model, clips, labels = trained()
+    counting = Counting(model)
+    attack = Square(eps=eps, norm=norm, queries=300)
+    result = attack.run(counting, clips, labels, generators(len(clips)))
+    noise = RandomNoise(eps=eps, norm=norm)(model, clips, labels)
+    assert accuracy(model, result.x_adv, labels) <= accuracy(model, noise, labels) - 0.2
+    assert attack.threat.contains(result.x_adv, clips).all()
+    assert counting.asked == result.aux["queries"].sum()
+    assert result.aux["queries"].max() <= 300
+    assert (result.gradient_calls == 0).all()
+
+
+@pytest.mark.parametrize(("norm", "part"), [("linf", 0.4), ("l2", 0.2)])
+def test_approaches_the_worst_case_of_a_linear_model(norm, part):
+    model = LinearModel(CLIP)
+    # A weight that varies slowly, so that squares can follow it.
+    model.w.data = model.w.data.mean(dim=(1, 2), keepdim=True).expand(CLIP).clone()
+    clips, eps = torch.full((2, *CLIP), 0.5), 0.1
+    labels = torch.tensor([0, 1])
+    x_adv = Square(eps=eps, norm=norm, queries=400, early_exit=False)(model, clips, labels)
+    fall = (margin(model(clips), labels) - margin(model(x_adv), labels)).detach()
+    dual = model.w.abs().sum() if norm == "linf" else model.w.norm()
+    assert (fall >= part * 2 * eps * dual).all()
+    assert (fall <= 2 * eps * dual * 1.0001).all()
+
+
+def test_early_exit_changes_no_verdict_and_saves_queries():
+    model, clips, labels = trained()
+    hard, easy = (
+        Square(eps="16/255", queries=60, early_exit=e).run(model, clips, labels, generators(len(clips)))
+        for e in (False, True)
+    )
+    assert torch.equal(model(hard.x_adv).argmax(1) != labels, model(easy.x_adv).argmax(1) != labels)
+    assert (hard.aux["queries"] == 60).all()
+    assert easy.aux["queries"].sum() < 60 * len(clips)
+
+
+def test_a_wrong_clip_is_returned_after_one_query():
+    model, clips, labels = trained()
+    result = Square(queries=5).run(model, clips[:3], (labels[:3] + 1) % 5)
+    assert result.aux["queries"].tolist() == [1, 1, 1]
+    assert torch.equal(result.x_adv, clips[:3])
+
+
+def test_linf_moves_change_one_cuboid_to_the_ends_of_the_interval():
+    x = torch.full((50, *CLIP), 0.5)
+    u = torch.rand(50, 9, generator=torch.Generator().manual_seed(0))
+    tried = LinfMoves(0.1, Space()).next(x, x, u, 0.25)
+    changed = (tried != x).any(dim=1)
+    torch.testing.assert_close((tried - x).abs(), 0.1 * changed[:, None].expand_as(x))
+    assert (changed.any(dim=1).flatten(1).sum(dim=1) == 36).all()  # a quarter of 12 x 12
+    frames = changed.flatten(2).any(dim=2)
+    assert frames.sum(dim=1).unique().tolist() == [1, 2, 3, 4]
+    runs = (frames[:, 1:] != frames[:, :-1]).sum(dim=1)
+    assert (runs <= 2).all()  # consecutive frames
+
+
+def test_l2_moves_keep_the_norm():
+    moves, generator = L2Moves(1.0, Space(-10, 10)), torch.Generator().manual_seed(0)
+    x = torch.zeros(20, *CLIP)
+    best = moves.first(x, torch.rand(20, 3, 12, 12, generator=generator))
+    for part in (0.8, 0.1, 0.01):
+        best = moves.next(best, x, torch.rand(20, 9, generator=generator), part)
+        norms = best.flatten(1).norm(dim=1)
+        assert (norms <= 1 + 1e-4).all()
+        assert (norms > 0.5).all()
+
+
+def test_bumps_have_a_positive_and_a_negative_half():
+    table = bumps(5)
+    assert table.shape == (5, 5)
+    assert (table[:, :2] > 0).all()
+    assert (table[:, 2:] < 0).all()
+    assert table[2].abs().max() == table.abs().max()
+
+
+def test_squares_shrink_and_ranges_stay_inside():
+    parts = [share(step, 5000, 0.8) for step in range(5000)]
+    assert parts[0] == 0.8
+    assert sorted(parts, reverse=True) == parts
+    assert parts[100] == 0.8 / 4  # 200 of 10,000 queries: the third halving comes after it
+    assert parts[101] == 0.8 / 8
+    first, length = durations(torch.tensor([[0.0, 0.99], [0.9999999, 0.9999999]]), 4)
+    assert length.tolist() == [1, 4]
+    assert first.tolist() == [3, 0]
+
+
+def test_impossible_settings_are_refused_in_words():
+    with pytest.raises(AdvvidError, match="p_init=0 is not a part of the frame"):
+        Square(p_init=0)
+    with pytest.raises(AdvvidError, match="queries=1 is not possible"):
+        Square(queries=1)
