@@ -64,9 +64,10 @@ def gather(
     table = robustness_table(rows, title, described, intervals)
     table = replace(table, notes=(*table.notes, *(f"No table: {run.label} ({run.problem})" for run in failed)))
     out.mkdir(parents=True, exist_ok=True)
+    drawn = _heat_map(out, rows, settings, column)  # first, since it may find that the question has no answer
     (out / "gathered.md").write_text(table.markdown(), encoding="utf-8")
     _write_csv(out / "gathered.csv", rows, described, failed)
-    written = [out / "gathered.md", out / "gathered.csv", *_heat_map(out, rows, settings, column)]
+    written = [out / "gathered.md", out / "gathered.csv", *drawn]
     return table, written, found
 
 
@@ -111,8 +112,8 @@ def _heat_map(out: Path, rows: Sequence[Row], settings: Mapping[str, Sequence[st
     if len(settings) != 2:
         if column is not None:
             raise AdvvidError(
-                f"--column {column}: a heat map needs two settings that vary, but {len(settings)} do "
-                f"({', '.join(settings) or 'none'}): gather other runs, or average with --over"
+                f"--column {column}: a heat map needs two settings that vary; here vary: {', '.join(settings) or 'none'} "
+                "(gather other runs, or average with --over)"
             )
         return []
     from advvid.pictures import heat_map  # Matplotlib takes a second, which most tables do without.

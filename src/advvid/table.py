@@ -158,7 +158,10 @@ def _budgets(runs: Runs) -> Iterator[str]:
     for section in ("attacks", "controls", "extra"):
         for name in names_of(runs, section):
             entries = [run[section][name] for _, run in runs if name in run.get(section, {})]
-            said = [", ".join(str(entry[key]) for key in ("budget", "access") if entry.get(key)) for entry in entries]
+            said = [
+                ", ".join(str(entry[key]) for key in ("budget", "access") if entry.get(key, "none") != "none")
+                for entry in entries
+            ]
             distinct = list(dict.fromkeys(text for text in said if text))
             if distinct:
                 yield f"{name}: " + " | ".join(distinct) + (" (differs by run)" if len(distinct) > 1 else "")
