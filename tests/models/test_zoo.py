@@ -28,6 +28,7 @@ def config(name):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", FILES)
 def test_network_at_its_published_shape(name, tmp_path):
     millions, shape = described(name)
