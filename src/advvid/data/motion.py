@@ -13,13 +13,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import av
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from advvid.batch import Space
 from advvid.data import motion_recipe as recipe
+from advvid.data.encode import write_video
 from advvid.data.limits import round_robin
 from advvid.data.memory import MemoryClips
 from advvid.errors import AdvvidError
@@ -191,13 +191,7 @@ def _make(job: tuple[Path, dict[str, Any], int, bool]) -> str:
     """Render and encode one clip; return the hash of its file."""
     path, entry, seed, looks = job
     frames = recipe.clip(entry["label"], entry["group"], entry["number"], entry["member"], seed, looks)
-    with av.open(str(path), "w", format="avi") as container:
-        stream = container.add_stream("mpeg4", rate=recipe.RATE, options={"qmin": "3", "qmax": "3", "g": "12"})
-        stream.width = stream.height = recipe.SIDE
-        stream.pix_fmt, stream.codec_tag, stream.thread_count = "yuv420p", "XVID", 1
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
+    write_video(path, frames, recipe.RATE, codec="mpeg4", quality=3)
     return _digest(path)
 
 

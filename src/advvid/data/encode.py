@@ -1,0 +1,123 @@
+"""Writing frames to a video file, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from advvid.errors import AdvvidError
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """What a codec needs: the pixel format, the options that hold its quality, and the qualities that it takes."""
+
+    pixels: str
+    options: tuple[str, ...]
+    best: int
+    worst: int
+    usual: int
+    tag: str | None = None
+
+
+# mpeg4 is what the original files of UCF101 and HMDB51 are; ffv1 keeps every RGB value.
+CODECS = {
+    "mpeg4": Codec("yuv420p", ("qmin", "qmax"), best=1, worst=31, usual=3, tag="XVID"),
+    "libx264": Codec("yuv420p", ("crf",), best=0, worst=51, usual=18),
+    "ffv1": Codec("bgr0", (), best=0, worst=0, usual=0),
+}
+FORMATS = {".avi": "avi", ".mkv": "matroska", ".mp4": "mp4"}
+
+
+def write_video(
+    path: Path, frames: Iterable[Frame], rate: Fraction | int, codec: str = "mpeg4", quality: int | None = None, gop: int = 12
+) -> None:  # fmt: skip
+    """Encode frames into a video file without sound.
+
+    The file appears under its name only when it is complete, so that a killed program leaves no half of one. The same
+    frames give the same bytes: one thread encodes.
+
+    Args:
+        path: ends in .avi, .mkv or .mp4, which decides the container.
+        frames: an array or any iterable of frames, read one at a time.
+        rate: frames per second.
+        codec: ``mpeg4`` (as XVID), ``libx264``, or ``ffv1``, which loses nothing.
+        quality: mpeg4's quantiser (1 best to 31) or libx264's constant rate factor (0 best to 51); None for 3 and 18.
+        gop: largest distance between frames that decode by themselves.
+
+    Shape:
+        frames: uint8 RGB ``[T, H, W, 3]``; H and W are even except for ``ffv1``.
+
+    Raises:
+        AdvvidError: for a codec, quality, file name or frames that cannot be encoded.
+
+    Example:
+        >>> write_video(Path("grey.mkv"), np.full((8, 32, 32, 3), 127, np.uint8), rate=25, codec="ffv1")
+    """
+    kind, container = _codec(codec), FORMATS.get(path.suffix.lower())
+    if container is None:
+        raise AdvvidError(f"{path} cannot be written: choose a name that ends in {', '.join(FORMATS)}")
+    quality = kind.usual if quality is None else quality
+    if kind.options and not kind.best <= quality <= kind.worst:
+        raise AdvvidError(f"quality={quality} is outside the range of {codec}: give {kind.best} (best) to {kind.worst}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with av.open(str(scratch), "w", format=container) as output:
+            stream: VideoStream | None = None
+            for frame in frames:
+                _check(frame, kind, path)
+                if stream is None:
+                    stream = cast(
+                        VideoStream, output.add_stream(codec, rate=rate, options=_options(kind, quality, gop))
+                    )
+                    stream.height, stream.width = frame.shape[:2]
+                    stream.pix_fmt, stream.thread_count = kind.pixels, 1
+                    if kind.tag and container == "avi":  # the name by which such files have always gone
+                        stream.codec_tag = kind.tag
+                elif (stream.height, stream.width) != frame.shape[:2]:
+                    raise AdvvidError(f"the frames for {path} differ in size: give frames of one size")
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            if stream is None:
+                raise AdvvidError(f"{path} would have no frames: give at least one")
+            output.mux(stream.encode(None))
+        scratch.replace(path)
+    except FFmpegError as error:
+        raise AdvvidError(f"{path} cannot be encoded with {codec} ({error}): try another codec or container") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _codec(name: str) -> Codec:
+    usable = [known for known in CODECS if known in av.codecs_available]
+    if name not in usable:
+        raise AdvvidError(f"this PyAV has no codec {name!r} that can write clips: choose one of {', '.join(usable)}")
+    return CODECS[name]
+
+
+def _options(kind: Codec, quality: int, gop: int) -> dict[str, str]:
+    return {"g": str(gop)} | dict.fromkeys(kind.options, str(quality))
+
+
+def _check(frame: Frame, kind: Codec, path: Path) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise AdvvidError(
+            f"the frames for {path} are {frame.dtype} {list(frame.shape)}: give uint8 RGB of [height, width, 3]"
+        )
+    if kind.pixels == "yuv420p" and (frame.shape[0] % 2 or frame.shape[1] % 2):
+        raise AdvvidError(
+            f"frames of {frame.shape[0]} x {frame.shape[1]} cannot share their colours two by two in {path}: "
+            "give even sides, or use codec ffv1"
+        )
