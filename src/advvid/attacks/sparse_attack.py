@@ -1,0 +1,147 @@
+"""The settings and the course of every attack that changes few frames under a penalty."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack, AttackResult
+from advvid.attacks.keyframe import FIXED, SEARCHED, bayesian, brute_force, fixed_frames
+from advvid.attacks.penalised import Change, Found, adversarial_term, penalised_search
+from advvid.attacks.search import Goal, check_targeted, make_goal
+from advvid.attacks.selection import Selection
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+from advvid.threats.sparse import SparseFrames, measure_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseAttack(Attack):
+    """Adam on ``weight * penalty - adversarial term`` over a change of few frames; subclasses say which change.
+
+    Args:
+        frames: N, how many frames may change.
+        key_frame: which: ``first``, ``random``, ``given``, ``bayesian`` (expected improvement) or ``brute_force``.
+        given: frame numbers from 0 for ``given``; ``frames`` is then their number.
+        weight: of the penalty (lambda).
+        steps: Adam updates.
+        step_size: Adam's learning rate, in [0, 1] of the values.
+        adversarial: ``other`` or ``task``; see ``advvid.attacks.penalised.adversarial_term``.
+        measure: ``l21`` or ``ssim``: the distance that is reported and that ``budget`` limits.
+        budget: largest distance (for ssim: of one minus it); None for the iteration limit alone. DeepSAVA's tables 5
+            and B.14 to B.16 give 500 steps then.
+        at_budget: ``stop``: a clip's search ends at its first iterate beyond the budget, as in those tables, and
+            returns the one before. ``project``: it is scaled back to the budget and goes on, which is stronger.
+        trials: sets of frames that ``bayesian`` tries (K of DeepSAVA's algorithm 1).
+        trial_steps: updates in each trial of ``bayesian``, before the best set gets all ``steps``; None for ``steps``,
+            which leaves nothing to repeat. The published code takes 1.
+        targeted: None, ``least_likely`` or ``random``; ``run(targets=...)`` gives targets instead.
+        early_exit: fooled clips leave the batch (same verdicts, less work).
+    """
+
+    frames: int = 1
+    key_frame: str = "first"
+    given: Sequence[int] | None = None
+    weight: float = 1.0
+    steps: int = 100
+    step_size: float | str = 0.01
+    adversarial: str = "other"
+    measure: Literal["l21", "ssim"] = "l21"
+    budget: float | None = None
+    at_budget: str = "stop"
+    trials: int = 12
+    trial_steps: int | None = 10
+    targeted: str | None = None
+    early_exit: bool = True
+
+    def __post_init__(self) -> None:
+        self._parse("step_size", "weight")
+        self._require_count("frames")
+        self._require_count("steps", 0)
+        self._require_count("trials")
+        if self.trial_steps is not None:
+            self._require_count("trial_steps")
+        check_targeted(self.targeted)
+        if self.adversarial not in ("other", "task"):
+            raise AdvvidError(f"adversarial={self.adversarial!r} is not known: choose other or task")
+        if self.at_budget not in ("stop", "project"):
+            raise AdvvidError(f"at_budget={self.at_budget!r} is not known: choose stop or project")
+        if self.key_frame not in (*FIXED, *SEARCHED):
+            raise AdvvidError(f"key_frame={self.key_frame!r} is not known: choose {', '.join((*FIXED, *SEARCHED))}")
+        if (self.given is None) == (self.key_frame == "given"):
+            raise AdvvidError(
+                "key_frame=given and given=[...] belong together: set both, as in given=[0,4], or neither"
+            )
+        if self.given is not None:
+            places = tuple(self.given)
+            if not places or len(set(places)) < len(places) or any(type(i) is not int or i < 0 for i in places):
+                raise AdvvidError(f"given={list(places)} is not possible: list distinct frame numbers from 0")
+            self._set("given", places)
+            self._set("frames", len(places))
+        _ = self.threat
+
+    @property
+    def only(self) -> tuple[int, ...] | None:
+        """The frames that may change where that is known beforehand."""
+        if self.given is not None:
+            return tuple(self.given)
+        return tuple(range(self.frames)) if self.key_frame == "first" else None
+
+    @property
+    @abstractmethod
+    def threat(self) -> SparseFrames:
+        """All changes of at most N frames, within the budget if there is one."""
+
+    @abstractmethod
+    def change(self, height: int, width: int) -> Change:
+        """Return how the frames may change, for frames of this size."""
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+        everyone = torch.arange(len(clips), device=clips.device)
+
+        def full(rows: Tensor, index: Tensor) -> Found:
+            return self._attack(model, clips[rows], Selection(index, clips.shape[2]), goal.select(rows), self.steps)
+
+        if self.key_frame in FIXED:
+            chosen = fixed_frames(self.key_frame, self.frames, self.given or (), clips, generators)
+            return full(everyone, chosen.index).result
+        if self.key_frame == "brute_force":
+            return brute_force(full, self.frames, clips).result
+        if self.trial_steps is None or self.trial_steps >= self.steps:
+            return bayesian(full, self.frames, self.trials, clips, generators, self.early_exit).result
+        probe = self.trial_steps
+
+        def short(rows: Tensor, index: Tensor) -> Found:
+            return self._attack(model, clips[rows], Selection(index, clips.shape[2]), goal.select(rows), probe)
+
+        best = bayesian(short, self.frames, self.trials, clips, generators, self.early_exit)
+        left = (~best.fooled).nonzero().squeeze(1) if self.early_exit else everyone
+        if len(left) == 0:
+            return best.result
+        count = min(self.frames, clips.shape[2])
+        places = best.result.aux["frames"][left].nonzero()[:, 1].view(len(left), count)
+        return best.merge(left, full(left, places)).result
+
+    def _attack(self, model: nn.Module, clips: Tensor, selection: Selection, goal: Goal, steps: int) -> Found:
+        threat = self.threat
+        return penalised_search(
+            model, clips, selection, goal, self.change(*clips.shape[-2:]),
+            lambda out, here: adversarial_term(out, here, self.adversarial, type(self).__name__),
+            weight=float(self.weight), steps=steps, early_exit=self.early_exit,
+            distance=measure_of(self.measure, self.space, threat.scales), limit=self.budget,
+            at_limit=self.at_budget,
+        )  # fmt: skip
