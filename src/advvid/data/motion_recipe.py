@@ -44,9 +44,10 @@ def clip(label: int, group: int, number: int, member: int, seed: int, looks: boo
     canvas, jitter = _background(scene), _jitter(scene)
     name = CLASSES[label]
     shape = SHAPES[label % 5] if looks else SHAPES[figure.integers(5)]
-    if name.startswith("Rotate") and shape == "ellipse":
-        shape = "bar"  # a turning ellipse is nearly invisible
-    radius = figure.uniform(9, 13) * (1.15 if name.startswith("Rotate") else 1.0)
+    turns = name.startswith("Rotate")
+    if turns and shape in ("ellipse", "cross"):
+        shape = "bar"  # an ellipse turns nearly unseen, and a cross may as well have turned the other way
+    radius = figure.uniform(9, 13) * (1.3 if turns else 1.0)
     start, centre = figure.uniform(0, 2 * np.pi), SIDE / 2 + figure.uniform(-5, 5, 2)
     contrast = float(figure.uniform(*CONTRAST) * figure.choice([-1.0, 1.0]))
     colour = contrast * (1 + figure.uniform(-0.35, 0.35, 3))

@@ -1,0 +1,84 @@
+"""A fast look at every listed video before training starts, remembered between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+
+from advvid.data.decoders import TAIL, open_reader
+from advvid.paths import cache_dir
+from advvid.progress import bar
+
+# A container may promise a frame or two more than it holds; a file cut in half lacks far more.
+TRUNCATED = 5
+
+
+def problem(path: Path, decoder: str) -> str | None:
+    """Say in a few words what is wrong with a video; None for a sound one.
+
+    Looks at the size, opens the file, compares the frames that its header promises with the packets that are there
+    (a truncated .avi decodes as a shorter clip without an error), and decodes the first, the middle and a late frame.
+    """
+    try:
+        if path.stat().st_size == 0:
+            return "empty"
+        reader = open_reader(path, decoder)
+        if reader.frames < 1:
+            return "no frames"
+        for index in {0, reader.frames // 2, max(0, reader.frames - 1 - TAIL)}:
+            reader.get([index])
+        with av.open(str(path), metadata_errors="ignore") as container:
+            stream = container.streams.video[0]
+            promised, packets = stream.frames, sum(1 for packet in container.demux(stream) if packet.size)
+    except FileNotFoundError:
+        return "missing"
+    except (ValueError, OSError, IndexError, av.FFmpegError) as error:
+        return f"undecodable: {(str(error).strip().splitlines() or [type(error).__name__])[0][:100]}"
+    if packets < promised - TRUNCATED:
+        return f"truncated: {packets} of {promised} frames"
+    return None
+
+
+def scan(root: Path, paths: Sequence[str], decoder: str) -> dict[str, str]:
+    """Return the videos that cannot be used, with what is wrong with each.
+
+    A sound file is remembered by its size and time of change in the cache folder (the data may lie on a read-only
+    disk), so that the next run starts at once.
+    """
+    memory = (
+        cache_dir()
+        / "scans"
+        / f"{hashlib.blake2b(f'{root.resolve()}|{decoder}'.encode(), digest_size=8).hexdigest()}.json"
+    )
+    try:
+        sound = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        sound = {}
+    # One listing per folder is far quicker than a call per file on a network disk.
+    present: dict[str, list[int]] = {}
+    for folder in sorted({os.path.dirname(path) for path in paths}):
+        if (root / folder).is_dir():
+            with os.scandir(root / folder) as items:
+                present |= {os.path.join(folder, i.name): [i.stat().st_size, i.stat().st_mtime_ns] for i in items}
+    found = {path: "missing" for path in paths if path not in present}
+    todo = [path for path in paths if path in present and sound.get(path) != present[path]]
+    if todo:
+        workers = min(16, (os.cpu_count() or 1) * 2)
+        with bar("scanning the videos", len(todo)) as progress, ThreadPoolExecutor(workers) as pool:
+            for path, wrong in zip(todo, pool.map(lambda p: problem(root / p, decoder), todo), strict=True):
+                progress.advance(1)
+                if wrong is None:
+                    sound[path] = present[path]
+                else:
+                    found[path] = wrong
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        scratch = memory.with_suffix(f".{os.getpid()}.tmp")
+        scratch.write_text(json.dumps(sound))
+        scratch.replace(memory)
+    return {path: found[path] for path in paths if path in found}
