@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -77,7 +78,7 @@ class L2Ball:
     @property
     def budget(self) -> str:
         """The set in words."""
-        return f"l2 {self.eps:g} over the clip"
+        return f"l2 {self.eps:g} over the clip" if self.eps < math.inf else "any clip, measured in l2"
 
     def sample(self, x: Tensor, generators: Sequence[torch.Generator]) -> Aux:
         """Draw nothing: a ball leaves no choice."""

@@ -1,0 +1,111 @@
+"""FAB: the fast adaptive boundary attack, which looks for the nearest clip that fools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import AttackResult
+from advvid.attacks.fab_search import Nearest, fab_search, final_search
+from advvid.attacks.hyperplane import lengths
+from advvid.attacks.logits import likely_classes, require_logits
+from advvid.attacks.minimal import MinimalNormAttack
+from advvid.attacks.search import make_goal
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+from advvid.threats.base import draw, per_clip
+
+# Radius of the random starts where neither a fooling clip nor a budget gives one, of the space's width per value.
+WIDE = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FAB(MinimalNormAttack):
+    """FAB (Croce & Hein 2020, "Minimally distorted adversarial examples with a fast adaptive boundary attack").
+
+    Args:
+        steps: iterations of each search.
+        restarts: searches for each target; the second and later ones start at random within half the best distance.
+        targets: n for FAB-T, a search for each of the n most likely wrong classes; 0 for one search that goes to the
+            nearest boundary at every step (a backward pass per class in ``classes``).
+        classes: wrong classes that the untargeted form considers, the most likely ones.
+        alpha_max, eta, beta: see ``advvid.attacks.fab_search.fab_search``; the paper's values are the defaults.
+        early_exit: a clip that fools within eps leaves, although a smaller change might be found.
+            Other arguments: see ``MinimalNormAttack``.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape.
+    """
+
+    eps: float | str | None = "8/255"
+    norm: str = "linf"
+    steps: int = 100
+    restarts: int = 1
+    targets: int = 9
+    classes: int = 9
+    alpha_max: float = 0.1
+    eta: float = 1.05
+    beta: float = 0.9
+    early_exit: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_count("steps", 0)
+        self._require_count("restarts")
+        self._require_count("targets", 0)
+        self._require_count("classes")
+        for name, low, high in (("alpha_max", 0, 1), ("eta", 1, 2), ("beta", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise AdvvidError(
+                    f"{name}={getattr(self, name)!r} is not possible: choose a number from {low} to {high}"
+                )
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+        nearest = Nearest.nothing(clips)
+        with torch.no_grad():
+            logits = require_logits(model(clips), labels, "FAB")
+        wrong = goal.reached(logits)
+        nearest.distance[wrong] = 0
+        rivals = likely_classes(logits, labels, self.targets or self.classes)
+        sets = [rivals] if goal.targets is not None or not self.targets else list(rivals.split(1, dim=1))
+        enough = self.radius if self.early_exit and self.eps is not None else 0.0
+        for restart in range(self.restarts):
+            for number, some in enumerate(sets):
+                left = (nearest.distance > enough).nonzero().squeeze(1)
+                if len(left) == 0:
+                    break
+                clean = clips[left]
+                start = self._start(clean, nearest.distance[left], [generators[i] for i in left.tolist()], restart)
+                fab_search(
+                    model, clean, start, goal.select(left), some[left], nearest, left, norm=self.norm,
+                    space=self.space, steps=self.steps, alpha_max=self.alpha_max, eta=self.eta, beta=self.beta,
+                    enough=enough, offset=(restart * len(sets) + number) * self.steps,
+                )  # fmt: skip
+        final_search(model, clips, goal, nearest, self.norm)
+        missed = nearest.distance.isinf()
+        nearest.steps[missed] = self.steps * self.restarts * len(sets)
+        found = torch.where(per_clip(missed, clips), nearest.last, nearest.x)
+        return self._judge(model, goal, clips, found, nearest.steps, nearest.calls)
+
+    def _start(self, clips: Tensor, distance: Tensor, generators: Sequence[torch.Generator], restart: int) -> Tensor:
+        """Return the clean clips first, later random ones at half of the best distance or budget."""
+        if restart == 0:
+            return clips
+        noise = draw("randn" if self.norm == "l2" else "rand", clips.shape[1:], generators, clips)
+        noise = noise if self.norm == "l2" else 2 * noise - 1
+        size = 1.0 if self.norm == "linf" else clips[0].numel() ** 0.5
+        limit = self.radius if self.eps is not None else WIDE * self.space.width * size
+        radius = distance.clamp_max(limit) / 2
+        return self.space.clamp(clips + noise * per_clip(radius / lengths(noise, self.norm).clamp_min(1e-30), clips))
