@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import inspect
 import json
@@ -105,6 +106,14 @@ class Motion:
         """Make the files where they are missing or damaged; about ten seconds on two cores."""
         if self._intact():
             return
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        # Runs that start side by side: one makes the files, the others wait and find them.
+        with (self.root.parent / f".{self.root.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._intact():
+                self._make_files()
+
+    def _make_files(self) -> None:
         if self.root.exists() and not (self.root / "manifest.json").is_file() and any(self.root.iterdir()):
             raise AdvvidError(
                 f"dataset.root={self.root} holds other files: give an empty or new folder for the embedded data, or read "
