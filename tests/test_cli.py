@@ -55,7 +55,17 @@ def test_a_run_leaves_what_is_promised(finished):
         assert (finished / name).is_file(), name
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
-    for key in ("loss", "train_acc", "val_acc", "val_robust_acc", "budget", "probabilities", "lr", "clips_per_s", "passes"):
+    for key in (
+        "loss",
+        "train_acc",
+        "val_acc",
+        "val_robust_acc",
+        "budget",
+        "probabilities",
+        "lr",
+        "clips_per_s",
+        "passes",
+    ):
         assert key in lines[-1]
     assert abs(sum(lines[-1]["probabilities"].values()) - 1) < 1e-9
 
@@ -118,7 +128,10 @@ def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path, file, lines
     assert "resuming" in done.stderr
     assert result(tmp_path) == result(finished)
     metrics = [
-        [{k: v for k, v in json.loads(line).items() if k != "clips_per_s"} for line in (f / "metrics.jsonl").read_text().splitlines()]
+        [
+            {k: v for k, v in json.loads(line).items() if k != "clips_per_s"}
+            for line in (f / "metrics.jsonl").read_text().splitlines()
+        ]
         for f in (tmp_path, finished)
     ]
     assert metrics[0] == metrics[1]
@@ -160,7 +173,12 @@ def test_a_failed_job_leaves_the_others(finished, tmp_path):
 def test_a_strangers_run_folder_runs_no_code(finished, tmp_path):
     import torch
 
-    for target in ("torch.hub.load", "torch.utils.cpp_extension.load_inline", "advvid.run.os.system", "advvid.paths.os.system"):
+    for target in (
+        "torch.hub.load",
+        "torch.utils.cpp_extension.load_inline",
+        "advvid.run.os.system",
+        "advvid.paths.os.system",
+    ):
         state = torch.load(finished / "checkpoints" / "last.pt", weights_only=True)
         state["config"]["defense"] = {"_target_": target, "command": f"touch {tmp_path}/ran"}
         (tmp_path / "checkpoints").mkdir(exist_ok=True)

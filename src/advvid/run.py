@@ -128,7 +128,7 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
         )
     fabric = parts.runtime.fabric()
     fabric.seed_everything(cfg.seed, verbose=False)
-    model = build_model(
+    model: nn.Module = build_model(
         cfg.model, len(parts.dataset.classes), parts.dataset.clip_shape, parts.dataset.views, load_weights=state is None
     )
     model = parts.defense.wrap(model).to(fabric.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -36,7 +36,9 @@ class Schedule:
 
     epochs: int = 60
     batch_size: int = 32
-    optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.AdamW, lr=3e-3, weight_decay=1e-3)
+    optimizer: Callable[..., torch.optim.Optimizer] = field(
+        default_factory=lambda: partial(torch.optim.AdamW, lr=3e-3, weight_decay=1e-3)
+    )
     kind: str = "one_cycle"
     warmup: float = 0.2
     milestones: Sequence[int] = ()
@@ -70,10 +72,11 @@ class Schedule:
                 ``plateau``, which is stepped with the validation loss after each epoch.
         """
         lrs = [group["lr"] for group in optimizer.param_groups]
-        if self.kind == "one_cycle" and total > 1:
+        # The cycle needs a step up, a peak and a step down; a shorter run keeps its rate.
+        if self.kind == "one_cycle" and total >= 4:
             momentum = any("momentum" in g or "betas" in g for g in optimizer.param_groups)
             return lr_scheduler.OneCycleLR(
-                optimizer, lrs, total_steps=total, pct_start=max(self.warmup, 1 / total), cycle_momentum=momentum
+                optimizer, lrs, total_steps=total, pct_start=max(self.warmup, 2 / total), cycle_momentum=momentum
             )
         if self.kind == "plateau":
             return lr_scheduler.ReduceLROnPlateau(optimizer, factor=self.gamma, patience=self.patience)
@@ -86,7 +89,7 @@ class Schedule:
         elif self.kind == "step":
             main = lr_scheduler.MultiStepLR(optimizer, marks, self.gamma)
         else:
-            main = lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
+            main = lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
         if rise < 1:
             return main
         start = lr_scheduler.LinearLR(optimizer, start_factor=1 / (rise + 1), total_iters=rise)

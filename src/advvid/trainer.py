@@ -15,12 +15,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import Dataset
 
 from advvid import checkpoint
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, derive_seed
-from advvid.data.loader import eval_batches, train_batches, train_length
+from advvid.data.loader import Clips, eval_batches, train_batches, train_length
 from advvid.defenses.base import Defense, Step
 from advvid.errors import AdvvidError
 from advvid.progress import bar
@@ -70,7 +69,7 @@ class Trainer:
         self.start_epoch = self.start_batch = 0
         self.meter, self.total_passes, self.best = Meter(), 0.0, -math.inf
 
-    def fit(self, train_set: Dataset, val_set: Dataset, resume: bool = False) -> nn.Module:
+    def fit(self, train_set: Clips, val_set: Clips, resume: bool = False) -> nn.Module:
         """Train to the end of the schedule and return the model that is to be scored (the average, where kept).
 
         Raises:
@@ -94,7 +93,7 @@ class Trainer:
         """The model that validation and the table see."""
         return self.average.module if self.average is not None else self.model
 
-    def _train_epoch(self, train_set: Dataset, epoch: int, length: int) -> None:
+    def _train_epoch(self, train_set: Clips, epoch: int, length: int) -> None:
         batches = train_batches(
             train_set, self.schedule.batch_size, self.seed, epoch, start=self.start_batch, workers=self.workers
         )
@@ -139,11 +138,11 @@ class Trainer:
             self.average.update_parameters(self.model)
         return True
 
-    def _end_epoch(self, train_set: Dataset, val_set: Dataset, epoch: int, length: int, speed: float) -> None:
+    def _end_epoch(self, train_set: Clips, val_set: Clips, epoch: int, length: int, speed: float) -> None:
         step = Step(epoch, self.schedule.epochs, length - 1, length, self.seed)
         clean, robust = self._score(val_set, None), self._score(val_set, self._watch())
         # Clean accuracy on as many training clips as there are for validation: the generalisation gap's other end.
-        seen = self._score(train_set, None, limit=len(val_set), name="train")  # type: ignore[arg-type]
+        seen = self._score(train_set, None, limit=len(val_set), name="train")
         line: dict[str, Any] = {
             "epoch": epoch + 1,
             "loss": self.meter.mean_loss,
@@ -184,15 +183,16 @@ class Trainer:
     def _watch(self) -> Attack:
         """The attack that validation watches: the adversary with the inner attack's steps, leaving early."""
         attack = self.defense.inner(next(iter(self.attacks.values())))
-        return dataclasses.replace(attack, early_exit=True, keep="fooled") if hasattr(attack, "early_exit") else attack
+        quick: dict[str, Any] = {"early_exit": True, "keep": "fooled"} if hasattr(attack, "early_exit") else {}
+        return dataclasses.replace(attack, **quick)
 
-    def _score(self, split: Dataset, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
+    def _score(self, split: Clips, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
         batches = eval_batches(split, self.schedule.batch_size, workers=self.workers)
         if limit is not None:
             batches = (b for i, b in enumerate(batches) if i * self.schedule.batch_size < limit)
         return score(self.scored, batches, self.defense.task, self.fabric.device, attack, self.seed, name)
 
-    def _measure(self, attack: Attack, split: str, train_set: Dataset, val_set: Dataset) -> float:
+    def _measure(self, attack: Attack, split: str, train_set: Clips, val_set: Clips) -> float:
         return self._score(val_set if split == "val" else train_set, attack, name=split).mean_loss
 
     def _write(self, line: dict[str, Any]) -> None:

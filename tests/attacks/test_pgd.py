@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import LinearModel
 
 from advvid.attacks.fgsm import FGSM
 from advvid.attacks.pgd import PGD
 from advvid.errors import AdvvidError
+from conftest import LinearModel
 
 SHAPE = (3, 2, 4, 4)
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +124,7 @@ class Attack(ABC):
             step_size: see ``resolve_step``.
             eps: another budget, or None to keep the attack's own.
         """
-        wanted: dict[str, object] = {
+        wanted: dict[str, Any] = {
             "steps": steps, "step_size": step_size, "restarts": 1, "early_exit": False, "keep": "last", "eps": eps
         }  # fmt: skip
         own = {f.name for f in dataclasses.fields(self)}

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult, resolve_step
-from advvid.attacks.search import Goal, check_targeted, gradient_search, make_goal, worst_of
+from advvid.attacks.search import (
+    Goal,
+    GradientRule,
+    check_targeted,
+    gradient_search,
+    loss_gradient,
+    make_goal,
+    worst_of,
+)
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.threats.base import Aux
@@ -76,7 +84,12 @@ class IteratedAttack(Attack):
         return gradient_search(
             model, clips, self._start(clips, generators, aux), goal, threat, aux,
             step_size=self.step, steps=self.steps, early_exit=self.early_exit, keep=self.keep,
+            gradient=self._gradient_rule(model, clips, generators),
         )  # fmt: skip
+
+    def _gradient_rule(self, model: nn.Module, clips: Tensor, generators: Sequence[torch.Generator]) -> GradientRule:
+        """Return what the steps of one search follow."""
+        return loss_gradient
 
     def _choose(self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]) -> Aux:
         """Make each clip's choices among the threat's sets; at random unless a subclass looks for better ones."""

@@ -89,6 +89,16 @@ def make_goal(
     return Goal(task, labels, pick_targets(rule, model, clips, labels, draw) if targets is None else targets)
 
 
+# What a search follows: the gradient, from the iterates, the model's output for them, the goal of these clips and their
+# rows in the batch.
+GradientRule = Callable[[Tensor, Tensor, Goal, Tensor], Tensor]
+
+
+def loss_gradient(x_adv: Tensor, out: Tensor, goal: Goal, active: Tensor) -> Tensor:
+    """Return the gradient of the goal's loss."""
+    return torch.autograd.grad(goal.loss(out).sum(), x_adv)[0]
+
+
 def gradient_search(
     model: nn.Module,
     clips: Tensor,
@@ -101,6 +111,7 @@ def gradient_search(
     steps: int,
     early_exit: bool,
     keep: str,
+    gradient: GradientRule = loss_gradient,
 ) -> AttackResult:
     """Repeat ``x <- project(ascend(x, gradient))`` (Kinfu & Vidal, eq. 3 and 7).
 
@@ -116,6 +127,7 @@ def gradient_search(
         early_exit: a clip that is fooled leaves the batch with its first fooling iterate.
         keep: ``last`` returns the last iterate, as the equation says; ``fooled`` does too unless only an earlier
             iterate fooled the model, which is then returned. Verdicts under ``fooled`` do not depend on ``early_exit``.
+        gradient: what a step follows; the loss's own gradient unless an attack averages or remembers gradients.
     """
     size = len(clips)
     result, x_adv = start.clone(), start
@@ -137,7 +149,7 @@ def gradient_search(
         elif keep == "fooled" and not early_exit:
             earlier = torch.where(per_clip(hit, x_adv), x_adv.detach(), earlier)
             earlier_at = torch.where(hit, step, earlier_at)
-        (grad,) = torch.autograd.grad(here.loss(out).sum(), x_adv)
+        grad = gradient(x_adv, out, here, active)
         # A clip that leaves now needs no gradient, whatever its neighbours do.
         calls[active[~hit] if early_exit else active] += 1
         with torch.no_grad():

@@ -102,10 +102,14 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
     def _duration(self, video: FrameVideo) -> Fraction:
         return Fraction(self.cut.frames * self.cut.stride) / video.rate
 
-    def _frames(self, video: FrameVideo, start: Fraction) -> Tensor:
-        """Return a clip's frames ``[T, 3, H, W]``, the form that torchvision's transforms take."""
-        first = round(start * video.rate)
-        return video.fetch([first + i * self.cut.stride for i in range(self.cut.frames)]).transpose(0, 1)
+    def _frames(self, video: FrameVideo, starts: Sequence[Fraction | float]) -> Tensor:
+        """Return the frames of clips ``[n * T, 3, H, W]``, the form that torchvision's transforms take.
+
+        All are fetched at once, since some files can only be decoded from their start.
+        """
+        firsts = [round(start * video.rate) for start in starts]
+        wanted = [first + i * self.cut.stride for first in firsts for i in range(self.cut.frames)]
+        return video.fetch(wanted).transpose(0, 1)
 
     def _random(self, video: FrameVideo, draw: int) -> Tensor:
         sampler, state = RandomClipSampler(self._duration(video)), random.getstate()
@@ -115,9 +119,9 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         random.setstate(state)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(draw)
-            return self._train(self._frames(video, start)).transpose(0, 1)
+            return self._train(self._frames(video, [start])).transpose(0, 1)
 
     def _spread(self, video: FrameVideo) -> Tensor:
         sampler = SpreadClips(self._duration(video), self.cut.views)
         starts = [sampler(None, video.frames / video.rate, {}).clip_start_sec for _ in range(self.cut.views)]
-        return torch.cat([self._test(self._frames(video, start)).transpose(0, 1) for start in starts], dim=1)
+        return self._test(self._frames(video, starts)).transpose(0, 1)

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 # Clips per class, and the groups (scenes) that they are spread over; no split shares a group with another.
 SPLITS = {"train": (40, range(8, 26)), "val": (10, range(26, 31)), "test": (20, range(1, 8))}
 LISTS = {"train": "trainlist01.txt", "val": "vallist01.txt", "test": "testlist01.txt"}
+MANIFEST = "manifest.json"
 
 
 class Motion:
@@ -49,7 +50,7 @@ class Motion:
         size: side of the frames, which are averaged down from 64; budgets live at this resolution.
         shift: largest random shift of a training clip in pixels, the same for all frames.
         looks: let shape and colour tell the class in every frame (``motion_look``).
-        seed: of the data draw.
+        seed: of the data draw; files in ``root`` that were made with another are made again.
         limit_train: number of clips in total, round-robin over the classes; None for all. Likewise the other two.
         limit_val: see ``limit_train``.
         limit_test: see ``limit_train``.
@@ -60,7 +61,7 @@ class Motion:
         val_fraction: accepted for uniformity; validation has groups of its own.
 
     Raises:
-        AdvvidError: for settings that the clips cannot satisfy.
+        AdvvidError: for settings that the clips cannot satisfy; ``prepare`` for a root that holds other files.
     """
 
     space = Space()
@@ -86,21 +87,20 @@ class Motion:
             raise AdvvidError(
                 f"dataset.test_clips={test_clips} must be at least 1 and dataset.shift={shift} at least 0"
             )
-        self.frames, self.stride, self.size, self.shift, self.looks, self.seed = (
-            frames,
-            stride,
-            size,
-            shift,
-            looks,
-            seed,
-        )
+        self.frames, self.stride, self.size, self.shift = frames, stride, size, shift
+        self.looks, self.seed = looks, seed
         self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
+        for split_name, limit in self.limits.items():
+            if limit is not None and limit < 1:
+                raise AdvvidError(
+                    f"dataset.limit_{split_name}={limit} leaves no clip: give at least 1, or null for all"
+                )
         self.views, self.workers = test_clips, workers
         self.classes = list(recipe.CLASSES)
         self.clip_shape = (3, frames, size, size)
         self.missing: dict[str, list[str]] = {}
-        name = f"{'motion_look' if looks else 'motion'}_{seed}_{_recipe_hash()}"
-        self.root = Path(root).expanduser() if root else cache_dir() / name
+        self.name = f"{'motion_look' if looks else 'motion'}_{seed}_{_recipe_hash()}"
+        self.root = Path(root).expanduser() if root else cache_dir() / self.name
 
     def prepare(self) -> None:
         """Make the files where they are missing or damaged; about ten seconds on two cores."""
@@ -114,7 +114,7 @@ class Motion:
                 self._make_files()
 
     def _make_files(self) -> None:
-        if self.root.exists() and not (self.root / "manifest.json").is_file() and any(self.root.iterdir()):
+        if self._foreign():
             raise AdvvidError(
                 f"dataset.root={self.root} holds other files: give an empty or new folder for the embedded data, or read "
                 "your own videos with dataset=ucf101"
@@ -125,17 +125,17 @@ class Motion:
         jobs = [(scratch / _path(e), e, self.seed, self.looks) for e in entries]
         for folder in {path.parent for path, *_ in jobs}:
             folder.mkdir(parents=True, exist_ok=True)
-        manifest = {}
+        files = {}
         # Forked like PyTorch's own loader processes: the workers use numpy and the encoder only.
         with (
             bar("making the embedded data", len(jobs)) as progress,
             ProcessPoolExecutor(min(8, os.cpu_count() or 1), get_context("fork")) as pool,
         ):
             for entry, digest in zip(entries, pool.map(_make, jobs, chunksize=10), strict=True):
-                manifest[_path(entry)] = digest
+                files[_path(entry)] = digest
                 progress.advance(1)
-        self._write_lists(scratch, entries)
-        (scratch / "manifest.json").write_text(json.dumps(manifest))
+        files |= {path: _write(scratch / path, text) for path, text in self._lists(entries).items()}
+        (scratch / MANIFEST).write_text(json.dumps({"made": self.name, "files": files}))
         shutil.rmtree(self.root, ignore_errors=True)
         scratch.rename(self.root)
         log.info("made %d videos in %s", len(entries), self.root)
@@ -162,23 +162,34 @@ class Motion:
                     member += 1
         return entries
 
-    def _write_lists(self, root: Path, entries: list[dict[str, Any]]) -> None:
-        folder = root / "ucfTrainTestlist"
-        folder.mkdir()
-        (folder / "classInd.txt").write_text("".join(f"{i} {name}\n" for i, name in enumerate(self.classes, 1)))
+    def _lists(self, entries: list[dict[str, Any]]) -> dict[str, str]:
+        """Return the texts of the lists by their paths below the root."""
+        texts = {"classInd.txt": "".join(f"{i} {name}\n" for i, name in enumerate(self.classes, 1))}
         for split, file in LISTS.items():
             paths = [(_path(e).removeprefix("videos/"), e["label"] + 1) for e in entries if e["split"] == split]
-            lines = [path if split == "test" else f"{path} {label}" for path, label in paths]
-            (folder / file).write_text("".join(f"{line}\n" for line in lines))
+            texts[file] = "".join(f"{path}\n" if split == "test" else f"{path} {label}\n" for path, label in paths)
+        return {f"ucfTrainTestlist/{file}": text for file, text in texts.items()}
 
     def _intact(self) -> bool:
-        """Tell whether every file of the manifest is there with its content."""
+        """Tell whether the files are those of this seed and recipe, each with its content."""
         try:
-            manifest = json.loads((self.root / "manifest.json").read_text())
-            wanted = {_path(e) for e in self._entries()}
-            return set(manifest) == wanted and all(_digest(self.root / p) == digest for p, digest in manifest.items())
-        except (OSError, ValueError):
+            manifest = json.loads((self.root / MANIFEST).read_text())
+            if not isinstance(manifest, dict) or manifest.get("made") != self.name:
+                return False
+            entries, files = self._entries(), manifest["files"]
+            wanted = {_path(e) for e in entries} | set(self._lists(entries))
+            return set(files) == wanted and all(_digest(self.root / path) == digest for path, digest in files.items())
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return False
+
+    def _foreign(self) -> bool:
+        """Tell whether the root holds anything that was not made here, so that nobody's files are deleted."""
+        if not self.root.exists():
+            return False
+        names = {path.name for path in self.root.iterdir()}
+        classes = {path.name for path in self.root.glob("videos/*")}
+        strange = names - {"videos", "ucfTrainTestlist", MANIFEST} or classes - set(self.classes)
+        return bool(strange) or (bool(names) and MANIFEST not in names)
 
 
 def _path(entry: dict[str, Any]) -> str:
@@ -190,9 +201,15 @@ def _digest(path: Path) -> str:
     return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
+def _write(path: Path, text: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return _digest(path)
+
+
 def _recipe_hash() -> str:
     """Hash the recipe, so that a changed one never meets files of the old one."""
-    text = inspect.getsource(recipe) + repr(SPLITS)
+    text = inspect.getsource(recipe) + repr((SPLITS, LISTS))
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 

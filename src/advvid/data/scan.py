@@ -31,8 +31,7 @@ def problem(path: Path, decoder: str) -> str | None:
         reader = open_reader(path, decoder)
         if reader.frames < 1:
             return "no frames"
-        for index in {0, reader.frames // 2, max(0, reader.frames - 1 - TAIL)}:
-            reader.get([index])
+        reader.get(sorted({0, reader.frames // 2, max(0, reader.frames - 1 - TAIL)}))
         with av.open(str(path), metadata_errors="ignore") as container:
             stream = container.streams.video[0]
             promised, packets = stream.frames, sum(1 for packet in container.demux(stream) if packet.size)

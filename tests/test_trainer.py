@@ -1,0 +1,114 @@
+"""The training loop: exact resuming at any batch, averages, alarms."""
+
+import json
+
+import pytest
+import torch
+
+from advvid import checkpoint
+from advvid.attacks.pgd import PGD
+from advvid.data.memory import MemoryClips
+from advvid.defenses.aat import AAT
+from advvid.defenses.none import NoDefense
+from advvid.errors import AdvvidError
+from advvid.runtime import Runtime
+from advvid.schedules import Schedule
+from advvid.tracking import NoTracker
+from advvid.trainer import Trainer
+from conftest import Small3D
+
+
+def split(count, seed):
+    """Clips whose brightest colour tells the class."""
+    generator = torch.Generator().manual_seed(seed)
+    videos = torch.randint(0, 60, (count, 3, 5, 16, 16), generator=generator, dtype=torch.uint8)
+    targets = torch.randint(3, (count,), generator=generator).tolist()
+    for video, target in zip(videos, targets, strict=True):
+        video[target] += 60
+    return MemoryClips(videos, targets, [f"{seed}/{i}" for i in range(count)], frames=4, stride=1, shift=1)
+
+
+TRAIN, VAL = split(40, 0), split(12, 1)
+
+
+def trainer(folder, defense=None, **settings):
+    torch.manual_seed(0)
+    settings = {"epochs": 3, "batch_size": 8, "checkpoint_minutes": 0.0, **settings}
+    return Trainer(
+        Runtime(device="cpu").fabric(), Small3D(3), defense or AAT(budgets=[0, "4/255"], xi=1, inner_steps=2), {"pgd": PGD()},
+        Schedule(**settings), folder, 0, NoTracker(), {"classes": list("abc"), "config": {}},
+    )  # fmt: skip
+
+
+def lines(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "clips_per_s"} for row in rows]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "one_cycle"}, {"kind": "cosine", "ema": 0.9, "accumulate": 2, "clip_norm": 1.0, "warmup": 0.3},
+        {"kind": "plateau", "patience": 0}, {"kind": "step", "milestones": [1, 2]},
+    ],
+    ids=lambda s: s["kind"],
+)  # fmt: skip
+def test_interrupted_at_any_batch_equals_uninterrupted(tmp_path, settings):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    whole = trainer(tmp_path / "whole", **settings).fit(TRAIN, VAL)
+    for after in (2, 4, 6):
+        cut = trainer(tmp_path / "cut", **settings)
+        update, left = cut._update, iter(range(after))
+
+        def dies(*args, update=update, left=left, **kwargs):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return update(*args, **kwargs)
+
+        cut._update = dies
+        with pytest.raises(KeyboardInterrupt):
+            cut.fit(TRAIN, VAL, resume=True)
+    resumed = trainer(tmp_path / "cut", **settings).fit(TRAIN, VAL, resume=True)
+    for (name, one), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+    assert len(lines(tmp_path / "cut")) == 3
+
+
+def test_the_average_is_what_is_saved_and_scored(tmp_path):
+    run = trainer(tmp_path, ema=0.9)
+    scored = run.fit(TRAIN, VAL)
+    assert scored is not run.model
+    weights = checkpoint.weights(checkpoint.load(tmp_path / "checkpoints" / "last.pt"))
+    assert all(torch.equal(weights[name], value) for name, value in scored.state_dict().items())
+    assert not torch.equal(scored.head.weight, run.model.head.weight)
+
+
+def test_training_learns_and_keeps_the_best(tmp_path):
+    run = trainer(tmp_path, NoDefense(), epochs=8)
+    run.fit(TRAIN, VAL)
+    found = lines(tmp_path)
+    assert found[-1]["val_acc"] >= 0.9
+    assert found[-1]["loss"] < found[0]["loss"]
+    best = checkpoint.load(tmp_path / "checkpoints" / "best.pt")
+    accuracies = [row["val_acc"] for row in found]
+    assert best["epoch"] == max(i for i, a in enumerate(accuracies, 1) if a == max(accuracies))
+
+
+def test_a_loss_that_is_no_number_stops_and_names_step_and_checkpoint(tmp_path):
+    trainer(tmp_path, NoDefense(), epochs=1).fit(TRAIN, VAL)
+    run = trainer(
+        tmp_path, NoDefense(), epochs=3, optimizer=lambda p: torch.optim.SGD(p, lr=1e30), kind="constant", warmup=0.0
+    )
+    with pytest.raises(AdvvidError, match=r"the loss became (nan|inf) at epoch \d, step \d: .*last\.pt"):
+        run.fit(TRAIN, VAL)
+    checkpoint.load(tmp_path / "checkpoints" / "last.pt")
+
+
+def test_a_frozen_model_is_refused(tmp_path):
+    with pytest.raises(AdvvidError, match="nothing to train"):
+        Trainer(
+            Runtime(device="cpu").fabric(), Small3D(3).requires_grad_(False), NoDefense(), {"pgd": PGD()}, Schedule(), tmp_path, 0,
+            NoTracker(), {},
+        )  # fmt: skip
