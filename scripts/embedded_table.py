@@ -99,7 +99,17 @@ def publish(results: dict[str, dict[int, dict[str, Any]]], target: Path) -> None
             cells.append(f"{statistics.mean(values):.1f} [{min(values):.1f}, {max(values):.1f}]")
         passes = statistics.mean(run["passes"] for run in runs.values()) / 1000
         lines.append(f"| {TITLES[row]} | " + " | ".join(cells) + f" | {passes:.0f} |")
-    (target / "embedded_table.md").write_text("\n".join(lines) + "\n")
+    table = "\n".join(lines) + "\n"
+    (target / "embedded_table.md").write_text(table)
+    update_readme(table, Path(__file__).resolve().parent.parent / "README.md")
+
+
+def update_readme(table: str, readme: Path) -> None:
+    """Put the table between the markers of the README."""
+    start, end = "<!-- embedded_table: written by scripts/embedded_table.py -->\n", "<!-- end of embedded_table -->"
+    text = readme.read_text()
+    before, after = text.split(start)[0], text.split(end)[1]
+    readme.write_text(f"{before}{start}{table}{end}{after}")
 
 
 def main() -> None:

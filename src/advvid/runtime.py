@@ -1,4 +1,4 @@
-"""Devices and precision, through Lightning Fabric."""
+"""Device and precision, through Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -18,16 +18,12 @@ class Runtime:
 
     Args:
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
-        devices: how many of them.
-        strategy: Fabric's strategy, such as ``auto`` or ``ddp``.
         precision: of training and of the attack's search: ``fp32``, ``bf16`` or ``fp16``. Verdicts are always fp32.
         threads: CPU threads of PyTorch; None leaves its default.
         tf32: let matrix products of a GPU use TF32 where precision is fp32.
     """
 
     device: str = "auto"
-    devices: int = 1
-    strategy: str = "auto"
     precision: str = "fp32"
     threads: int | None = None
     tf32: bool = False
@@ -51,8 +47,6 @@ class Runtime:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
-        fabric = Fabric(
-            accelerator=self.device, devices=self.devices, strategy=self.strategy, precision=PRECISIONS[self.precision]  # type: ignore[arg-type]
-        )  # fmt: skip
+        fabric = Fabric(accelerator=self.device, devices=1, precision=PRECISIONS[self.precision])  # type: ignore[arg-type]
         fabric.launch()
         return fabric
