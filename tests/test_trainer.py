@@ -31,11 +31,11 @@ def split(count, seed):
 TRAIN, VAL = split(40, 0), split(12, 1)
 
 
-def trainer(folder, defense=None, **settings):
+def trainer(folder, defense=None, precision="fp32", **settings):
     torch.manual_seed(0)
     settings = {"epochs": 3, "batch_size": 8, "checkpoint_minutes": 0.0, **settings}
     return Trainer(
-        Runtime(device="cpu").fabric(), Small3D(3), defense or AAT(budgets=[0, "4/255"], xi=1, inner_steps=2), {"pgd": PGD()},
+        Runtime(device="cpu", precision=precision).fabric(), Small3D(3), defense or AAT(budgets=[0, "4/255"], xi=1, inner_steps=2), {"pgd": PGD()},
         Schedule(**settings), folder, 0, NoTracker(), {"classes": list("abc"), "config": {}},
     )  # fmt: skip
 
@@ -104,6 +104,13 @@ def test_a_loss_that_is_no_number_stops_and_names_step_and_checkpoint(tmp_path):
     with pytest.raises(AdvvidError, match=r"the loss became (nan|inf) at epoch \d, step \d: .*last\.pt"):
         run.fit(TRAIN, VAL)
     checkpoint.load(tmp_path / "checkpoints" / "last.pt")
+
+
+def test_low_precision_trains_and_leaves_fp32_weights(tmp_path):
+    scored = trainer(tmp_path, epochs=1, precision="bf16").fit(TRAIN, VAL)
+    assert {p.dtype for p in scored.parameters()} == {torch.float32}
+    with pytest.raises(AdvvidError, match="fp16 needs a GPU"):
+        trainer(tmp_path, precision="fp16")
 
 
 def test_a_frozen_model_is_refused(tmp_path):

@@ -40,10 +40,12 @@ class Runtime:
         """Start Fabric on the chosen devices.
 
         Raises:
-            AdvvidError: if a GPU is asked for where there is none.
+            AdvvidError: if a GPU is asked for, or needed, where there is none.
         """
         if self.device == "gpu" and not torch.cuda.is_available():
             raise AdvvidError("runtime.device=gpu was asked for but PyTorch sees no GPU: choose runtime=cpu")
+        if self.precision == "fp16" and not (torch.cuda.is_available() and self.device != "cpu"):
+            raise AdvvidError("runtime.precision=fp16 needs a GPU: choose bf16 or fp32 on a CPU")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision("high" if self.tf32 else "highest")

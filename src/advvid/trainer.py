@@ -65,7 +65,9 @@ class Trainer:
             if schedule.ema
             else None
         )
-        self.net, self.optimizer = fabric.setup(model, self.optimizer)
+        # Fabric would wrap the model so that only its own backward may follow; attacks take gradients of the input.
+        fabric.to_device(model)
+        self.optimizer = fabric.setup_optimizers(self.optimizer)
         self.start_epoch = self.start_batch = 0
         self.meter, self.total_passes, self.best = Meter(), 0.0, -math.inf
 
@@ -114,8 +116,9 @@ class Trainer:
 
     def _update(self, batch: Batch, step: Step, last: bool) -> bool:
         """Add one batch's gradient; move the weights where it is time to, and tell whether they moved."""
-        self.net.train()
-        loss, logs = self.defense.objective(self.net, batch, self.attacks, step)
+        self.model.train()
+        with self.fabric.autocast():
+            loss, logs = self.defense.objective(self.model, batch, self.attacks, step)
         value = float(loss.detach())
         if not math.isfinite(value):
             good = self.run_dir / "checkpoints" / "last.pt"
@@ -129,7 +132,7 @@ class Trainer:
         if (step.iteration + 1) % self.schedule.accumulate and not last:
             return False
         if self.schedule.clip_norm is not None:
-            self.fabric.clip_gradients(self.net, self.optimizer, max_norm=self.schedule.clip_norm)
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.schedule.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.schedule.kind != "plateau":
