@@ -52,6 +52,17 @@ def test_views_lie_one_after_the_other_and_their_logits_are_averaged(videos):
         two(videos[:, :, :7])
 
 
+def test_a_training_clip_holds_one_view():
+    torch.manual_seed(0)
+    one = tiny().eval()
+    three = tiny(views=3, clip_shape=(3, 8, 32, 32)).eval()
+    three.load_state_dict(one.state_dict())
+    clips = torch.rand(2, 3, 24, 32, 32)
+    assert torch.equal(three(clips[:, :, :8]), one(clips[:, :, :8]))
+    mean = torch.stack([one(clips[:, :, i : i + 8]) for i in (0, 8, 16)]).mean(dim=0)
+    torch.testing.assert_close(three(clips), mean)
+
+
 def test_the_state_dict_holds_the_networks_weights_only(videos):
     model = tiny(size=16, frames=4)
     assert list(model.state_dict()) == [f"net.{name}" for name in R3DTiny(5).state_dict()]

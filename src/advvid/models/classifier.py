@@ -87,14 +87,17 @@ class VideoClassifier(nn.Module):
         Raises:
             AdvvidError: if the clips are not ``[B, 3, T, H, W]`` or their frames are not a multiple of the views.
         """
-        if clips.ndim != 5 or clips.shape[2] % self.views:
+        # Training clips hold one view, test clips all of them: the length tells.
+        one = self.clip_shape is not None and clips.ndim == 5 and clips.shape[2] == self.clip_shape[1]
+        views = 1 if one else self.views
+        if clips.ndim != 5 or clips.shape[2] % views:
             raise AdvvidError(
-                f"the model takes clips [B, 3, T, H, W] with T a multiple of {self.views} view(s), not {list(clips.shape)}"
+                f"the model takes clips [B, 3, T, H, W] with T a multiple of {views} view(s), not {list(clips.shape)}"
             )
         batch = len(clips)
         x = clips
-        if self.views > 1:
-            x = x.unflatten(2, (self.views, -1)).transpose(1, 2).flatten(0, 1)
+        if views > 1:
+            x = x.unflatten(2, (views, -1)).transpose(1, 2).flatten(0, 1)
         if self.frames is not None:
             x = resample_frames(x, self.frames)
         if self.size is not None:
@@ -103,7 +106,7 @@ class VideoClassifier(nn.Module):
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last_3d)
         logits = self.net(x)
-        return logits if self.views == 1 else logits.unflatten(0, (batch, self.views)).mean(dim=1)
+        return logits if views == 1 else logits.unflatten(0, (batch, views)).mean(dim=1)
 
     def train(self, mode: bool = True) -> VideoClassifier:
         """Switch training mode; wholly frozen parts stay in eval mode."""
