@@ -35,7 +35,8 @@ def trainer(folder, defense=None, precision="fp32", **settings):
     torch.manual_seed(0)
     settings = {"epochs": 3, "batch_size": 8, "checkpoint_minutes": 0.0, **settings}
     return Trainer(
-        Runtime(device="cpu", precision=precision).fabric(), Small3D(3), defense or AAT(budgets=[0, "4/255"], xi=1, inner_steps=2), {"pgd": PGD()},
+        Runtime(device="cpu", precision=precision).fabric(), Small3D(3),
+        defense or AAT(budgets=[0, "4/255"], xi=1, inner_steps=2), {"pgd": PGD()},
         Schedule(**settings), folder, 0, NoTracker(), {"classes": list("abc"), "config": {}},
     )  # fmt: skip
 
