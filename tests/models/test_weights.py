@@ -91,7 +91,7 @@ def test_differences_are_reported_by_name(source, net, tmp_path, caplog):
     assert (report.missing, report.unexpected) == (["stem.0.conv.weight"], ["extra.weight"])
     assert report.mismatched == ["block1.shortcut.0.weight"]
     weights = sum(p.numel() for n, p in net.named_parameters() if not n.startswith("fc."))
-    assert report.share == pytest.approx(1 - (16 * 3 * 147 + 16 * 32) / weights)
+    assert report.share == pytest.approx(1 - (16 * 48 * 12 + 16 * 32) / weights)
     assert caplog.records[-1].levelno == logging.WARNING
     assert "stem.0.conv.weight" in caplog.text
 
