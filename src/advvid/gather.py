@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None, console: Console | None = None)
         sys.stderr.write(f"error: {error}\n")
         return 1
     console.print(table)
-    for run in runs if options.where else ():
+    for run in (run for run in runs if options.where and run.result is not None):
         console.print(Text(f"\n{run.label}", style="bold"))
         for line in places(run):
             console.print(Text(f"  {line}"), soft_wrap=True)
