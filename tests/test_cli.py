@@ -162,12 +162,11 @@ def test_a_mistake_is_one_sentence_and_a_failure(overrides, words, tmp_path):
 
 def test_a_failed_job_leaves_the_others(finished, tmp_path):
     done = run(
-        "-m", "mode=eval", f"checkpoint={finished}", "tracker=none", "attack.eps=4/255,8", "dataset.limit_test=5",
-        f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra.job.num}",
+        "-m", "mode=eval", f"checkpoint={finished}", "tracker=none", "attack.eps=4/255,8", "dataset.limit_test=5", cwd=tmp_path
     )  # fmt: skip
     assert done.returncode != 0
     assert "job 1 failed: eps=8" in done.stderr
-    assert (tmp_path / "0" / "robustness.json").is_file()
+    assert [p.parent.name for p in tmp_path.glob("outputs/*/*/*/robustness.json")] == ["0"]
 
 
 def test_a_strangers_run_folder_runs_no_code(finished, tmp_path):
