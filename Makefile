@@ -25,8 +25,8 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: install ## Train without and with a defense on embedded data, attack both, print one table; goes on where it stopped
-	$(RUN) defense=none hydra.run.dir=outputs/demo/none resume=true
-	$(RUN) defense=cat attack=pgd hydra.run.dir=outputs/demo/cat resume=true
+	$(RUN) defense=none dataset.limit_val=50 hydra.run.dir=outputs/demo/none resume=true
+	$(RUN) defense=cat attack=pgd dataset.limit_val=50 hydra.run.dir=outputs/demo/cat resume=true
 	$(BIN)/python -m advvid.gather outputs/demo/none outputs/demo/cat --out outputs/demo --where --title "Demo: no defense, then curriculum adversarial training"
 
 test: install ## Run the test suite
