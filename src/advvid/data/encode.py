@@ -75,7 +75,8 @@ def write_video(
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with av.open(str(scratch), "w", format=container) as output:
+        # Without this option a container holds the encoder's version and, in .mkv, a random number.
+        with av.open(str(scratch), "w", format=container, options={"fflags": "+bitexact"}) as output:
             stream: VideoStream | None = None
             for frame in frames:
                 _check(frame, kind, path)

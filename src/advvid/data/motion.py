@@ -100,6 +100,7 @@ class Motion:
         self.clip_shape = (3, frames, size, size)
         self.missing: dict[str, list[str]] = {}
         self.name = f"{'motion_look' if looks else 'motion'}_{seed}_{_recipe_hash()}"
+        self.chosen = bool(root)
         self.root = Path(root).expanduser() if root else cache_dir() / self.name
 
     def prepare(self) -> None:
@@ -183,8 +184,8 @@ class Motion:
             return False
 
     def _foreign(self) -> bool:
-        """Tell whether the root holds anything that was not made here, so that nobody's files are deleted."""
-        if not self.root.exists():
+        """Tell whether a chosen root holds anything that was not made here, so that nobody's files are deleted."""
+        if not self.chosen or not self.root.exists():
             return False
         names = {path.name for path in self.root.iterdir()}
         classes = {path.name for path in self.root.glob("videos/*")}

@@ -1,0 +1,92 @@
+"""Batches: the order is a function of seed and epoch, and nothing is seen twice or lost."""
+
+import pytest
+import torch
+
+from advvid.data.limits import round_robin
+from advvid.data.loader import eval_batches, train_batches, train_length
+from advvid.data.memory import MemoryClips
+
+
+def clips(count=10):
+    """Videos that differ in every pixel and frame, so that any wrong cut or mix-up shows."""
+    videos = torch.randint(256, (count, 3, 8, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return MemoryClips(videos, [i % 3 for i in range(count)], [f"v{i}" for i in range(count)], 4, 2, shift=1)
+
+
+def seen(batches):
+    return [clip for batch in batches for clip in batch.ids]
+
+
+def same(first, second):
+    first, second = list(first), list(second)
+    return len(first) == len(second) and all(
+        a.ids == b.ids and torch.equal(a.inputs, b.inputs) and torch.equal(a.target, b.target)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def test_the_order_and_the_clips_are_a_function_of_seed_and_epoch():
+    epoch = list(train_batches(clips(), 3, seed=1, epoch=0))
+    torch.manual_seed(7)  # the global generator plays no part
+    assert same(epoch, train_batches(clips(), 3, seed=1, epoch=0))
+    assert seen(epoch) != seen(train_batches(clips(), 3, seed=1, epoch=1))
+    assert seen(epoch) != seen(train_batches(clips(), 3, seed=2, epoch=0))
+
+
+def test_every_epoch_draws_other_clips_of_a_video():
+    drawn = set()
+    for epoch in range(8):
+        for batch in train_batches(clips(1), 1, seed=0, epoch=epoch):
+            drawn.add(batch.inputs.numpy().tobytes())
+    assert len(drawn) > 3
+
+
+@pytest.mark.parametrize("start", [1, 2])
+def test_a_late_start_gives_the_tail_of_the_epoch(start):
+    whole = list(train_batches(clips(), 3, seed=1, epoch=4))
+    assert len(whole) == train_length(clips(), 3) == 3
+    assert same(whole[start:], train_batches(clips(), 3, seed=1, epoch=4, start=start))
+    whole = list(eval_batches(clips(), 3))
+    assert same(whole[start:], eval_batches(clips(), 3, start=start))
+
+
+def test_loader_processes_change_nothing():
+    assert same(train_batches(clips(), 4, 1, 0, workers=2), train_batches(clips(), 4, 1, 0))
+    assert same(eval_batches(clips(), 4, workers=2), eval_batches(clips(), 4))
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 10, 64])
+def test_testing_covers_each_video_once_in_order(size):
+    assert seen(eval_batches(clips(), size)) == clips().ids
+
+
+def test_only_an_incomplete_batch_beside_complete_ones_is_left_out():
+    assert [len(batch) for batch in train_batches(clips(), 4, 0, 0)] == [4, 4]
+    assert [len(batch) for batch in train_batches(clips(), 4, 0, 0, drop_last=False)] == [4, 4, 2]
+    small = list(train_batches(clips(3), 8, 0, 0))
+    assert sorted(seen(small)) == ["v0", "v1", "v2"]
+
+
+def test_processes_share_the_videos_evenly():
+    ranks = [
+        seen(train_batches(clips(11), 2, seed=0, epoch=0, drop_last=False, rank=r, world_size=3)) for r in range(3)
+    ]
+    assert [len(rank) for rank in ranks] == [3, 3, 3]
+    assert len({name for rank in ranks for name in rank}) == 9
+    lengths = {train_length(clips(11), 2, rank=r, world_size=3) for r in range(3)}
+    assert len(lengths) == 1
+
+
+def test_batches_carry_labels_and_bytes():
+    batch = next(train_batches(clips(), 4, 0, 0))
+    assert batch.inputs.shape == (4, 3, 4, 6, 6)
+    assert batch.inputs.dtype == torch.uint8
+    assert batch.target.tolist() == [int(name[1:]) % 3 for name in batch.ids]
+
+
+def test_round_robin_takes_one_of_each_class_in_turn():
+    labels = [2, 0, 0, 0, 1, 2]
+    assert round_robin(labels, 3) == [0, 1, 4]
+    assert round_robin(labels, 5) == [0, 1, 2, 4, 5]
+    assert round_robin(labels, None) == round_robin(labels, 99) == [0, 1, 2, 3, 4, 5]
