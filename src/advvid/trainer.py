@@ -59,7 +59,7 @@ class Trainer:
         trainable = [p for p in model.parameters() if p.requires_grad]
         if not trainable:
             raise AdvvidError("the model has nothing to train: every weight is frozen, so choose another model.freeze")
-        self.optimizer = schedule.optimizer(trainable)
+        self.optimizer: Any = schedule.optimizer(trainable)
         self.average = (
             AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema), use_buffers=True)
             if schedule.ema
