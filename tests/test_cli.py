@@ -125,7 +125,8 @@ def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path, file, lines
     assert not (tmp_path / "robustness.json").is_file(), "the kill came too late to mean anything"
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
-    assert "resuming" in done.stderr
+    # A kill between the first epoch's line and its checkpoint leaves nothing to resume from: the run starts again.
+    assert "resuming" in done.stderr or (file, lines) == ("metrics.jsonl", 1)
     assert result(tmp_path) == result(finished)
     metrics = [
         [
