@@ -1,0 +1,267 @@
+"""Dense universal attack: a trained generator of perturbations that fool a model at any offset in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack, AttackResult, frozen
+from advvid.attacks.fitted import FittedAttack
+from advvid.attacks.penalised import adversarial_term
+from advvid.attacks.perturbation_generator import PerturbationGenerator, seeded
+from advvid.attacks.search import Goal
+from advvid.batch import Batch
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+from advvid.tasks.classification import Classification
+from advvid.threats.balls import LinfBall
+from advvid.threats.base import draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Universal(Attack):
+    """Dense universal perturbations by a generator (Li et al. 2018, C-DUP-GAN; Jia et al., sec. 4.1).
+
+    ``fit`` trains a network from noise to a perturbation of every frame, bounded by eps, that fools many clips of a set
+    when begun at any frame of its cycle; the video's own class boundaries and start are not known to the attacker in
+    real time. The result adds a perturbation from fresh noise at a random offset to each clip, without a gradient.
+    Distance: l-inf. Of the original's settings only the abstract is known; these are ours.
+
+    Run without ``fit`` or ``checkpoint``, the attack trains a network on each clip by itself, so that no clip depends on
+    another: slow, and a bound on what the universal form can reach.
+
+    Args:
+        eps: budget in [0, 1].
+        steps: training steps of the generator, each on one batch; batches are walked again as often as needed.
+        step_size: Adam's learning rate of the generator's weights.
+        latent: length of the noise vector.
+        width: channels of the generator.
+        adversarial: ``other`` or ``task``; see ``advvid.attacks.penalised.adversarial_term``.
+        checkpoint: file of a fitted attack's ``state_dict`` (``torch.save``), used in place of training.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; ``aux["begin"]``: int64 ``[B]``, the offset in frames.
+
+    Example:
+        >>> fitted = Universal().fit(model, loader, torch.Generator())   # doctest: +SKIP
+        >>> torch.save(fitted.state_dict(), "universal.pt")              # doctest: +SKIP
+    """
+
+    # What is raised is the mean over clips and offsets; a single clip at a single offset may come off well.
+    maximises: ClassVar[bool] = False
+
+    eps: float | str = "10/255"
+    steps: int = 300
+    step_size: float | str = 0.002
+    latent: int = 32
+    width: int = 16
+    adversarial: str = "other"
+    checkpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        self._parse("eps", "step_size")
+        self._require_count("steps", 0)
+        self._require_count("latent")
+        self._require_count("width")
+        if self.adversarial not in ("other", "task"):
+            raise AdvvidError(f"adversarial={self.adversarial!r} is not known: choose other or task")
+        if self.checkpoint is not None and not Path(self.checkpoint).expanduser().is_file():
+            raise AdvvidError(
+                f"checkpoint={self.checkpoint} does not exist: give the file of a fitted universal attack"
+            )
+        _ = self.threat
+
+    @property
+    def threat(self) -> LinfBall:
+        """The l-inf ball of radius eps."""
+        return LinfBall(float(self.eps), self.space)
+
+    def fit(
+        self, model: nn.Module, loader: Iterable[Batch], generator: torch.Generator, task: Task | None = None
+    ) -> FittedUniversal:
+        """Train a generator on the clips of ``loader``, as long as its first batch's clips.
+
+        Args:
+            model: maps clips to the task's output, on the device that the clips are to be moved to.
+            loader: batches of labelled clips; walked again where ``steps`` exceeds their number.
+            generator: of the first weights, the noise and the offsets.
+            task: what a wrong answer is; single-label classification when None.
+
+        Raises:
+            AdvvidError: if the loader is empty, or can be walked only once and is too short.
+        """
+        parameter = next(model.parameters(), None)
+        device = torch.device("cpu") if parameter is None else parameter.device
+        training: _Training | None = None
+        done = 0
+        while done < max(1, self.steps):
+            before = done
+            for batch in loader:
+                batch = batch.to(device)
+                if training is None:
+                    training = _Training(self, batch.inputs, generator)
+                if self.steps:
+                    training.step(model, batch.inputs, batch.target, task or Classification())
+                done += 1
+                if done >= self.steps:
+                    break
+            if done == before:
+                raise AdvvidError(
+                    f"the universal attack found {'no more clips' if done else 'no clip'} to learn from after {done} of "
+                    f"{self.steps} steps: pass a list of batches or a data loader"
+                )
+        assert training is not None
+        return FittedUniversal.of(self, training.network)
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        if self.checkpoint is not None:
+            path = Path(self.checkpoint).expanduser()
+            fitted = FittedUniversal(source=self, space=self.space)
+            fitted.load_state_dict(_read(str(path), path.stat().st_mtime_ns))
+            return fitted._search(model, clips, labels, generators, targets, task)
+        found = []
+        for i, generator in enumerate(generators):
+            training = _Training(self, clips[i : i + 1], generator)
+            goal = None if targets is None else targets[i : i + 1]
+            for _ in range(self.steps):
+                training.step(model, clips[i : i + 1], labels[i : i + 1], task, goal)
+            found.append(_applied(self, training.network, clips[i : i + 1], [generator]))
+        spent = torch.full((len(clips),), self.steps, device=clips.device)
+        x_adv, begin = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return AttackResult(x_adv, spent, spent.clone(), {"begin": begin})
+
+
+class _Training:
+    """A generator network under training."""
+
+    def __init__(self, attack: Universal, clips: Tensor, generator: torch.Generator) -> None:
+        self.attack, self.generator = attack, generator
+        self.network = seeded(clips.shape[1:], attack.latent, attack.width, generator).to(clips.device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=float(attack.step_size))
+
+    def step(self, model: nn.Module, clips: Tensor, labels: Tensor, task: Task, targets: Tensor | None = None) -> None:
+        """Raise the adversarial term of a batch at one noise and one random offset per clip."""
+        with torch.enable_grad(), frozen(model):
+            x_adv, _ = _applied(self.attack, self.network, clips, [self.generator] * len(clips))
+            goal = Goal(task, labels, targets)
+            gain = adversarial_term(model(x_adv), goal, self.attack.adversarial, "universal").mean()
+            gradients = torch.autograd.grad(-gain, list(self.network.parameters()))
+        for parameter, gradient in zip(self.network.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedUniversal(FittedAttack):
+    """A trained generator, whose perturbations are added at random offsets; made by ``Universal.fit``.
+
+    Longer clips see a perturbation again from its start, shorter ones a part of it. The state is the network's weights and
+    ``shape``, the perturbation's ``(3, T, H, W)``.
+    """
+
+    maximises: ClassVar[bool] = False
+
+    source: Universal
+
+    @classmethod
+    def of(cls, source: Universal, network: PerturbationGenerator) -> FittedUniversal:
+        """Return the fitted attack of a trained network."""
+        fitted = cls(source=source, space=source.space)
+        fitted._set("_network", network.eval().requires_grad_(False))
+        return fitted
+
+    @property
+    def threat(self) -> LinfBall:
+        """The l-inf ball of radius eps."""
+        return self.source.threat
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the network's weights and its shape.
+
+        Raises:
+            AdvvidError: if there is none yet.
+        """
+        network = self._trained()
+        return {**network.state_dict(), "shape": torch.tensor(network.shape)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a network; latent and width must be the source's.
+
+        Raises:
+            AdvvidError: if the state is of another network.
+        """
+        weights = {name: value for name, value in state.items() if name != "shape"}
+        try:
+            shape = [int(side) for side in state["shape"]]
+            network = PerturbationGenerator(shape, self.source.latent, self.source.width)
+            network.load_state_dict(weights)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise AdvvidError(
+                "this is no state of a universal attack with "
+                f"latent={self.source.latent} and width={self.source.width}: {str(error).splitlines()[0]}"
+            ) from None
+        self._set("_network", network.eval().requires_grad_(False))
+
+    def _trained(self) -> PerturbationGenerator:
+        network = getattr(self, "_network", None)
+        if network is None:
+            raise AdvvidError("this universal attack has no generator: fit it, or load one with load_state_dict")
+        return network
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        network = self._trained().to(clips.device)
+        channels, _, height, width = network.shape
+        if (channels, height, width) != (clips.shape[1], *clips.shape[3:]):
+            raise AdvvidError(
+                f"this universal attack was fitted to frames of {height} x {width}, the clips have {clips.shape[3]} x "
+                f"{clips.shape[4]}: fit it on clips of that size"
+            )
+        none = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
+        with torch.no_grad():
+            x_adv, begin = _applied(self.source, network, clips, generators)
+        return AttackResult(x_adv, none, none.clone(), {"begin": begin})
+
+
+def _applied(
+    attack: Universal, network: PerturbationGenerator, clips: Tensor, generators: Sequence[torch.Generator]
+) -> tuple[Tensor, Tensor]:
+    """Return clips under a perturbation from fresh noise each, begun at a random frame of its cycle, and that frame."""
+    noise = draw("randn", (attack.latent,), generators, clips)
+    pattern = float(attack.eps) * network(noise)
+    begin = torch.stack([torch.randint(pattern.shape[2], (), generator=g) for g in generators]).to(clips.device)
+    places = (begin[:, None] + torch.arange(clips.shape[2], device=clips.device)) % pattern.shape[2]
+    index = places[:, None, :, None, None].expand(-1, clips.shape[1], -1, *clips.shape[3:])
+    return attack.space.clamp(clips + pattern.gather(2, index)), begin
+
+
+@lru_cache(maxsize=1)
+def _read(path: str, changed: int) -> dict[str, Tensor]:
+    """Read a state without running code; ``changed`` makes a rewritten file be read again."""
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, it is the user's to replace
+        raise AdvvidError(
+            f"checkpoint={path} is no state of a universal attack: {str(error).splitlines()[0]}"
+        ) from None

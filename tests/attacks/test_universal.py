@@ -1,0 +1,73 @@
+"""The universal generator: stronger than noise on clips it has not seen, at any offset; saved and restored."""
+
+import pytest
+import torch
+from toy import accuracy, generators, gratings, trained
+
+from advvid.attacks.perturbation_generator import PerturbationGenerator
+from advvid.attacks.random_noise import RandomNoise
+from advvid.attacks.universal import FittedUniversal, Universal
+from advvid.batch import Batch
+from advvid.errors import AdvvidError
+
+EPS = 0.12
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    model, _, _ = trained()
+    clips, labels = gratings(50, seed=7)
+    batches = [Batch(clips, labels, [str(i) for i in range(50)])]
+    attack = Universal(eps=EPS, steps=40, step_size=0.01)
+    return attack.fit(model, batches, torch.Generator().manual_seed(0))
+
+
+def test_beats_noise_on_unseen_clips(fitted):
+    model, clips, labels = trained()
+    noise = accuracy(model, RandomNoise(eps=EPS)(model, clips, labels, generators(len(clips))), labels)
+    for seed in (0, 1):  # another noise and another offset for every clip
+        result = fitted.run(model, clips, labels, generators(len(clips), seed))
+        assert fitted.threat.contains(result.x_adv, clips, result.aux).all()
+        assert accuracy(model, result.x_adv, labels) < noise - 0.25
+    assert len(result.aux["begin"].unique()) == clips.shape[2]
+    assert (result.gradient_calls == 0).all()
+
+
+def test_state_is_restored(fitted, tmp_path):
+    model, clips, labels = trained()
+    again = FittedUniversal(source=fitted.source)
+    again.load_state_dict(fitted.state_dict())
+    expected = fitted(model, clips, labels, generators(len(clips)))
+    assert torch.equal(again(model, clips, labels, generators(len(clips))), expected)
+    path = tmp_path / "universal.pt"
+    torch.save(fitted.state_dict(), path)
+    from_file = Universal(eps=EPS, checkpoint=str(path))
+    assert torch.equal(from_file(model, clips, labels, generators(len(clips))), expected)
+    with pytest.raises(AdvvidError, match="latent=8"):
+        Universal(eps=EPS, latent=8, checkpoint=str(path))(model, clips, labels)
+
+
+def test_other_lengths_repeat_the_perturbation(fitted):
+    model, clips, labels = trained()
+    long = clips[:2].repeat(1, 1, 2, 1, 1) * 0.5 + 0.25  # away from the range's ends, where clamping would hide it
+    result = fitted.run(model, long, labels[:2], generators(2))
+    delta = result.x_adv - long
+    torch.testing.assert_close(delta[:, :, :4], delta[:, :, 4:], atol=1e-6, rtol=0)
+
+
+def test_generator_fills_any_shape():
+    for shape in ((3, 1, 10, 14), (3, 5, 9, 9)):
+        with torch.no_grad():
+            assert PerturbationGenerator(shape)(torch.randn(2, 32)).shape == (2, *shape)
+
+
+def test_misuse_is_told(fitted):
+    model, clips, labels = trained()
+    with pytest.raises(AdvvidError, match="no clip to learn"):
+        Universal().fit(model, [], torch.Generator())
+    with pytest.raises(AdvvidError, match="fitted to frames of 12 x 12"):
+        fitted(model, clips[..., :8], labels)
+    with pytest.raises(AdvvidError, match="fit it"):
+        FittedUniversal(source=Universal())(model, clips, labels)
+    with pytest.raises(AdvvidError, match="does not exist"):
+        Universal(checkpoint="nowhere.pt")
