@@ -1,0 +1,134 @@
+"""Black-box transfer: clips made on one model, scored on another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from advvid import checkpoint
+from advvid.attacks.base import Attack, AttackResult, frozen
+from advvid.attacks.pgd import PGD
+from advvid.errors import AdvvidError
+from advvid.instantiate import safe_instantiate
+from advvid.models.build import build_model
+from advvid.models.r3d_tiny import R3DTiny
+from advvid.tasks.base import Task
+from advvid.threats.base import Threat
+
+UNTRAINED = "untrained"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Attack):
+    """Any attack, crafted on a surrogate (Lo & Patel's black-box setting; DeepSAVA, sec. 4.4 and table 12).
+
+    The model that is scored is never asked for a gradient nor for a verdict: early exit of the inner attack means that
+    the surrogate is fooled. ``gradient_calls`` counts the surrogate's.
+
+    Args:
+        attack: the inner attack.
+        surrogate: run folder or ``.pt`` file of a training run of the same classes; in Python also a module that maps
+            clips to logits. ``untrained`` is a small network of random weights, the control that any trained surrogate
+            must beat.
+        which: ``last`` or ``best`` checkpoint of a run folder.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; ``aux`` and budget are the inner attack's.
+
+    Example:
+        >>> Transfer(attack=PGD(eps="4/255"), surrogate=model).threat.budget     # doctest: +SKIP
+        'l-inf 4/255'
+    """
+
+    # The surrogate's loss is raised; the target's follows or not.
+    maximises: ClassVar[bool] = False
+
+    attack: Attack = field(default_factory=PGD)
+    surrogate: str | nn.Module = UNTRAINED
+    which: str = "last"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.attack, Attack):
+            raise AdvvidError(f"transfer needs an attack to craft clips with, got {self.attack!r}: nest an attack node")
+        if self.which not in ("last", "best"):
+            raise AdvvidError(f"which={self.which!r} is not known: choose last or best")
+        if isinstance(self.surrogate, str) and self.surrogate != UNTRAINED:
+            checkpoint.find(self.surrogate, self.which)  # a wrong path is told before any work
+
+    @property
+    def threat(self) -> Threat:
+        """The inner attack's."""
+        return self.attack.threat
+
+    def _search(
+        self,
+        model: nn.Module,
+        clips: Tensor,
+        labels: Tensor,
+        generators: Sequence[torch.Generator],
+        targets: Tensor | None,
+        task: Task,
+    ) -> AttackResult:
+        surrogate = self._surrogate(model, clips)
+        modes = [(module, module.training) for module in surrogate.modules()]
+        try:
+            # A surrogate given as a module may be in training mode; its clips are to be made as it would be scored.
+            with frozen(surrogate.eval()):
+                return self.attack._search(surrogate, clips, labels, generators, targets, task)
+        finally:
+            for module, training in modes:
+                module.training = training
+
+    def _surrogate(self, model: nn.Module, clips: Tensor) -> nn.Module:
+        if isinstance(self.surrogate, nn.Module):
+            return self.surrogate
+        if self.surrogate == UNTRAINED:
+            with torch.no_grad():
+                classes = model(clips[:1]).shape[1]
+            return untrained(classes).to(clips.device)
+        path = checkpoint.find(self.surrogate, self.which)
+        shape = tuple(clips.shape[1:])
+        return _cached(str(path), path.stat().st_mtime_ns, shape).to(clips.device)
+
+
+def untrained(classes: int) -> nn.Module:
+    """Return a small 3-D network whose weights are random but always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return R3DTiny(classes).eval()
+
+
+# One surrogate at a time: an evaluation asks for it once per batch.
+@lru_cache(maxsize=1)
+def _cached(path: str, changed: int, shape: tuple[int, ...]) -> nn.Module:
+    return load_surrogate(path, shape)
+
+
+def load_surrogate(path: str, clip_shape: Sequence[int]) -> nn.Module:
+    """Return the scored model of a training run, defense included, in eval mode on the CPU.
+
+    Args:
+        path: the run's checkpoint file.
+        clip_shape: ``(3, views * T, H, W)`` of the clips it is to take.
+
+    Raises:
+        AdvvidError: if the file is no checkpoint, or its model cannot take such clips.
+    """
+    source = checkpoint.find(path)
+    state = checkpoint.load(source)
+    cfg = OmegaConf.create(state["config"])
+    assert isinstance(cfg, DictConfig)  # a run's configuration is a mapping
+    defense = safe_instantiate(cfg.defense)
+    views = int(OmegaConf.select(cfg, "dataset.test_clips", default=1) or 1)
+    channels, frames, height, width = clip_shape
+    shape = (channels, frames // views, height, width)
+    model = defense.wrap(build_model(cfg.model, len(state["classes"]), shape, views, load_weights=False))
+    checkpoint.load_model(model, checkpoint.weights(state), source)
+    defense.load_state_dict(state["defense"])
+    return model.eval()

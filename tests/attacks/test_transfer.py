@@ -1,0 +1,77 @@
+"""Transfer: nothing is asked of the target, and a surrogate equal to it gives the white-box attack."""
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import nn
+from toy import accuracy, generators, trained
+
+from advvid import checkpoint
+from advvid.attacks.pgd import PGD
+from advvid.attacks.transfer import Transfer, untrained
+from advvid.errors import AdvvidError
+from advvid.models.build import build_model
+from advvid.paths import conf_dir
+
+
+class Closed(nn.Module):
+    """A target that may not be asked."""
+
+    def forward(self, clips):
+        raise AssertionError("the target was asked")
+
+
+def test_the_targets_own_weights_give_the_white_box_attack():
+    model, clips, labels = trained()
+    attack = PGD(steps=3)
+    own = attack(model, clips, labels, generators(len(clips)))
+    moved = Transfer(attack=attack, surrogate=model).run(Closed(), clips, labels, generators(len(clips)))
+    assert torch.equal(moved.x_adv, own)
+    assert (moved.gradient_calls <= 3).all()
+
+
+def test_the_surrogate_is_left_as_it_was():
+    model, clips, labels = trained()
+    surrogate = untrained(5).train()
+    before = {k: v.clone() for k, v in surrogate.state_dict().items()}
+    Transfer(attack=PGD(steps=2), surrogate=surrogate)(model, clips, labels)
+    assert all(torch.equal(before[k], v) for k, v in surrogate.state_dict().items())
+    assert all(m.training for m in surrogate.modules())
+
+
+def test_an_untrained_surrogate_is_weaker_than_the_model_itself():
+    model, clips, labels = trained()
+    attack = PGD(eps="10/255", steps=5)
+    control = Transfer(attack=attack)
+    white = accuracy(model, attack(model, clips, labels, generators(len(clips))), labels)
+    black = accuracy(model, control(model, clips, labels, generators(len(clips))), labels)
+    assert white < black
+    assert control.threat.budget == "l-inf 10/255"
+
+
+def test_a_missing_surrogate_is_told():
+    with pytest.raises(AdvvidError, match="does not exist"):
+        Transfer(surrogate="no/such/run")
+    with pytest.raises(AdvvidError, match="nest an attack node"):
+        Transfer(attack="pgd")
+
+
+def test_a_runs_checkpoint_is_a_surrogate(tmp_path):
+    """A checkpoint as the trainer writes it gives the same clips as its model handed over in Python."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=["model.width=0.25", "name=surrogate"])
+    shape = (3, 4, 12, 12)
+    torch.manual_seed(3)
+    network = build_model(cfg.model, 5, shape).eval()
+    config = OmegaConf.to_container(cfg, resolve=False)
+    path = tmp_path / "checkpoints" / "last.pt"
+    checkpoint.save(
+        path,
+        {"model": network.state_dict(), "defense": {}, "config": config, "classes": list("abcde"), "average": None},
+    )
+    model, clips, labels = trained()
+    attack = PGD(steps=2)
+    given = Transfer(attack=attack, surrogate=network)(model, clips[:4], labels[:4], generators(4))
+    loaded = Transfer(attack=attack, surrogate=str(tmp_path))(model, clips[:4], labels[:4], generators(4))
+    assert torch.equal(given, loaded)
