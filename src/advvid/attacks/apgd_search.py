@@ -120,7 +120,8 @@ def apgd_search(
         seed = derive_seed(int(seeds[int(now["id"][0])]), step) if samples > 1 else 0
         out, loss, grad = expected_loss(model, now["x"], objective.loss, samples, seed, gradient=not last)
         hit = objective.goal.reached(out)
-        calls[now["id"]] += 0 if last else samples
+        # A clip that leaves now needs no gradient, whatever its neighbours do.
+        calls[now["id"][~hit] if early_exit else now["id"]] += 0 if last else samples
         _remember(now, loss, grad, hit, step)
         if early_exit and bool(hit.any()):
             done = now["id"][hit]

@@ -68,8 +68,9 @@ class DeepFool(MinimalNormAttack):
         calls = torch.zeros_like(steps)
         for step in range(self.steps):
             logits, gap, normal = nearest_boundary(model, x, here, rivals, self.norm)
-            calls[active] += 1 if here.targets is not None else rivals.shape[1]
             hit = here.reached(logits)
+            # A clip that leaves now needs no gradient, whatever its neighbours do.
+            calls[active[~hit]] += 1 if here.targets is not None else rivals.shape[1]
             if bool(hit.any()):
                 found[active[hit]], steps[active[hit]] = x[hit], step
                 left = (~hit).nonzero().squeeze(1)

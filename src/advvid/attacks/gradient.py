@@ -140,7 +140,7 @@ class GradientAttack(IteratedAttack):
 
     def __post_init__(self) -> None:
         self._parse("eps")
-        resolve_step(self.step_size, self.radius)
+        _ = self.step  # refuses an unknown rule
         super().__post_init__()
 
     @property

@@ -1,0 +1,56 @@
+"""EOT-PGD: PGD through a random model, on the mean gradient of several draws."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import AttackResult
+from advvid.attacks.expectation import draw_seeds, expected_loss
+from advvid.attacks.pgd import PGD
+from advvid.attacks.search import Goal, GradientRule
+from advvid.batch import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EOTPGD(PGD):
+    """PGD with expectation over transformation (Athalye et al. 2018), against models that draw random numbers.
+
+    Each draw starts from a seed of its own, so that the search repeats itself. A draw that fools by luck says little
+    about the next one: clips do not leave early and the last iterate is returned. Distance: l-inf or l2.
+
+    Args:
+        samples: draws averaged into each gradient; 1 is plain PGD.
+            Other arguments: see ``PGD``.
+
+    Shape:
+        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; ``gradient_calls`` counts every draw.
+    """
+
+    samples: int = 10
+    early_exit: bool = False
+    keep: str = "last"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_count("samples")
+
+    def _one_start(
+        self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]
+    ) -> AttackResult:
+        result = super()._one_start(model, clips, goal, generators)
+        return dataclasses.replace(result, gradient_calls=self.samples * result.gradient_calls)
+
+    def _gradient_rule(self, model: nn.Module, clips: Tensor, generators: Sequence[torch.Generator]) -> GradientRule:
+        seeds, step = draw_seeds(generators), count()
+
+        def averaged(x_adv: Tensor, out: Tensor, goal: Goal, active: Tensor) -> Tensor:
+            seed = derive_seed(int(seeds[int(active[0])]), next(step))
+            return expected_loss(model, x_adv, goal.loss, self.samples, seed)[2]
+
+        return averaged
