@@ -182,12 +182,16 @@ class VideoFolder:
         """Return a split.
 
         Raises:
-            AdvvidError: if no readable video is left in it.
+            AdvvidError: if no readable video is left in it; validation may be empty, with a warning.
         """
         if not self._entries:
             self.prepare()
         if not self._entries[name]:
-            raise AdvvidError(
-                f"no readable video is left in the {name} split of {self.root}: check dataset.root and dataset.splits"
+            if name != "val":
+                raise AdvvidError(
+                    f"no readable video is left in the {name} split of {self.root}: check dataset.root and dataset.splits"
+                )
+            log.warning(
+                "no readable video is left for validation: nothing is watched, and the last checkpoint is the best"
             )
         return VideoClips(self.root, self._entries[name], self.cut)
