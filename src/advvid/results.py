@@ -15,11 +15,12 @@ from typing import Any
 from rich.console import Console
 
 from advvid.checks import Check, table_checks
-from advvid.evaluator import Column, Evaluator
+from advvid.evaluator import CLEAN, Evaluator
 from advvid.table import percent, robustness_table
 from advvid.tally import summarise, verdicts
 from advvid.tasks.base import Task
 from advvid.tracking import Tracker
+from advvid.visibility import column_measures
 
 SCHEMA = 1
 # A verdict nearer to tipping over than this may differ between batch sizes or machines.
@@ -27,30 +28,35 @@ NEAR_TIE = 1e-4
 
 
 def assemble(
-    samples: Sequence[Mapping[str, Any]], columns: Sequence[Column], evaluator: Evaluator, task: Task,
-    targets: Any, missing: Sequence[str], checks: Sequence[Check],
-    config: Mapping[str, Any], seed: int,
+    samples: Sequence[Mapping[str, Any]], evaluator: Evaluator, task: Task, targets: Any, missing: Sequence[str],
+    checks: Sequence[Check], config: Mapping[str, Any], seed: int, types: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the content of ``robustness.json``.
 
     Args:
         samples: the lines of ``samples.jsonl``.
-        columns: what was scored.
-        evaluator: which still holds the model's outputs.
+        evaluator: which knows the columns and still holds the model's outputs.
         task: for its further measures.
         targets: labels of the split, in the order of ``samples``.
         missing: ids of clips that could not be read.
         checks: what was found on the model itself; the checks on the columns are added.
         config: of the run.
         seed: of the run.
+        types: columns whose mean is the accuracy of a type of attack.
     """
-    attacks = [c.name for c in columns if not c.attack.control]
-    controls = [c.name for c in columns if c.attack.control]
-    table = {"schema": SCHEMA, **summarise(samples, attacks, controls)}
-    clean = evaluator.outputs("clean")
+    columns = evaluator.columns
+    sections = {c.name: "controls" if c.attack.control else "extra" if "@" in c.name else "attacks" for c in columns}
+    after = [f"{name}@{road.name}" for name in (CLEAN, *sections) for road in evaluator.survive]
+    attacks, controls, extra = (
+        [n for n, s in sections.items() if s == kind] for kind in ("attacks", "controls", "extra")
+    )
+    table = {"schema": SCHEMA, **summarise(samples, attacks, controls, [*extra, *after], types or {})}
+    has_verdicts = task.correct(evaluator.outputs(CLEAN)[:1], targets[:1]) is not None
+    right = verdicts(samples, [*sections, *after]) if has_verdicts else {}
+    clean = evaluator.outputs(CLEAN)
     table["clean"] |= {"metrics": task.metrics(clean, targets), "near_ties": near_ties(task, clean, targets)}
     for column in columns:
-        entry = table["controls" if column.attack.control else "attacks"][column.name]
+        entry = table[sections[column.name]][column.name]
         rows = [sample["attacks"][column.name] for sample in samples]
         out = evaluator.outputs(column.name)
         entry |= {
@@ -66,9 +72,13 @@ def assemble(
             "gradient_calls": sum(row["gradient_calls"] for row in rows),
             "near_ties": near_ties(task, out, targets),
         }
+        if right:
+            entry["measures"] = column_measures(samples, column.name, right)
+    for name in after:
+        table["extra"][name]["after"] = next(repr(r) for r in evaluator.survive if name.endswith(f"@{r.name}"))
     found = [*checks]
-    if task.correct(clean, targets) is not None:
-        found += table_checks(columns, verdicts(samples, [c.name for c in columns]), clean.shape[1])
+    if right:
+        found += table_checks(columns, right, clean.shape[1])
     return table | {
         "missing": list(missing), "checks": [dataclasses.asdict(check) for check in found],
         "config": dict(config), "seed": seed, "commit": commit(), "versions": versions(),

@@ -19,12 +19,15 @@ from advvid.data.loader import eval_batches
 from advvid.defenses.base import Defense
 from advvid.errors import AdvvidError
 from advvid.evaluator import Column, Evaluator
+from advvid.fitting import fit_columns
 from advvid.instantiate import safe_instantiate
 from advvid.models.build import build_model
 from advvid.results import assemble, write
 from advvid.runtime import Runtime
 from advvid.schedules import Schedule
 from advvid.sheets import Sheets
+from advvid.suite import suite_columns, suite_types
+from advvid.survival import Survival, survivals
 from advvid.tracking import Tracker
 from advvid.trainer import Trainer
 
@@ -42,6 +45,7 @@ class Parts:
     defense: Defense
     attacks: Mapping[str, Attack]
     columns: list[Column]
+    survive: list[Survival]
     schedule: Schedule
     runtime: Runtime
     tracker: Tracker
@@ -60,40 +64,11 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     attacks = dict(defense.attacks) or {attack_name: attack}
     defense.check(attacks, schedule.epochs)
     columns = suite_columns(cfg.suite, attack_name, attack)
+    survive = survivals(cfg.survive, cfg.evaluation.codec, cfg.evaluation.codec_quality)
     return Parts(
-        dataset, attack, defense, attacks, columns, schedule, safe_instantiate(cfg.runtime), safe_instantiate(cfg.tracker)
+        dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),
+        safe_instantiate(cfg.tracker),
     )  # fmt: skip
-
-
-def suite_columns(suite: DictConfig, attack_name: str, attack: Attack) -> list[Column]:
-    """Return the columns of a suite; equal settings are scored once, under the suite's name.
-
-    Raises:
-        AdvvidError: if the run's attack and a suite's column share a name but not the settings.
-    """
-    columns = [
-        Column(str(name), safe_instantiate(node)) for name, node in suite.items() if isinstance(node, DictConfig)
-    ]
-    if suite.get("include_attack", False):
-        same_name = [c for c in columns if c.name == attack_name]
-        if same_name and same_name[0].attack != attack:
-            raise AdvvidError(
-                f"the column {attack_name} stands in the suite with other settings than attack={attack_name}: set "
-                "suite.include_attack=false, or give the suite's column another name"
-            )
-        if all(c.attack != attack for c in columns):
-            columns.append(Column(attack_name, attack))
-    seen: list[Attack] = []
-    unique = []
-    for column in columns:
-        if column.attack not in seen:
-            seen.append(column.attack)
-            unique.append(column)
-    if not unique:
-        raise AdvvidError(
-            "the suite has no attack: add one with +attack@suite.pgd=pgd or set suite.include_attack=true"
-        )
-    return unique
 
 
 def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str, Any]:
@@ -165,19 +140,34 @@ def evaluate(
     cfg: DictConfig, parts: Parts, model: nn.Module, device: Any, run_dir: Path, config: dict[str, Any]
 ) -> dict[str, Any]:
     """Score the model, write ``robustness.json``, ``robustness.md`` and pictures, and return the table."""
-    split = parts.dataset.split(cfg.evaluation.split)
+    split, size = parts.dataset.split(cfg.evaluation.split), cfg.evaluation.batch_size
     sheets = Sheets(run_dir, parts.dataset.classes, cfg.evaluation.pictures)
-    evaluator = Evaluator(
-        model, parts.defense.task, parts.columns, cfg.seed, device, run_dir, sheets.add if cfg.evaluation.pictures else None
-    )  # fmt: skip
-    size = cfg.evaluation.batch_size
     first = next(iter(eval_batches(split, size))).to(device)
-    checks = model_checks(evaluator.model, first.inputs, first.target, parts.defense.task)
+    checks = model_checks(model.to(device).eval(), first.inputs, first.target, parts.defense.task)
+    learning = parts.dataset.split("val")
+    columns = fit_columns(
+        parts.columns, model, lambda: eval_batches(learning, size, workers=cfg.dataset.workers), len(learning),
+        parts.defense.task, cfg.seed, run_dir,
+    )  # fmt: skip
+    evaluator = Evaluator(
+        model, parts.defense.task, columns, cfg.seed, device, run_dir, sheets.add if cfg.evaluation.pictures else None,
+        parts.survive,
+    )  # fmt: skip
     samples = evaluator.run(
-        lambda start: eval_batches(split, size, start=start, workers=cfg.dataset.workers), split.ids, size
+        lambda numbers: eval_batches(split, size, numbers, workers=cfg.dataset.workers), split.ids, size
     )
     missing = parts.dataset.missing.get(cfg.evaluation.split, [])
     targets = torch.as_tensor(split.targets)
-    table = assemble(samples, parts.columns, evaluator, parts.defense.task, targets, missing, checks, config, cfg.seed)
+    table = assemble(
+        samples,
+        evaluator,
+        parts.defense.task,
+        targets,
+        missing,
+        checks,
+        config,
+        cfg.seed,
+        suite_types(cfg.suite, columns),
+    )
     write(run_dir, table, parts.tracker, sheets.paths)
     return table

@@ -61,8 +61,9 @@ def verdicts(samples: Samples, columns: Iterable[str]) -> dict[str, NDArray[np.b
 
 
 def summarise(
-    samples: Samples, columns: Sequence[str], controls: Sequence[str] = (), extra: Sequence[str] = ()
-) -> dict[str, Any]:
+    samples: Samples, columns: Sequence[str], controls: Sequence[str] = (), extra: Sequence[str] = (),
+    types: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Compute every accuracy of ``robustness.json`` from the per-clip records alone.
 
     Args:
@@ -70,10 +71,11 @@ def summarise(
         columns: attack columns, which enter mean and union.
         controls: columns such as random noise, which do not.
         extra: further columns, such as weaker accesses of the same attack, which do not either.
+        types: columns whose mean is the accuracy of a type of attack (Kinfu & Vidal, table 4), by the type's name.
 
     Returns:
         ``n``, ``clean``, ``attacks``, ``mean`` (over clean and the attacks), ``mean_attacks`` (without clean; left
-        out where there is no attack), ``union``, ``extra`` and ``controls``. Each accuracy is ``{"acc", "ci95"}``,
+        out where there is no attack), ``union``, ``extra``, ``controls`` and, where given, ``types``. Each accuracy is ``{"acc", "ci95"}``,
         fractions in [0, 1].
 
     Raises:
@@ -99,6 +101,10 @@ def summarise(
     }
     if attacked:
         result["mean_attacks"] = _average(every[:, 1:])
+    if types:
+        result["types"] = {
+            name: _average(np.stack([right[column] for column in members], axis=1)) for name, members in types.items()
+        }
     return result
 
 

@@ -42,3 +42,6 @@ class Learner(Protocol):
         self, model: nn.Module, loader: Iterable[Batch], generator: torch.Generator, task: Task | None = None
     ) -> FittedAttack:
         """Learn from the clips of ``loader``, which may be walked more than once."""
+
+    def unfitted(self) -> FittedAttack:
+        """Return the fitted form without what is learned, for ``load_state_dict``."""

@@ -83,9 +83,13 @@ class FlickeringUniversal(Flicker):
                 pattern = descend(pattern, self._gradient(model, batch.inputs, goal, pattern, draws))
         if pattern is None:
             raise AdvvidError("universal flickering has no clip to learn from: give a loader with at least one batch")
-        fitted = FittedFlickering(source=self, space=self.space)
+        fitted = self.unfitted()
         fitted.load_state_dict({"pattern": pattern[0]})
         return fitted
+
+    def unfitted(self) -> FittedFlickering:
+        """Return the fitted form without a pattern."""
+        return FittedFlickering(source=self, space=self.space)
 
     def _search(
         self,

@@ -119,6 +119,10 @@ class Universal(Attack):
         assert training is not None
         return FittedUniversal.of(self, training.network)
 
+    def unfitted(self) -> FittedUniversal:
+        """Return the fitted form without a generator."""
+        return FittedUniversal(source=self, space=self.space)
+
     def _search(
         self,
         model: nn.Module,
@@ -130,7 +134,7 @@ class Universal(Attack):
     ) -> AttackResult:
         if self.checkpoint is not None:
             path = Path(self.checkpoint).expanduser()
-            fitted = FittedUniversal(source=self, space=self.space)
+            fitted = self.unfitted()
             fitted.load_state_dict(_read(str(path), path.stat().st_mtime_ns))
             return fitted._search(model, clips, labels, generators, targets, task)
         found = []

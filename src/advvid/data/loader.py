@@ -57,10 +57,20 @@ def train_batches(
     yield from _load(dataset, keys[start:], workers)
 
 
-def eval_batches(dataset: Clips, batch_size: int, start: int = 0, workers: int = 0) -> Iterator[Batch]:
-    """Yield every video exactly once, in order, from batch ``start`` on."""
-    indices = range(start * batch_size, len(dataset))
-    yield from _load(dataset, [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)], workers)
+def eval_batches(
+    dataset: Clips, batch_size: int, numbers: Sequence[int] | None = None, workers: int = 0
+) -> Iterator[Batch]:
+    """Yield every video exactly once, in order.
+
+    Args:
+        dataset: the split.
+        batch_size: clips per batch.
+        numbers: which batches, counted from 0; all where None.
+        workers: loader processes; 0 loads in this one.
+    """
+    indices = range(len(dataset))
+    keys = [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)]
+    yield from _load(dataset, keys if numbers is None else [keys[n] for n in numbers], workers)
 
 
 def _train_keys(

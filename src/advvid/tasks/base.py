@@ -23,6 +23,9 @@ class Task(Protocol):
     def predict(self, out: Tensor) -> Tensor:
         """Return what is written down as the prediction of each clip, ``[B]``."""
 
+    def label(self, target: Tensor) -> list[Any]:
+        """Return what is written down as the true answer of each clip: a number, a list of them, or None."""
+
     def margin(self, out: Tensor, target: Tensor) -> Tensor | None:
         """Return how far each verdict is from tipping over, ``[B]``; negative when wrong."""
 

@@ -35,6 +35,10 @@ class Classification:
         """Return the class with the largest logit, int64 ``[B]``."""
         return out.argmax(dim=1)
 
+    def label(self, target: Tensor) -> list[int]:
+        """Return the class numbers."""
+        return [int(label) for label in target.tolist()]
+
     def margin(self, out: Tensor, target: Tensor) -> Tensor:
         """Return the label's logit minus the largest other one, ``[B]``."""
         own = out.gather(1, target[:, None]).squeeze(1)

@@ -1,0 +1,81 @@
+"""What an evaluation has computed so far: one small file per column and batch, so that nothing is computed twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Cell = Mapping[str, NDArray[Any]]
+
+
+class Cells:
+    """The finished cells of a table, under ``cells/<column>-<key>/<batch>.npz`` of a run folder.
+
+    A cell is written whole or not at all, by whichever process computed it. Its key covers everything that its content
+    depends on, so that an evaluation that was killed, extended by a column or changed in one setting computes exactly
+    what is missing.
+
+    Args:
+        run_dir: the run folder.
+        keys: what each column depends on, as a hash, by column name.
+        batches: number of batches of the split.
+    """
+
+    def __init__(self, run_dir: Path, keys: Mapping[str, int], batches: int) -> None:
+        self.batches = batches
+        self.folders = {
+            name: run_dir / "cells" / f"{name.replace('/', '_')}-{key:016x}" for name, key in keys.items()
+        }  # fmt: skip
+
+    def missing(self, batch: int) -> list[str]:
+        """Return the columns that have no readable cell for a batch."""
+        return [name for name in self.folders if self.read(name, batch) is None]
+
+    def read(self, name: str, batch: int) -> Cell | None:
+        """Return a cell, or None where it is absent or damaged."""
+        try:
+            with np.load(self._path(name, batch), allow_pickle=False) as file:
+                return {key: file[key] for key in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def write(self, name: str, batch: int, cell: Mapping[str, Tensor | NDArray[Any]]) -> None:
+        """Store a cell under its name when it is complete."""
+        path = self._path(name, batch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(f".{os.getpid()}.tmp")
+        arrays = {k: v.detach().cpu().numpy() if isinstance(v, Tensor) else np.asarray(v) for k, v in cell.items()}
+        with scratch.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        scratch.replace(path)
+
+    def column(self, name: str) -> Cell:
+        """Return a column over all batches, each array joined along the clips."""
+        cells = [self.read(name, batch) for batch in range(self.batches)]
+        found = [cell for cell in cells if cell is not None]
+        assert len(found) == len(cells), "every cell of a finished evaluation is on the disk"
+        return {key: np.concatenate([cell[key] for cell in found]) for key in found[0]}
+
+    def _path(self, name: str, batch: int) -> Path:
+        return self.folders[name] / f"{batch:06d}.npz"
+
+
+def write_samples(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``samples.jsonl``, a line per clip, whole or not at all."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    scratch.replace(path)
+
+
+def outputs_of(cell: Cell) -> Tensor:
+    """Return the model's outputs that a column's cells hold, ``[n, ...]``."""
+    return torch.from_numpy(np.ascontiguousarray(cell["out"]))

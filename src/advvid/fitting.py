@@ -1,0 +1,94 @@
+"""Attacks that learn first: fitted once on validation clips, kept in the run folder, then scored as any other."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from advvid.attacks.fitted import FittedAttack, Learner
+from advvid.batch import Batch, derive_seed
+from advvid.errors import AdvvidError
+from advvid.evaluator import Column, fingerprint
+from advvid.progress import Bar, bar
+from advvid.tasks.base import Task
+
+log = logging.getLogger(__name__)
+
+
+class _Walk:
+    """Batches that can be walked again and again, each counted on a bar."""
+
+    def __init__(self, batches: Callable[[], Iterable[Batch]], progress: Bar) -> None:
+        self.batches, self.progress = batches, progress
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.batches():
+            yield batch
+            self.progress.advance(len(batch))
+
+
+def fit_columns(
+    columns: Sequence[Column], model: nn.Module, batches: Callable[[], Iterable[Batch]], clips: int, task: Task,
+    seed: int, run_dir: Path,
+) -> list[Column]:  # fmt: skip
+    """Return the columns with every attack that learns in its fitted form.
+
+    What was learned lies in ``attacks/<column>.pt`` under a key of the model, the settings and the seed, and is taken
+    from there where the key is the same.
+
+    Args:
+        columns: of the table.
+        model: in evaluation mode.
+        batches: gives the batches of the validation split, each time it is called.
+        clips: number of clips of that split.
+        task: what a right answer is.
+        seed: of the learning.
+        run_dir: the run folder.
+
+    Raises:
+        AdvvidError: if an attack has to learn and there is no clip to learn from.
+    """
+    return [
+        _fitted(c, c.attack, c.seen or model, batches, clips, task, seed, run_dir)
+        if isinstance(c.attack, Learner) and getattr(c.attack, "checkpoint", None) is None
+        else c
+        for c in columns
+    ]
+
+
+def _fitted(
+    column: Column, attack: Learner, model: nn.Module, batches: Callable[[], Iterable[Batch]], clips: int, task: Task,
+    seed: int, run_dir: Path,
+) -> Column:  # fmt: skip
+    if not clips:
+        raise AdvvidError(
+            f"the attack of column {column.name} learns on the validation split, which is empty: raise dataset.limit_val, or "
+            "leave the column out"
+        )
+    key = derive_seed("fit", fingerprint(model), column.settings, seed, clips)
+    path = run_dir / "attacks" / f"{column.name}.pt"
+    saved = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {}
+    if saved.get("key") == key:
+        # Fitting nothing gives the right kind of object, which then takes over what was learned.
+        return dataclasses.replace(column, attack=_restored(attack, saved["state"]))
+    steps = int(getattr(attack, "steps", 1))
+    per_walk = next(iter(batches()))
+    log.info("column %s learns on %d validation clips", column.name, clips)
+    with bar(f"fit {column.name}", steps * len(per_walk)) as progress:
+        fitted = attack.fit(model, _Walk(batches, progress), torch.Generator().manual_seed(key), task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".tmp")
+    torch.save({"key": key, "state": fitted.state_dict()}, scratch)
+    scratch.replace(path)
+    return dataclasses.replace(column, attack=fitted)
+
+
+def _restored(attack: Learner, state: dict[str, torch.Tensor]) -> FittedAttack:
+    fitted = attack.unfitted()
+    fitted.load_state_dict(state)
+    return fitted
