@@ -1,0 +1,119 @@
+"""What every analysis of a trained model has in common: what it is given, what it gives back, and where that goes."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from torch import device as Device
+from torch import nn
+
+from advvid.attacks.base import Attack
+from advvid.batch import Batch
+from advvid.data.loader import Clips, eval_batches
+from advvid.results import commit, versions
+from advvid.tasks.base import Task
+from advvid.tracking import Tracker
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an analysis looks at. A plain holder: an analysis takes from it what it needs.
+
+    Args:
+        name: of the analysis, which names its files: the YAML's stem.
+        model: the run's model, defense included, on ``device`` in evaluation mode.
+        source: the checkpoint file that its weights came from.
+        task: what a right answer is.
+        split: the clips.
+        classes: their names.
+        clip_shape: ``(3, T, H, W)`` of one view.
+        views: clips per video, laid one after the other in time.
+        attack: the run's attack.
+        attack_name: as its column in the table is called, which its random numbers depend on.
+        seed: of all random numbers.
+        device: where to compute.
+        run_dir: the present run's folder.
+        batch_size: clips at a time; no result depends on it.
+        workers: loader processes.
+        config: the run's configuration as plain values.
+        missing: ids of clips that could not be read.
+    """
+
+    name: str
+    model: nn.Module
+    source: Path
+    task: Task
+    split: Clips
+    classes: Sequence[str]
+    clip_shape: tuple[int, ...]
+    views: int
+    attack: Attack
+    attack_name: str
+    seed: int
+    device: Device
+    run_dir: Path
+    batch_size: int
+    workers: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where results and pictures go."""
+        return self.run_dir / "analysis"
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """Yield the split in order from batch ``start`` on, on the device, as float clips in [0, 1]."""
+        for batch in eval_batches(self.split, self.batch_size, start=start, workers=self.workers):
+            yield batch.to(self.device)
+
+
+class Analysis(ABC):
+    """A question about a trained model. Holds settings only, never a model.
+
+    ``run`` computes; ``draw`` and ``table`` show its result and need nothing else, so that they work on a JSON file of
+    an earlier run as well.
+    """
+
+    @abstractmethod
+    def run(self, context: Context) -> dict[str, Any]:
+        """Compute the result: plain values that fit into JSON."""
+
+    def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
+        """Write the figures ``<folder>/<name>*`` of a result and return the PNG files."""
+        return []
+
+    def table(self, result: Mapping[str, Any]) -> RenderableType | None:
+        """Return what the terminal shows of a result."""
+        return None
+
+
+def carry_out(analysis: Analysis, context: Context, tracker: Tracker) -> dict[str, Any]:
+    """Run an analysis, write ``analysis/<name>.json`` and its figures, and show the table.
+
+    Returns:
+        The content of the JSON file.
+    """
+    result = {
+        "schema": SCHEMA, "analysis": context.name, **analysis.run(context), "missing": list(context.missing),
+        "config": dict(context.config), "seed": context.seed, "commit": commit(), "versions": versions(),
+    }  # fmt: skip
+    target = context.folder / f"{context.name}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_suffix(".tmp")
+    scratch.write_text(json.dumps(result, indent=1))
+    scratch.replace(target)
+    for picture in analysis.draw(result, context.folder, context.name):
+        tracker.image(f"analysis/{picture.stem}", picture)
+    layout = analysis.table(result)
+    if layout is not None:
+        Console().print(layout)
+    return result
