@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from advvid.errors import AdvvidError
+from advvid.explain import no_option
 from advvid.help import explain, keys, print_help
 from advvid.listing import groups
 from advvid.paths import conf_dir
@@ -97,6 +98,7 @@ def test_keys_are_plain_values_with_their_comments(conf):
         (["hydra.run.dirr=a"], "did you mean hydra.run.dir?"),
         (["attack=pdg"], "attack=pdg does not exist: did you mean pgd? (options: border, pgd)"),
         (["attack=zzz"], "attack=zzz does not exist: choose from border, pgd"),
+        (["attack="], "attack= names no option: give attack=<name>, choose from border, pgd"),
         (["+attack@suite.x=mim"], "attack=mim does not exist"),
         (["attak@suite.x=pgd"], "there is no group 'attak': did you mean attack?"),
         (["purifier=jpeg"], "purifier is not chosen by default: write +purifier=... to add it"),
@@ -139,3 +141,22 @@ def test_our_own_sentence_comes_through_what_hydra_wraps_around_it():
     outer = HydraException("Error in call to target")
     outer.__cause__ = AdvvidError("attack.eps=-1 is not possible: choose at least 0")
     assert explain(outer) == "attack.eps=-1 is not possible: choose at least 0"
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("attack=null", "attack=null names no option: give attack=<name>, choose from border, pgd"),
+        ("+attack@suite.x=1", "+attack@suite.x=1 names no option: give attack=<name>, choose from border, pgd"),
+    ],
+)
+def test_a_group_without_a_name_is_one_sentence(conf, override, sentence):
+    arguments = ["-m", "seed=1", override]
+    with (
+        pytest.raises(ValueError, match="group override") as caught,
+        initialize_config_dir(str(conf), version_base="1.3"),
+    ):
+        compose("train", arguments[1:])
+    assert no_option(caught.value, arguments, conf) == sentence
+    assert no_option(caught.value, ["attack=pgd,null"], conf).startswith("attack=pgd,null names no option")
+    assert no_option(ValueError("a shape is wrong"), arguments, conf) is None

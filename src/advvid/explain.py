@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -48,6 +49,32 @@ def explain(error: Exception, conf: Path | None = None) -> str:
     return _message(error, conf)
 
 
+def no_option(error: ValueError, arguments: Sequence[str], conf: Path | None = None) -> str | None:
+    """Put into one sentence that a group was given something that is no name, such as ``attack=null``.
+
+    Hydra raises a plain ``ValueError`` for it, which does not say where.
+
+    Args:
+        error: what was raised.
+        arguments: the command line.
+        conf: the configuration folder; None for the project's own.
+
+    Returns:
+        None where the error is about something else.
+    """
+    if not str(error).startswith("Config group override"):
+        return None
+    known = groups(conf or conf_dir())
+    for override in OverridesParser.create().parse_overrides([a for a in arguments if "=" in a and a[0] != "-"]):
+        group, words = override.key_or_group, override.input_line.partition("=")[2].split(",")
+        nameless = (
+            "null" in words if override.is_sweep_override() else not isinstance(override.value(), str | list | dict)
+        )
+        if group in known and nameless:
+            return f"{override.input_line} names no option: give {group}=<name>, {_near('', known[group])}"
+    return f"{_first_line(error)}: see {HELP}"
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the error and what led to it."""
     while error is not None:
@@ -76,7 +103,9 @@ def _near(word: str, options: Collection[str]) -> str:
 def _option(error: MissingConfigException, known: Mapping[str, Mapping[str, str]]) -> str:
     """A group has no such option, or there is no such group."""
     missing = error.missing_cfg_file or ""
-    group, _, option = missing.lstrip("/").partition("/")
+    group, slash, option = missing.lstrip("/").partition("/")
+    if slash and not option and group in known:
+        return f"{group}= names no option: give {group}=<name>, {_near('', known[group])}"
     if not option:
         return f"there is no configuration {missing!r}: {_near(missing, known)}"
     options = list(error.options or ()) or list(known.get(group, ()))

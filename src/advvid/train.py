@@ -75,6 +75,13 @@ def main() -> None:
         from advvid.help import explain
 
         sys.exit(f"error: {explain(error)}")
+    except ValueError as error:
+        from advvid.explain import no_option
+
+        sentence = no_option(error, sys.argv[1:])
+        if sentence is None:  # a fault of the code, which keeps its traceback
+            raise
+        sys.exit(f"error: {sentence}")
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command with resume=true and hydra.run.dir=<run folder> goes on from here")
 
