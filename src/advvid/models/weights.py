@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
 # What data-parallel, compiled and other wrapper modules put in front of the names.
 PREFIXES = ("module.", "_orig_mod.", "net.", "model.", "backbone.", "encoder.", "cnn.")
+# Counters that BatchNorm keeps since PyTorch 0.4.1 and that nothing depends on: older files are complete without them.
+COUNTERS = ".num_batches_tracked"
 ENOUGH = 0.5  # below this share of the network's weights a file is taken for another network's
 
 
@@ -65,8 +68,9 @@ def load_local_weights(model: nn.Module, path: str | Path) -> WeightsReport:
     """Load the weights of a local file into a network, as far as names and shapes agree, and log what did not.
 
     Takes plain state dicts, those wrapped in ``state_dict``, ``model_state`` or ``model``, and checkpoints of advvid's
-    own runs (the weights that are scored). Prefixes such as ``module.`` are removed where that makes names agree. The
-    last layer is left as it is if its shape differs, as it does for another number of classes.
+    own runs (the weights that are scored). Prefixes such as ``module.`` are removed where that makes names agree, and
+    names are replaced as the network's ``OTHER_NAMES`` (pairs of a regular expression and what to write instead) say.
+    The last layer is left as it is if its shape differs, as it does for another number of classes.
 
     Raises:
         AdvvidError: if the file is missing, a folder, damaged, could run code, holds no weights, or fits less than
@@ -78,13 +82,14 @@ def load_local_weights(model: nn.Module, path: str | Path) -> WeightsReport:
     """
     path = Path(path).expanduser()
     own = model.state_dict()
-    found = _renamed(_tensors(_read(path), path), own)
+    found = _renamed(_tensors(_read(path), path), own, _other_names(model))
     report = WeightsReport(path)
     head = last_layer(model) + "."
     taken: dict[str, Tensor] = {}
     for name, tensor in own.items():
         if name not in found:
-            report.missing.append(name)
+            if not name.endswith(COUNTERS):
+                report.missing.append(name)
         elif found[name].shape == tensor.shape:
             report.loaded.append(name)
             taken[name] = found[name]
@@ -149,13 +154,26 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _renamed(found: dict[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
+def _renamed(found: dict[str, Tensor], own: Collection[str], others: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
     """Take wrappers' prefixes off the file's names, or put the network's own on, so that most names agree with it."""
     levels = [found]
     for _ in range(3):  # module.net.layer1 has to lose two
         levels.append({_without_prefix(name): tensor for name, tensor in levels[-1].items()})
+    if others:
+        levels += [{_replaced(name, others): tensor for name, tensor in level.items()} for level in levels]
     options = [{put + name: t for name, t in level.items()} for level in levels for put in ("", "net.", "net.net.")]
     return max(options, key=lambda option: sum(name in own for name in option))
+
+
+def _other_names(model: nn.Module) -> Sequence[tuple[str, str]]:
+    """Return what other files call the network's layers, if the network says so."""
+    return next((m.OTHER_NAMES for m in model.modules() if hasattr(type(m), "OTHER_NAMES")), ())
+
+
+def _replaced(name: str, others: Sequence[tuple[str, str]]) -> str:
+    for pattern, replacement in others:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _without_prefix(name: str) -> str:
