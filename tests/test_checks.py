@@ -58,6 +58,18 @@ def test_columns_that_differ_in_two_things_are_not_compared():
     assert not table_checks(columns, {"clean": right(1), "a": right(0.1), "b": right(0.9)}, 10)
 
 
+def test_a_loss_that_falls_is_seen_where_accuracy_stands():
+    columns = [pgd("a", steps=10), pgd("b", steps=20)]
+    verdicts = {"clean": right(1), "a": right(0.5), "b": right(0.5)}
+    few = np.full(N, 0.4)
+    for factor, expected in ((1.1, False), (0.9, True)):
+        found = table_checks(columns, verdicts, 10, {"a": few, "b": few * factor})
+        assert [c.raised for c in found if c.name == "loss_falls"] == [expected]
+    # The clips that one of them fools left the search early: they say nothing.
+    fooled = np.where(right(0.5), 1.0, 0.0)
+    assert not any(c.raised for c in table_checks(columns, verdicts, 10, {"a": few + 5 * (1 - fooled), "b": few}))
+
+
 class Quantised(nn.Module):
     def __init__(self, inner):
         super().__init__()
@@ -91,4 +103,4 @@ def test_planted_defenses_are_seen_through(small, clips, wrapper, expected):
     labels = small(clips).argmax(dim=1)
     found = model_checks(model.eval(), clips, labels, Classification())
     assert {c.name for c in found if c.raised} == expected
-    assert all(c.means and c.remedy for c in found)
+    assert all(c.condition and c.means and c.remedy for c in found)

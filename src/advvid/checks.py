@@ -7,7 +7,6 @@ AutoAttack's flags (Croce & Hein 2020), Zimmermann et al. 2022 (active tests).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -18,48 +17,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
+from advvid.check_rules import CONVERGED, FULL_RANGE, LUCK, NO_GRADIENT, Check, finding
 from advvid.evaluator import Column
 from advvid.tasks.base import Task
 
 Right = Mapping[str, NDArray[np.bool_]]
-
-# Attacks may disagree on a few clips by luck of the start; more than this share of the clips is a sign.
-LUCK = 0.02
-# Accuracy that still falls by more than this when the steps double was not measured with enough steps.
-CONVERGED = 0.02
-# A budget from which on any clip can be turned into any other.
-FULL_RANGE = 0.5
+Losses = Mapping[str, NDArray[np.floating[Any]]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One finding, raised or not.
-
-    Args:
-        name: short and stable.
-        raised: whether a reader must be warned.
-        message: the finding with its figures.
-        means: what a raised check means.
-        remedy: what to do then.
-    """
-
-    name: str
-    raised: bool
-    message: str
-    means: str
-    remedy: str
-
-
-def table_checks(columns: Sequence[Column], right: Right, classes: int) -> list[Check]:
+def table_checks(columns: Sequence[Column], right: Right, classes: int, losses: Losses | None = None) -> list[Check]:
     """Return every check that the scored columns allow.
 
     Args:
         columns: what was scored.
         right: ``bool [n]`` per column name and for ``clean``, see ``advvid.tally.verdicts``.
         classes: number of classes, for the level of chance.
+        losses: of the true label, ``[n]`` per column name; without them the loss is not compared.
     """
     return [
-        *_more_steps(columns, right), *_larger_budgets(columns, right), *_full_range(columns, right, classes),
+        *_more_steps(columns, right, losses or {}), *_larger_budgets(columns, right), *_full_range(columns, right, classes),
         *_one_step(columns, right), *_weaker_knowledge(columns, right), *_more_access(columns, right),
     ]  # fmt: skip
 
@@ -81,23 +57,16 @@ def model_checks(model: nn.Module, clips: Tensor, labels: Tensor, task: Task) ->
     flat = out.flatten(1)
     probable = bool((flat >= 0).all() and (flat <= 1).all() and ((flat.sum(dim=1) - 1).abs() < 1e-3).all())
     apart = float((out - again).abs().max())
+    span = f"outputs lie in [{float(out.min()):.3g}, {float(out.max()):.3g}]"
     return [
-        Check(
-            "probabilities", probable, f"outputs lie in [{float(out.min()):.3g}, {float(out.max()):.3g}]" + " and sum to 1" * probable,
-            "the model ends in a softmax: its gradients vanish where it is sure, and the attack's loss takes a second softmax",
-            "return logits",
+        finding("probabilities", probable, span + " and sum to 1" * probable),
+        finding("varying_outputs", apart > 1e-4, f"two calls on the same clips differ by up to {apart:.2g}"),
+        finding(
+            "zero_gradients",
+            zero > NO_GRADIENT,
+            f"the input gradient of the loss is exactly zero on {zero:.1%} of {len(clips)} clips",
         ),
-        Check(
-            "varying_outputs", apart > 1e-4, f"two calls on the same clips differ by up to {apart:.2g}",
-            "the model is random: an attack on one draw does not hold for the next",
-            "attack the expectation over draws (eot_pgd, auto_attack with version=rand)",
-        ),
-        Check(
-            "zero_gradients", zero > 0.01, f"the input gradient of the loss is exactly zero on {zero:.1%} of {len(clips)} clips",
-            "gradient attacks have nothing to follow there: saturated or quantised outputs",
-            "attack through a differentiable stand-in, with the DLR loss, or with square, which needs no gradient",
-        ),
-    ]  # fmt: skip
+    ]
 
 
 def _without(attack: Attack, *fields: str) -> tuple[Any, ...]:
@@ -116,23 +85,25 @@ def _families(columns: Sequence[Column], varied: str, *also: str) -> Iterator[li
             yield sorted(group, key=lambda c: float(getattr(c.attack, varied)))
 
 
-def _more_steps(columns: Sequence[Column], right: Right) -> Iterator[Check]:
+def _more_steps(columns: Sequence[Column], right: Right, losses: Losses) -> Iterator[Check]:
     for group in _families(columns, "steps"):
         for few, many in pairwise(group):
             rise = float(right[many.name].mean() - right[few.name].mean())
             said = f"{few.name} leaves {right[few.name].mean():.1%}, {many.name} with more steps {right[many.name].mean():.1%}"
-            yield Check(
-                "more_steps", rise > LUCK, said, "more steps make the attack weaker: its steps overshoot or its gradients mislead",
-                "lower the step size, and compare with apgd and square",
-            )  # fmt: skip
+            yield finding("more_steps", rise > LUCK, said)
+            stand = right[few.name] & right[many.name]
+            if losses and stand.any():
+                low, high = (float(losses[c.name][stand].mean()) for c in (few, many))
+                said = f"{few.name} ends at a mean loss of {low:.4g}, {many.name} at {high:.4g}"
+                # The mean of a few clips moves by luck of the start.
+                yield finding(
+                    "loss_falls", low - high > LUCK * abs(low) + 1e-6, f"{said}, over {int(stand.sum())} clips"
+                )
         few, many = group[-2:]
         if many.attack.steps >= 2 * few.attack.steps:  # type: ignore[attr-defined]
             fall = float(right[few.name].mean() - right[many.name].mean())
-            yield Check(
-                "converged", fall > CONVERGED, f"doubling the steps from {few.name} to {many.name} lowers accuracy by {fall:.1%}",
-                "the attack had not converged: the accuracy is an upper bound that more steps lower further",
-                "raise the steps until accuracy stands still",
-            )  # fmt: skip
+            said = f"doubling the steps from {few.name} to {many.name} lowers accuracy by {fall:.1%}"
+            yield finding("converged", fall > CONVERGED, said)
 
 
 def _larger_budgets(columns: Sequence[Column], right: Right) -> Iterator[Check]:
@@ -140,10 +111,7 @@ def _larger_budgets(columns: Sequence[Column], right: Right) -> Iterator[Check]:
         for small, large in pairwise(group):
             rise = float(right[large.name].mean() - right[small.name].mean())
             said = f"{small.name} leaves {right[small.name].mean():.1%}, {large.name} {right[large.name].mean():.1%}"
-            yield Check(
-                "larger_budget", rise > LUCK, said, "a larger budget makes the attack weaker, though it contains the smaller one",
-                "check the step size at the larger budget; add restarts",
-            )  # fmt: skip
+            yield finding("larger_budget", rise > LUCK, said)
 
 
 def _full_range(columns: Sequence[Column], right: Right, classes: int) -> Iterator[Check]:
@@ -153,11 +121,8 @@ def _full_range(columns: Sequence[Column], right: Right, classes: int) -> Iterat
         if column.attack.control or not whole or eps is None or float(eps) < FULL_RANGE:
             continue
         accuracy = float(right[column.name].mean())
-        yield Check(
-            "full_range", accuracy > 1 / classes, f"{column.name} may change every pixel at will and still leaves {accuracy:.1%}",
-            "an adversary without limits must reach chance or below: the gradients are masked or the search is broken",
-            "evaluate with square and with transfer from another model",
-        )  # fmt: skip
+        said = f"{column.name} may change every pixel at will and still leaves {accuracy:.1%}"
+        yield finding("full_range", accuracy > 1 / classes, said)
 
 
 def _one_step(columns: Sequence[Column], right: Right) -> Iterator[Check]:
@@ -166,7 +131,7 @@ def _one_step(columns: Sequence[Column], right: Right) -> Iterator[Check]:
     for one in single:
         for other in many:
             if one.attack.eps == other.attack.eps:  # type: ignore[attr-defined]
-                yield _beaten(one, other, right, "one_step", "one step fools clips that many steps do not")
+                yield _beaten("one_step", one, other, right)
 
 
 def _weaker_knowledge(columns: Sequence[Column], right: Right) -> Iterator[Check]:
@@ -174,15 +139,8 @@ def _weaker_knowledge(columns: Sequence[Column], right: Right) -> Iterator[Check
     blind = [c for c in columns if c.attack.control or type(c.attack).__name__ in ("Square", "Transfer")]
     for weak in blind:
         for strong in columns:
-            if strong in blind or strong.access != "white_box" or weak.attack.threat != strong.attack.threat:
-                continue
-            yield _beaten(
-                weak,
-                strong,
-                right,
-                "less_knowledge",
-                "an attack that knows less fools clips that the white-box one does not",
-            )
+            if strong not in blind and strong.access == "white_box" and weak.attack.threat == strong.attack.threat:
+                yield _beaten("less_knowledge", weak, strong, right)
 
 
 def _more_access(columns: Sequence[Column], right: Right) -> Iterator[Check]:
@@ -195,15 +153,9 @@ def _more_access(columns: Sequence[Column], right: Right) -> Iterator[Check]:
     for group in base.values():
         for less, more in pairwise(sorted(group, key=lambda c: rank[c.access])):
             if rank[less.access] < rank[more.access]:
-                yield _beaten(
-                    less, more, right, "more_access", "the attack with less access is stronger than the one with more"
-                )
+                yield _beaten("more_access", less, more, right)
 
 
-def _beaten(weak: Column, strong: Column, right: Right, name: str, means: str) -> Check:
+def _beaten(name: str, weak: Column, strong: Column, right: Right) -> Check:
     share = float((~right[weak.name] & right[strong.name]).mean())
-    return Check(
-        name, share > LUCK, f"{weak.name} fools {share:.1%} of the clips, which {strong.name} does not",
-        f"{means}: its gradients are masked or its search is too short",
-        f"do not trust {strong.name}; raise its steps, compare with auto_attack",
-    )  # fmt: skip
+    return finding(name, share > LUCK, f"{weak.name} fools {share:.1%} of the clips, which {strong.name} does not")

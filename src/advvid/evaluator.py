@@ -20,10 +20,10 @@ from advvid.attacks.fitted import FittedAttack
 from advvid.batch import Batch, clip_generators, derive_seed
 from advvid.cells import Cells, outputs_of, write_samples
 from advvid.errors import AdvvidError
-from advvid.visibility import visibility
 from advvid.progress import bar
 from advvid.survival import Survival
 from advvid.tasks.base import Task
+from advvid.visibility import visibility
 
 # A batch's clips, their adversarial versions, true and predicted answers, for pictures.
 Show = Callable[["Column", Batch, Tensor, Tensor, Tensor], None]

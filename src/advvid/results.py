@@ -14,10 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
-from advvid.checks import Check, table_checks
+from advvid.check_rules import Check
+from advvid.checks import table_checks
 from advvid.evaluator import CLEAN, Evaluator
 from advvid.table import percent, robustness_table
-from advvid.tally import summarise, verdicts
+from advvid.tally import has_verdicts, summarise, verdicts
 from advvid.tasks.base import Task
 from advvid.tracking import Tracker
 from advvid.visibility import column_measures
@@ -51,8 +52,7 @@ def assemble(
         [n for n, s in sections.items() if s == kind] for kind in ("attacks", "controls", "extra")
     )
     table = {"schema": SCHEMA, **summarise(samples, attacks, controls, [*extra, *after], types or {})}
-    has_verdicts = task.correct(evaluator.outputs(CLEAN)[:1], targets[:1]) is not None
-    right = verdicts(samples, [*sections, *after]) if has_verdicts else {}
+    right = verdicts(samples, [*sections, *after]) if has_verdicts(samples) else {}
     clean = evaluator.outputs(CLEAN)
     table["clean"] |= {"metrics": task.metrics(clean, targets), "near_ties": near_ties(task, clean, targets)}
     for column in columns:
@@ -64,6 +64,7 @@ def assemble(
             "access": "none" if column.attack.control else column.access,
             "threat": type(column.attack.threat).__name__,
             "budget": column.attack.threat.budget,
+            "notes": list(column.attack.notes(clean.shape[-1])),
             "max_distance": max((row["distance"] for row in rows), default=0.0),
             # A violation stops the evaluation, so a table that exists has none.
             "violations": 0,
@@ -78,7 +79,8 @@ def assemble(
         table["extra"][name]["after"] = next(repr(r) for r in evaluator.survive if name.endswith(f"@{r.name}"))
     found = [*checks]
     if right:
-        found += table_checks(columns, right, clean.shape[1])
+        losses = {c.name: task.loss(evaluator.outputs(c.name), targets).numpy() for c in columns}
+        found += table_checks(columns, right, clean.shape[1], losses)
     return table | {
         "missing": list(missing), "checks": [dataclasses.asdict(check) for check in found],
         "config": dict(config), "seed": seed, "commit": commit(), "versions": versions(),
@@ -108,15 +110,10 @@ def write(run_dir: Path, table: Mapping[str, Any], tracker: Tracker, pictures: M
     layout = robustness_table([(label, table)], title=f"Robustness of {table['config'].get('name', 'the run')}")
     (run_dir / "robustness.md").write_text(layout.markdown())
     Console().print(layout)
-    scores = {
-        "clean": table["clean"],
-        **table["attacks"],
-        **table["controls"],
-        "mean": table["mean"],
-        "union": table["union"],
-    }
+    scores = {"clean": table["clean"], **table["attacks"], **table["controls"]}
+    scores |= {name: table[name] for name in ("mean", "union") if name in table}
     tracker.table("robustness", ["column", "accuracy"], [[name, percent(score)] for name, score in scores.items()])
-    tracker.summary({f"acc/{name}": score["acc"] for name, score in scores.items()})
+    tracker.summary({f"acc/{name}": score["acc"] for name, score in scores.items() if "acc" in score})
     for name, path in pictures.items():
         tracker.image(name, path)
 

@@ -18,6 +18,11 @@ __all__ = ["Block", "ResultTable", "names_of", "percent", "read_samples", "robus
 Runs = Sequence[tuple[str, Mapping[str, Any]]]
 
 EMPTY = "–"
+SECTIONS = (
+    ("types", "Types of attack (mean over their columns)"),
+    ("controls", "Controls (no attack)"),
+    ("extra", "Outside mean and union"),
+)
 INTERVALS = (
     "Percent of clips classified correctly, [95% interval]: Wilson's for single columns and union, "
     "paired bootstrap over clips for mean."
@@ -140,12 +145,27 @@ def robustness_table(
     )  # fmt: skip
     header = ("run", *described, "n", "seed", "clean", *attacks, "mean", "union")
     blocks = [Block("", header, rows, fixed=3 + len(described))]
-    for section, name in (("controls", "Controls (no attack)"), ("extra", "Outside mean and union")):
+    for section, name in SECTIONS:
         columns = names_of(runs, section)
         if columns:
             cells = tuple((label, *(percent(run.get(section, {}).get(c)) for c in columns)) for label, run in runs)
             blocks.append(Block(name, ("run", *columns), cells))
+    measured = _measured(runs)
+    if measured:
+        blocks.append(measured)
     return ResultTable(title, tuple(blocks), (intervals, RULES, *_budgets(runs), *_warnings(runs)))
+
+
+def _measured(runs: Runs) -> Block | None:
+    """Lay out the task's further measures, a row per run and measure; None where no run has any."""
+    columns = [c for c in names_of(runs, "attacks") + names_of(runs, "controls")]
+    rows = []
+    for label, run in runs:
+        entries = {"clean": run.get("clean", {}), **run.get("attacks", {}), **run.get("controls", {})}
+        for metric in dict.fromkeys(m for e in entries.values() for m in e.get("metrics", {})):
+            values = [entries.get(name, {}).get("metrics", {}).get(metric) for name in ("clean", *columns)]
+            rows.append((label, metric, *(f"{v:.4g}" if isinstance(v, int | float) else EMPTY for v in values)))
+    return Block("Further measures", ("run", "measure", "clean", *columns), tuple(rows), fixed=2) if rows else None
 
 
 def names_of(runs: Runs, section: str) -> list[str]:
@@ -163,6 +183,7 @@ def _budgets(runs: Runs) -> Iterator[str]:
                 for entry in entries
             ]
             distinct = list(dict.fromkeys(text for text in said if text))
+            yield from (f"{name}: {note}" for note in dict.fromkeys(n for e in entries for n in e.get("notes", ())))
             if distinct:
                 yield f"{name}: " + " | ".join(distinct) + (" (differs by run)" if len(distinct) > 1 else "")
 
@@ -170,6 +191,13 @@ def _budgets(runs: Runs) -> Iterator[str]:
 def _warnings(runs: Runs) -> Iterator[str]:
     """Yield what a reader must know before believing a row: raised checks and clips that were not scored."""
     for label, run in runs:
+        made = [check for check in run.get("checks", ()) if "name" in check]
+        names = list(dict.fromkeys(check["name"] for check in made if check["raised"]))
+        if made:
+            verdict = (
+                f"{sum(check['raised'] for check in made)} raised ({', '.join(names)})" if names else "none raised"
+            )
+            yield f"Checks of {label}: {len(made)} made, {verdict}."
         for check in run.get("checks", ()):
             if isinstance(check, str):
                 yield f"Check raised for {label}: {check}"

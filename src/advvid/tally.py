@@ -75,8 +75,9 @@ def summarise(
 
     Returns:
         ``n``, ``clean``, ``attacks``, ``mean`` (over clean and the attacks), ``mean_attacks`` (without clean; left
-        out where there is no attack), ``union``, ``extra``, ``controls`` and, where given, ``types``. Each accuracy is ``{"acc", "ci95"}``,
-        fractions in [0, 1].
+        out where there is no attack), ``union``, ``extra``, ``controls`` and, where given, ``types``.
+        Each accuracy is ``{"acc", "ci95"}``, fractions in [0, 1]. Where the task has no right answers (labels are
+        None), there is no accuracy, no mean and no union.
 
     Raises:
         AdvvidError: see ``verdicts``.
@@ -86,6 +87,9 @@ def summarise(
         >>> summarise([record], ["pgd"])["union"]["acc"]
         0.0
     """
+    if samples and not has_verdicts(samples):
+        names = {"attacks": columns, "extra": extra, "controls": controls}
+        return {"n": len(samples), "clean": {}, **{key: {name: {} for name in of} for key, of in names.items()}}
     right = verdicts(samples, [*columns, *controls, *extra])
     attacked = [right[column] for column in columns]
     every = np.stack([right["clean"], *attacked], axis=1)
@@ -106,6 +110,11 @@ def summarise(
             name: _average(np.stack([right[column] for column in members], axis=1)) for name, members in types.items()
         }
     return result
+
+
+def has_verdicts(samples: Samples) -> bool:
+    """Tell whether the task has right and wrong answers: its clips then have labels."""
+    return bool(samples) and samples[0]["label"] is not None
 
 
 def _hit(prediction: int, label: int | Sequence[int]) -> bool:

@@ -1,15 +1,21 @@
 """The papers' suites hold the settings that the papers' tables were made with."""
 
+import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from test_configs import composed
 
+from advvid.check_rules import RULES
+from advvid.checks import table_checks
+from advvid.evaluator import Column
+from advvid.paths import conf_dir
+
 
 def columns(suite):
     nodes = composed(f"suite={suite}").suite
     assert nodes.include_attack is False
-    return {name: instantiate(node) for name, node in nodes.items() if isinstance(node, DictConfig)}
+    return {name: instantiate(node) for name, node in nodes.items() if isinstance(node, DictConfig) and name != "types"}
 
 
 def test_kinfu_types_has_five_types_at_three_budgets():
@@ -24,6 +30,9 @@ def test_kinfu_types_has_five_types_at_three_budgets():
     flicker = attacks["flickering_1"]
     assert (flicker.beta_1, flicker.beta_2, flicker.step_size, flicker.steps) == (0.1, 0.9, 0.02, 100)
     assert (attacks["one_shot_015"].steps, attacks["saliency_015"].step) == (100, 0.001)
+    types = composed("suite=kinfu_types").suite.types
+    assert [name for members in types.values() for name in members] == list(attacks)
+    assert [len(members) for members in types.values()] == [3] * 5
 
 
 def test_lo_has_four_attacks_of_five_steps_and_three_controls():
@@ -40,3 +49,16 @@ def test_multav_has_five_forms():
     attacks = columns("multav")
     assert [attack.form for attack in attacks.values()] == ["linf", "l2", "roa", "af", "spa"]
     assert (attacks["mult_av"].ratio, attacks["mult_av"].step_ratio, attacks["mult_av"].steps) == (1.04, 1.01, 5)
+
+
+def test_all_has_every_attack_there_is():
+    present = {path.stem for path in (conf_dir() / "attack").glob("*.yaml")}
+    assert present - set(columns("all")) == {"auto_attack", "frame_saliency_one_shot_art"}
+
+
+def test_sanity_has_what_every_comparison_needs():
+    names = list(columns("sanity"))
+    verdicts = {name: np.arange(100) < 50 for name in ["clean", *names]}
+    made = table_checks([Column(n, a) for n, a in columns("sanity").items()], verdicts, 10, verdicts)
+    every = set(RULES) - {"probabilities", "varying_outputs", "zero_gradients", "more_access"}
+    assert {check.name for check in made} == every

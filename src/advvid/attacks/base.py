@@ -55,6 +55,10 @@ class Attack(ABC):
     def threat(self) -> Threat:
         """The union of all sets that the attack may choose from."""
 
+    def notes(self, classes: int) -> tuple[str, ...]:
+        """Return what a table must say beside this attack's numbers, for a model with this many classes."""
+        return ()
+
     @abstractmethod
     def _search(
         self,

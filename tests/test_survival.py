@@ -1,0 +1,74 @@
+"""Clips that went through 8 bits or a codec come back as a viewer would get them."""
+
+import pytest
+import torch
+
+from advvid.attacks.pgd import PGD
+from advvid.batch import Batch
+from advvid.errors import AdvvidError
+from advvid.evaluator import Column, Evaluator
+from advvid.survival import Survival, survivals
+from advvid.tasks.classification import Classification
+
+
+def moving(size=32, frames=4):
+    """A smooth picture that moves, which codecs keep well."""
+    grid = torch.linspace(0, 3, size)
+    shift = torch.arange(frames)[:, None, None] / 4
+    wave = 0.5 + 0.4 * torch.sin(grid[None, :, None] + grid[None, None, :] + shift)
+    return wave.expand(1, 3, frames, size, size).contiguous()
+
+
+def test_eight_bits_move_nothing_by_more_than_half_a_level():
+    clips = torch.rand(2, 3, 2, 8, 8)
+    back = Survival("uint8")(clips)
+    assert (back - clips).abs().max() <= 0.5 / 255 + 1e-7
+    assert torch.equal(Survival("uint8")(back), back)
+
+
+@pytest.mark.parametrize(("codec", "least"), [("libx264", 1e-4), ("mpeg4", 1e-4)])
+def test_a_codec_gives_back_the_same_frames_but_not_exactly(codec, least):
+    clip = moving()
+    back = Survival("codec", codec)(clip)
+    assert back.shape == clip.shape
+    far = (back - clip).abs().mean(dim=(0, 1, 3, 4))
+    assert (far > least).all()
+    assert (far < 0.03).all()
+
+
+def test_a_lossless_codec_only_rounds():
+    clip = moving()
+    assert torch.equal(Survival("codec", "ffv1")(clip), Survival("uint8")(clip))
+
+
+def test_worse_quality_is_farther_away():
+    clip = moving() * 0.8 + 0.2 * torch.rand(1, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    fine, coarse = ((Survival("codec", "libx264", q)(clip) - clip).abs().mean() for q in (10, 45))
+    assert coarse > 1.5 * fine
+
+
+def test_the_option_takes_none_one_or_several():
+    assert survivals(None, "mpeg4", None) == []
+    assert [s.name for s in survivals("uint8", "mpeg4", None)] == ["uint8"]
+    assert survivals(["codec", "uint8"], "mpeg4", 5)[0] == Survival("codec", "mpeg4", 5)
+    with pytest.raises(AdvvidError, match="survive='jpeg' is not known: choose uint8, codec"):
+        survivals("jpeg", "mpeg4", None)
+
+
+def test_the_same_adversarial_clips_are_scored_again(small, clips, labels, tmp_path):
+    """Rounding undoes a perturbation of a third of a level; a large one survives it."""
+    levels = (clips * 255).round() / 255
+    labels = small(levels).argmax(dim=1)
+    columns = [Column("tiny", PGD(eps="1/765", steps=30, step_size="1/2550")), Column("large", PGD(eps="8/255"))]
+    ids = [str(i) for i in range(len(levels))]
+    evaluator = Evaluator(
+        small, Classification(), columns, 0, torch.device("cpu"), tmp_path, survive=[Survival("uint8")]
+    )  # fmt: skip
+    samples = evaluator.run(lambda numbers: [Batch(levels, labels, ids)], ids, len(ids))
+    for line in samples:
+        assert line["attacks"]["clean@uint8"]["pred"] == line["clean"]
+        assert line["attacks"]["tiny@uint8"]["pred"] == line["clean"]
+    fooled = [line["attacks"]["large"]["pred"] != line["label"] for line in samples]
+    after = [line["attacks"]["large@uint8"]["pred"] != line["label"] for line in samples]
+    assert sum(fooled) == len(ids)
+    assert sum(after) >= len(ids) - 1
