@@ -33,6 +33,7 @@ class Context:
         source: the checkpoint file that its weights came from.
         task: what a right answer is.
         split: the clips.
+        learning: the validation clips, for what has to learn first.
         classes: their names.
         clip_shape: ``(3, T, H, W)`` of one view.
         views: clips per video, laid one after the other in time.
@@ -52,6 +53,7 @@ class Context:
     source: Path
     task: Task
     split: Clips
+    learning: Clips
     classes: Sequence[str]
     clip_shape: tuple[int, ...]
     views: int
@@ -70,9 +72,19 @@ class Context:
         """Where results and pictures go."""
         return self.run_dir / "analysis"
 
-    def batches(self, start: int = 0) -> Iterator[Batch]:
-        """Yield the split in order from batch ``start`` on, on the device, as float clips in [0, 1]."""
-        for batch in eval_batches(self.split, self.batch_size, start=start, workers=self.workers):
+    @property
+    def cells(self) -> Path:
+        """Where an analysis keeps what a kill must not lose."""
+        return self.folder / f"{self.name}.cells"
+
+    def batches(self, numbers: Sequence[int] | None = None) -> Iterator[Batch]:
+        """Yield the batches of the split with these numbers (None: all), as float clips in [0, 1] on the device."""
+        for batch in eval_batches(self.split, self.batch_size, numbers, workers=self.workers):
+            yield batch.to(self.device)
+
+    def learning_batches(self) -> Iterator[Batch]:
+        """Yield the batches of ``learning``."""
+        for batch in eval_batches(self.learning, self.batch_size, workers=self.workers):
             yield batch.to(self.device)
 
 

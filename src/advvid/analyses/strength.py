@@ -18,12 +18,13 @@ from advvid.analyses.figures import curves
 from advvid.analyses.notes import raised_checks
 from advvid.analyses.scored import Scored, named_paths, scored_models
 from advvid.analyses.settings import with_setting, written_values
-from advvid.batch import derive_seed
 from advvid.checks import model_checks, table_checks
+from advvid.errors import AdvvidError
 from advvid.evaluator import Column, Evaluator
+from advvid.fitting import fit_columns
 from advvid.results import near_ties
 from advvid.table import percent
-from advvid.tally import summarise, verdicts
+from advvid.tally import has_verdicts, summarise, verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +95,20 @@ class Strength(Analysis):
 
 def _line(context: Context, model: Scored, columns: Sequence[Column]) -> dict[str, Any]:
     """Score one model; what was scored before in this run folder is read from there."""
-    settings = [(column.name, column.settings) for column in columns]
-    key = derive_seed(model.key, settings, context.seed, list(context.split.ids))
-    evaluator = Evaluator(
-        model.model, context.task, columns, context.seed, context.device, context.folder / f"{context.name}.cells" / f"{key:016x}"
-    )  # fmt: skip
+    folder = context.cells / model.key
+    columns = fit_columns(
+        columns, model.model, context.learning_batches, len(context.learning), context.task, context.seed, folder
+    )
+    evaluator = Evaluator(model.model, context.task, columns, context.seed, context.device, folder)
     first = next(context.batches())
     checks = model_checks(model.model, first.inputs, first.target, context.task)
     samples = evaluator.run(context.batches, list(context.split.ids), context.batch_size)
     names = [column.name for column in columns]
-    tally = summarise(samples, names)
-    checks += table_checks(columns, verdicts(samples, names), len(context.classes))
-    targets = torch.as_tensor(context.split.targets)
+    if not has_verdicts(samples):
+        raise AdvvidError(f"analysis={context.name} needs a task with right answers: choose the run of a classifier")
+    tally, targets = summarise(samples, names), torch.as_tensor(context.split.targets)
+    losses = {name: context.task.loss(evaluator.outputs(name), targets).numpy() for name in names}
+    checks += table_checks(columns, verdicts(samples, names), len(context.classes), losses)
     points = []
     for column in columns:
         rows = [sample["attacks"][column.name] for sample in samples]

@@ -15,19 +15,19 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.crafted import clean_row, crafted_row
+from advvid.analyses.crafted import Row, clean_row, crafted_row
 from advvid.analyses.figures import matrix
 from advvid.analyses.notes import raised_checks
 from advvid.analyses.scored import Scored, named_paths, scored_models
 from advvid.attacks.base import Attack
 from advvid.attacks.transfer import UNTRAINED, Transfer, untrained
 from advvid.checks import table_checks
-from advvid.evaluator import Column
+from advvid.evaluator import Column, fingerprint
 from advvid.results import NEAR_TIE
 from advvid.statistics import wilson
 from advvid.table import percent
 
-Lines = Sequence[Mapping[str, Any]]
+BLANK = "an untrained network"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,25 +68,26 @@ class TransferMatrix(Analysis):
         models = scored_models(context, self.checkpoints, self.labels)
         attack = self._attack(context.attack)
         clean = clean_row(context, models)
-        rows = {m.label: crafted_row(context, attack, m.model, m.label, m.key, models) for m in models}
-        control = []
+        rows = {model.label: crafted_row(context, attack, model, models) for model in models}
+        control: list[Row] = []
         if self.control:
-            blank = untrained(len(context.classes)).to(context.device)
-            control = [crafted_row(context, attack, blank, "an untrained network", UNTRAINED, models)]
-        made = [_row(label, lines, clean, models) for label, lines in rows.items()]
+            network = untrained(len(context.classes)).to(context.device)
+            blank = Scored(BLANK, Path(UNTRAINED), network, fingerprint(network), UNTRAINED)
+            control = [crafted_row(context, attack, blank, models)]
+        made = [_summary(label, row, clean, models) for label, row in rows.items()]
         return {
-            "n": len(clean), "attack": context.attack_name, "budget": attack.threat.budget,
+            "n": len(context.split), "attack": context.attack_name, "budget": attack.threat.budget,
             "settings": {"class": type(attack).__name__, **dataclasses.asdict(attack)},
             "models": [
                 {
                     "label": model.label, "checkpoint": str(model.source), "weights": model.weights,
-                    "clean": _proportion(_right(clean, model)),
-                    "checks": _checks(context, attack, model, models, clean, rows, control),
+                    "clean": _proportion(clean.right[model.key]),
+                    "checks": _checks(context, attack, model, clean, rows, control),
                 }
                 for model in models
             ],
             "accuracy": [[cell["acc"] for cell in row["cells"]] for row in made], "rows": made,
-            "control": [_row(UNTRAINED, lines, clean, models) for lines in control],
+            "control": [_summary(BLANK, row, clean, models) for row in control],
         }  # fmt: skip
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
@@ -136,45 +137,37 @@ def _clean(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [model["clean"] for model in result["models"]]
 
 
-def _right(lines: Lines, model: Scored) -> NDArray[np.bool_]:
-    return np.array([line["right"][model.key] for line in lines])
-
-
 def _proportion(right: NDArray[np.bool_]) -> dict[str, Any]:
     count, total = int(right.sum()), len(right)
     return {"acc": count / total, "ci95": list(wilson(count, total))}
 
 
-def _row(label: str, lines: Lines, clean: Lines, models: Sequence[Scored]) -> dict[str, Any]:
+def _summary(label: str, row: Row, clean: Row, models: Sequence[Scored]) -> dict[str, Any]:
     """Return a row of the matrix; ``fooled`` is the share of the clips that were right without attack."""
     cells = []
     for model in models:
-        before, after = _right(clean, model), _right(lines, model)
+        before, after = clean.right[model.key], row.right[model.key]
         fooled, could = int((before & ~after).sum()), int(before.sum())
-        rate = fooled / could if could else None
-        margins = np.abs([line["margin"][model.key] for line in lines])
         cells.append(
             _proportion(before & after)
-            | {"fooled": {"rate": rate, "ci95": list(wilson(fooled, could)), "n": could}}
-            | {"near_ties": int((margins < NEAR_TIE).sum())}
+            | {"fooled": {"rate": fooled / could if could else None, "ci95": list(wilson(fooled, could)), "n": could}}
+            | {"near_ties": int((np.abs(row.margin[model.key]) < NEAR_TIE).sum())}
         )
     return {
-        "label": label, "cells": cells, "max_distance": max(line["distance"] for line in lines),
-        "gradient_calls": sum(line["gradient_calls"] for line in lines),
+        "label": label, "cells": cells, "max_distance": float(row.distance.max()),
+        "gradient_calls": int(row.gradient_calls.sum()),
     }  # fmt: skip
 
 
 def _checks(
-    context: Context, attack: Attack, model: Scored, models: Sequence[Scored], clean: Lines, rows: Mapping[str, Lines],
-    control: Sequence[Lines],
-) -> list[dict[str, Any]]:  # fmt: skip
+    context: Context, attack: Attack, model: Scored, clean: Row, rows: Mapping[str, Row], control: Sequence[Row]
+) -> list[dict[str, Any]]:
     """Return the checks of a column of the matrix: clips made elsewhere must not beat the white-box ones."""
-    before = _right(clean, model)
+    before = clean.right[model.key]
     columns = [Column(f"white-box {context.attack_name}", attack)]
-    right = {"clean": before, columns[0].name: before & _right(rows[model.label], model)}
-    others = {m.label: (str(m.source), rows[m.label]) for m in models if m is not model}
-    others |= {"an untrained network": (UNTRAINED, lines) for lines in control}
-    for label, (source, lines) in others.items():
-        columns.append(Column(f"transfer from {label}", Transfer(attack=attack, surrogate=source)))
-        right[columns[-1].name] = before & _right(lines, model)
+    right = {"clean": before, columns[0].name: before & rows[model.label].right[model.key]}
+    others = [(label, row) for label, row in rows.items() if label != model.label] + [(BLANK, row) for row in control]
+    for label, row in others:
+        columns.append(Column(f"transfer from {label}", Transfer(attack=attack)))
+        right[columns[-1].name] = before & row.right[model.key]
     return [dataclasses.asdict(check) for check in table_checks(columns, right, len(context.classes))]
