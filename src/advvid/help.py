@@ -27,6 +27,7 @@ EXAMPLES = (
     ("python -m advvid.train defense=cat attack=pgd", "train against PGD with a rising budget, then score"),
     ("python -m advvid.train mode=train defense=at", "train only"),
     ("python -m advvid.train mode=eval checkpoint=RUN suite=kinfu", "score a finished run over another suite"),
+    ("python -m advvid.train mode=eval checkpoint=RUN analysis=strength", "draw curves in place of the suite's table"),
     ("python -m advvid.train hydra.run.dir=RUN resume=true ...", "go on after an interruption, or start there"),
     ("python -m advvid.train -m attack.eps=2/255,4/255,8/255 seed=0,1,2", "one run for each combination"),
     ("python -m advvid.gather FOLDER --over seed", "all runs below a folder in one table, averaged over seeds"),
@@ -45,6 +46,7 @@ RESULTS = (
     ("metrics.jsonl, train.log", "each epoch, and what happened"),
     ("checkpoints/last.pt, best.pt", "for mode=eval and resume=true"),
     ("pictures/", "a contact sheet per attack"),
+    ("analysis/", "figures (PNG, SVG) and JSON of analysis=..."),
     ("wandb/", "the W&B record, offline unless tracker.mode=online"),
     (".hydra/", "the configuration and the overrides of the run"),
 )

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from advvid import checkpoint
+from advvid.analyses.base import Analysis, Context, carry_out
+from advvid.attack_mode import attack_clips, check_options, check_parts, given_files
 from advvid.attacks.base import Attack
 from advvid.checks import model_checks
 from advvid.data.loader import eval_batches
@@ -24,6 +26,7 @@ from advvid.instantiate import safe_instantiate
 from advvid.models.build import build_model
 from advvid.results import assemble, write
 from advvid.runtime import Runtime
+from advvid.saved import FINISHED
 from advvid.schedules import Schedule
 from advvid.sheets import Sheets
 from advvid.suite import suite_columns, suite_types
@@ -33,7 +36,7 @@ from advvid.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-MODES = ("train", "eval", "train_eval")
+MODES = ("train", "eval", "train_eval", "attack")
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Parts:
     schedule: Schedule
     runtime: Runtime
     tracker: Tracker
+    analysis: Analysis | None = None
 
 
 def build(cfg: DictConfig, attack_name: str) -> Parts:
@@ -57,22 +61,24 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     Raises:
         AdvvidError: for any setting that is impossible, or that does not fit another.
     """
-    dataset = safe_instantiate(cfg.dataset)
+    schedule: Schedule = safe_instantiate(cfg.schedule)
+    dataset = safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select)
     attack: Attack = safe_instantiate(cfg.attack)
     defense: Defense = safe_instantiate(cfg.defense)
-    schedule: Schedule = safe_instantiate(cfg.schedule)
     attacks = dict(defense.attacks) or {attack_name: attack}
     defense.check(attacks, schedule.epochs)
-    columns = suite_columns(cfg.suite, attack_name, attack)
+    if cfg.mode == "attack":
+        check_parts(defense.task, dataset.clip_shape)
+    columns = [Column(attack_name, attack)] if cfg.mode == "attack" else suite_columns(cfg.suite, attack_name, attack)
     survive = survivals(cfg.survive, cfg.evaluation.codec, cfg.evaluation.codec_quality)
     return Parts(
         dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),
-        safe_instantiate(cfg.tracker),
+        safe_instantiate(cfg.tracker), safe_instantiate(cfg.analysis) if cfg.get("analysis") else None,
     )  # fmt: skip
 
 
 def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str, Any]:
-    """Carry out a run and return its robustness table (empty for ``mode=train``).
+    """Carry out a run and return its robustness table (empty for ``mode=train``; see ``attack_clips`` for ``mode=attack``).
 
     Args:
         cfg: the composed configuration.
@@ -81,18 +87,23 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
     """
     if cfg.mode not in MODES:
         raise AdvvidError(f"mode={cfg.mode!r} is not known: choose one of {', '.join(MODES)}")
-    if cfg.mode == "eval" and cfg.checkpoint is None:
-        raise AdvvidError("mode=eval needs a model to score: give checkpoint=<run folder or .pt file>")
-    if cfg.mode != "eval" and cfg.checkpoint is not None:
+    finished = cfg.mode in FINISHED
+    if finished and cfg.checkpoint is None:
+        raise AdvvidError(f"mode={cfg.mode} needs a finished run's model: give checkpoint=<run folder or .pt file>")
+    if not finished and cfg.checkpoint is not None:
         raise AdvvidError(
-            "checkpoint=... is for mode=eval: to start training from weights use model.checkpoint, to go on with a run resume=true"
+            "checkpoint=... is for mode=eval and mode=attack: to start training from weights use model.checkpoint, to go on "
+            "with a run resume=true"
         )
+    if cfg.mode != "eval" and cfg.get("analysis"):
+        raise AdvvidError("analysis=... looks at a trained model: add mode=eval checkpoint=<run folder or .pt file>")
+    check_options(cfg)
     parts = build(cfg, choices.get("attack", "attack"))
     with open_dict(cfg):
         cfg.name = str(cfg.name)  # its interpolation knows the choices of this command line only
     config: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
-    config["choices"] = {k: str(v) for k, v in choices.items() if not k.startswith("hydra")}
-    source = checkpoint.find(cfg.checkpoint, parts.schedule.select) if cfg.mode == "eval" else None
+    config["choices"] = {k: str(v) for k, v in choices.items() if v and not k.startswith("hydra")}
+    source = checkpoint.find(cfg.checkpoint, parts.schedule.select) if finished else None
     state = None if source is None else checkpoint.load(source)
     parts.dataset.prepare()
     if state is not None and state["classes"] != list(parts.dataset.classes):
@@ -116,6 +127,16 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
             model = train(cfg, parts, model, fabric, run_dir, config)
         if cfg.mode == "train":
             return {}
+        if cfg.mode == "attack":
+            return attack_clips(cfg, parts, model, fabric.device, run_dir, config)
+        if parts.analysis is not None and source is not None:
+            data, name = parts.dataset, cfg.evaluation.split
+            context = Context(
+                choices["analysis"], model.eval(), source, parts.defense.task, data.split(name), data.split("val"), data.classes,
+                data.clip_shape, data.views, parts.attack, choices.get("attack", "attack"), cfg.seed, fabric.device, run_dir,
+                cfg.evaluation.batch_size, cfg.dataset.workers, config, data.missing.get(name, []),
+            )  # fmt: skip
+            return carry_out(parts.analysis, context, parts.tracker)
         return evaluate(cfg, parts, model, fabric.device, run_dir, config)
     finally:
         parts.tracker.finish()

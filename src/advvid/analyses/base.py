@@ -16,6 +16,7 @@ from torch import nn
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
 from advvid.data.loader import Clips, eval_batches
+from advvid.errors import AdvvidError
 from advvid.results import commit, versions
 from advvid.tasks.base import Task
 from advvid.tracking import Tracker
@@ -113,7 +114,12 @@ def carry_out(analysis: Analysis, context: Context, tracker: Tracker) -> dict[st
 
     Returns:
         The content of the JSON file.
+
+    Raises:
+        AdvvidError: for what the analysis refuses.
     """
+    if context.config.get("survive"):
+        raise AdvvidError("survive=... is a matter of the table: leave it out, or leave out analysis=...")
     result = {
         "schema": SCHEMA, "analysis": context.name, **analysis.run(context), "missing": list(context.missing),
         "config": dict(context.config), "seed": context.seed, "commit": commit(), "versions": versions(),
