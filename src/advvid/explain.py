@@ -66,7 +66,7 @@ def no_option(error: ValueError, arguments: Sequence[str], conf: Path | None = N
         return None
     known = groups(conf or conf_dir())
     for override in OverridesParser.create().parse_overrides([a for a in arguments if "=" in a and a[0] != "-"]):
-        group, words = override.key_or_group, override.input_line.partition("=")[2].split(",")
+        group, words = override.key_or_group, (override.input_line or "").partition("=")[2].split(",")
         nameless = (
             "null" in words if override.is_sweep_override() else not isinstance(override.value(), str | list | dict)
         )

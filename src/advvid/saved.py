@@ -1,4 +1,4 @@
-"""What an evaluation takes over from the run that trained the model."""
+"""What an evaluation or an attack takes over from the run that trained the model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from advvid import checkpoint
 from advvid.paths import conf_dir
 
+# The modes that work on a finished run's model.
+FINISHED = ("eval", "attack")
 # The parts of the configuration that an evaluation inherits; device, tracker and the like are the present run's own.
 GROUPS = ("dataset", "model", "attack", "defense", "suite", "schedule")
 VALUES = ("seed", "evaluation")
 
 
 def with_saved_choices(arguments: Sequence[str]) -> list[str]:
-    """Add the saved run's group choices to the command line of an evaluation.
+    """Add the saved run's group choices to the command line of an evaluation or an attack.
 
     With them ``mode=eval checkpoint=... attack.ratio=0.2`` composes where the run's attack has a ratio and the
     default one has not. Choices of the command line win.
@@ -24,7 +26,7 @@ def with_saved_choices(arguments: Sequence[str]) -> list[str]:
     arguments = list(arguments)
     given = dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith(("-", "+", "~")))
     source = given.get("checkpoint", "")
-    if given.get("mode") != "eval" or source in ("", "null") or "," in source:
+    if given.get("mode") not in FINISHED or source in ("", "null") or "," in source:
         return arguments
     saved = checkpoint.load(checkpoint.find(source))["config"].get("choices", {})
     known = [g for g in GROUPS if g in saved and g not in given and (conf_dir() / g / f"{saved[g]}.yaml").is_file()]
@@ -32,13 +34,13 @@ def with_saved_choices(arguments: Sequence[str]) -> list[str]:
 
 
 def adopt(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
-    """Return the configuration with the saved run's parts in place of the composed ones, for ``mode=eval``.
+    """Return the configuration with the saved run's parts in place of the composed ones, for ``mode=eval`` and ``mode=attack``.
 
     What the command line sets (a group, or a key of one) wins over the saved run. Everything is left as it is in the
     other modes.
     """
     names = dict(choices)
-    if cfg.mode != "eval" or cfg.checkpoint is None:
+    if cfg.mode not in FINISHED or cfg.checkpoint is None:
         return cfg, names
     saved = checkpoint.load(checkpoint.find(cfg.checkpoint))["config"]
     keys = [o.lstrip("+~").split("=", 1)[0].split("@")[-1] for o in overrides]

@@ -1,0 +1,262 @@
+"""``mode=attack``: make adversarial videos that a person can keep and watch, from files or from a split."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor, nn
+
+from advvid import checkpoint
+from advvid.batch import Batch
+from advvid.data.given import GivenFiles
+from advvid.data.loader import eval_batches
+from advvid.errors import AdvvidError
+from advvid.evaluator import Column, craft, fingerprint
+from advvid.films import Panel, eight_bits, frames_of, write_gif, write_lossless, write_viewable, write_whole
+from advvid.fitting import fit_columns
+from advvid.pictures import MOST_CLIPS, RIGHT, WRONG, contact_sheet, magnification
+from advvid.progress import bar
+from advvid.results import commit, versions
+from advvid.tasks.base import Task
+from advvid.tasks.classification import Classification
+
+if TYPE_CHECKING:
+    from advvid.run import Parts
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+RESULT, FOLDER = "attack.json", "adversarial"
+ROWS = 20  # of the table in the terminal
+RATE = 25  # frames per second of a split's videos, which are not asked for theirs
+
+
+def check_options(cfg: DictConfig) -> None:
+    """Refuse options of ``mode=attack`` in other modes, and such as do not go together.
+
+    Raises:
+        AdvvidError: naming the option.
+    """
+    if cfg.mode != "attack" and (cfg.files is not None or cfg.labels is not None):
+        raise AdvvidError(f"files=... and labels=... are for mode=attack, not for mode={cfg.mode}: leave them out")
+    if cfg.labels is not None and cfg.files is None:
+        raise AdvvidError("labels=... belong to files=...: the clips of the data set have labels of their own")
+    if cfg.mode == "attack" and cfg.resume:
+        raise AdvvidError("mode=attack begins anew each time: leave out resume=true")
+
+
+def given_files(cfg: DictConfig, which: str) -> GivenFiles:
+    """Return the files of the command line as a data set, with the classes of the checkpoint.
+
+    Args:
+        cfg: of the run.
+        which: ``last`` or ``best`` checkpoint of a run folder.
+    """
+    classes = checkpoint.load(checkpoint.find(cfg.checkpoint, which))["classes"]
+    return GivenFiles(cfg.dataset, cfg.files, cfg.labels, classes)
+
+
+def check_parts(task: Task, clip_shape: Sequence[int]) -> None:
+    """Refuse what has no videos or no classes.
+
+    Raises:
+        AdvvidError: naming what the checkpoint does instead.
+    """
+    if not isinstance(task, Classification) or len(clip_shape) != 4 or clip_shape[0] != 3:
+        raise AdvvidError(
+            f"mode=attack shows how a classifier of videos is fooled, but the checkpoint's task is {type(task).__name__} on "
+            f"inputs of {' x '.join(map(str, clip_shape))}: use mode=eval for it"
+        )
+
+
+def attack_clips(
+    cfg: DictConfig, parts: Parts, model: nn.Module, device: torch.device, run_dir: Path, config: dict[str, Any]
+) -> dict[str, Any]:
+    """Attack every clip, write films, pictures and ``attack.json``, show a table, and return what the JSON holds.
+
+    An adversarial clip that leaves its threat set stops the run, as in an evaluation. Clips that are wrong already are
+    left as they are.
+
+    Args:
+        cfg: of the run.
+        parts: of which data set, task, tracker and the one column are used.
+        model: to be attacked.
+        device: where to compute.
+        run_dir: where everything goes; ``attack.json`` comes last, so that it exists only beside whole results.
+        config: to be written down.
+    """
+    (run_dir / RESULT).unlink(missing_ok=True)
+    model.to(device).eval()
+    workers = 0 if cfg.files is not None else cfg.dataset.workers
+    column = parts.columns[0]
+    if cfg.files is None:  # alone, a file is what the attack learns on, if it learns
+        learning = parts.dataset.split("val")
+        (column,) = fit_columns(
+            [column], model, lambda: eval_batches(learning, cfg.evaluation.batch_size, workers=workers), len(learning),
+            parts.defense.task, cfg.seed, run_dir,
+        )  # fmt: skip
+    split = parts.dataset.split(cfg.evaluation.split)
+    weights = fingerprint(model)
+    studio = _Studio(cfg, parts, column, run_dir)
+    with bar(column.name, len(split)) as progress:
+        for batch in eval_batches(split, cfg.evaluation.batch_size, workers=workers):
+            studio.batch(model, batch.to(device))
+            progress.advance(len(batch))
+    if fingerprint(model) != weights:
+        raise AdvvidError("the attack changed the model's weights or buffers: its clips are void; report the attack")
+    result = {
+        "schema": SCHEMA, "n": len(studio.lines), "fooled": sum(line["fooled"] for line in studio.lines),
+        "fooled_rounded": sum(line["fooled_rounded"] for line in studio.lines),
+        "attack": column.name, "settings": column.settings, "threat": type(column.attack.threat).__name__,
+        "budget": column.attack.threat.budget, "checkpoint": str(cfg.checkpoint), "classes": studio.classes,
+        "clips": studio.lines, "pictures": [str(path.relative_to(run_dir)) for path in studio.sheets], "config": config,
+        "seed": cfg.seed, "commit": commit(), "versions": versions(),
+    }  # fmt: skip
+    write_whole(run_dir / RESULT, json.dumps(result, indent=1).encode())
+    Console().print(table(result))
+    for path in studio.sheets:
+        parts.tracker.image(path.stem, path)
+    parts.tracker.summary({f"attack/{key}": result[key] for key in ("n", "fooled", "fooled_rounded")})
+    return result
+
+
+class _Studio:
+    """Attacks batches and keeps what came of each clip."""
+
+    def __init__(self, cfg: DictConfig, parts: Parts, column: Column, run_dir: Path) -> None:
+        self.task, self.column, self.seed, self.run_dir = parts.defense.task, column, int(cfg.seed), run_dir
+        self.classes = list(parts.dataset.classes)
+        self.data, self.stride = parts.dataset, int(cfg.dataset.get("stride", 1))
+        self.rows = min(MOST_CLIPS, int(cfg.evaluation.pictures))
+        self.lines: list[dict[str, Any]] = []
+        self.sheets: list[Path] = []
+
+    def batch(self, model: nn.Module, batch: Batch) -> None:
+        """Attack a batch and write everything about it."""
+        out = _predict(model, batch.inputs)
+        before = self.task.predict(out)
+        target = torch.where(batch.target < 0, before, batch.target)
+        right = self.task.correct(out, target)
+        assert right is not None  # a classifier has right answers
+        todo = right.nonzero().squeeze(1)
+        x_adv, after = batch.inputs.clone(), before.clone()
+        steps = torch.zeros_like(target)
+        calls, distance = steps.clone(), torch.zeros(len(batch), device=target.device)
+        if len(todo):
+            ids = [batch.ids[i] for i in todo.tolist()]
+            found, far = craft(self.column, model, batch.inputs[todo], target[todo], ids, self.seed, self.task)
+            x_adv[todo], steps[todo], calls[todo], distance[todo] = found.x_adv, found.steps, found.gradient_calls, far
+            after[todo] = self.task.predict(_predict(model, x_adv[todo]))
+        wanted = eight_bits(x_adv)
+        files = [self._films(clip, name) for clip, name in zip(wanted, batch.ids, strict=True)]
+        # What stands on the disk is what is scored, not what should stand there.
+        kept = torch.stack([back for back, *_ in files]).to(batch.inputs.device).float().div_(255)
+        rounded = self.task.predict(_predict(model, kept))
+        moved = self.column.attack.threat.distance(kept, batch.inputs)
+        first = len(self.lines)
+        for i, name in enumerate(batch.ids):
+            numbers = (target[i], before[i], after[i], rounded[i])
+            label, clean, adversarial, reread = (int(number) for number in numbers)
+            line = {
+                "id": name, "file": None, "label": label, "clean": clean, "adversarial": adversarial, "rounded": reread,
+                **{f"{k}_name": self.classes[v] for k, v in
+                   {"label": label, "clean": clean, "adversarial": adversarial, "rounded": reread}.items()},
+                "label_from": "data set", "attacked": bool(right[i]), "fooled": adversarial != label,
+                "fooled_rounded": reread != label, "distance": float(distance[i]), "rounded_distance": float(moved[i]),
+                "budget": self.column.attack.threat.budget, "steps": int(steps[i]), "gradient_calls": int(calls[i]),
+                "lossless": files[i][1], "viewable": files[i][2],
+            }  # fmt: skip
+            if isinstance(self.data, GivenFiles):
+                number = self.data.ids.index(name)
+                line |= {
+                    "file": str(self.data.paths[number]),
+                    "label_from": "the model's clean prediction" if self.data.targets[number] < 0 else "labels",
+                    "gif": self._gif(batch.inputs[i], x_adv[i], line),
+                }
+            self.lines.append(line)
+        self._sheets(batch.inputs, x_adv, self.lines[first:])
+
+    def _films(self, clip: Tensor, name: str) -> tuple[Tensor, str, str]:
+        """Write both films of a clip; return what the lossless one holds, and their places."""
+        place, rate = self._place(name), self._rate(name)
+        lossless, viewable = place.with_name(f"{place.name}.mkv"), place.with_name(f"{place.name}.mp4")
+        back = write_lossless(lossless, clip, rate)
+        write_viewable(viewable, clip, rate)
+        return back, str(lossless.relative_to(self.run_dir)), str(viewable.relative_to(self.run_dir))
+
+    def _gif(self, clean: Tensor, x_adv: Tensor, line: dict[str, Any]) -> str:
+        """Write clean, adversarial and magnified difference side by side; of several views, the first."""
+        frames = self.data.clip_shape[1]
+        change = (x_adv - clean)[:, :frames].cpu()
+        factor = magnification(float(change.abs().max()))
+        difference = eight_bits((0.5 + factor * change).clamp(0, 1))
+        panels = (
+            Panel(frames_of(eight_bits(clean[:, :frames])), f"clean: {line['clean_name']}", "#000000"),
+            Panel(
+                frames_of(eight_bits(x_adv[:, :frames])),
+                f"adversarial: {line['adversarial_name']}",
+                WRONG if line["fooled"] else RIGHT,
+            ),
+            Panel(frames_of(difference), f"difference × {factor}", "#000000"),
+        )
+        place = self._place(line["id"])
+        path = place.with_name(f"{place.name}.gif")
+        write_gif(path, panels, self._rate(line["id"]))
+        return str(path.relative_to(self.run_dir))
+
+    def _sheets(self, clean: Tensor, x_adv: Tensor, lines: Sequence[dict[str, Any]]) -> None:
+        for start in range(0, len(lines) if self.rows else 0, max(1, self.rows)):
+            part = slice(start, start + self.rows)
+            path = self.run_dir / "pictures" / f"{self.column.name}_{len(self.sheets) + 1}.png"
+            labels, before, after = ([line[k] for line in lines[part]] for k in ("label", "clean", "adversarial"))
+            contact_sheet(
+                path, clean[part], x_adv[part], labels, before, after, self.classes, self.column.name,
+                self.column.attack.threat.budget,
+            )  # fmt: skip
+            self.sheets.append(path)
+
+    def _place(self, name: str) -> Path:
+        """Return where a clip's films go, without an ending; an id such as ``Class/video`` makes a folder per class."""
+        return self.run_dir / FOLDER / PurePosixPath(*(p for p in PurePosixPath(name).parts if p not in ("/", "..")))
+
+    def _rate(self, name: str) -> Fraction:
+        if isinstance(self.data, GivenFiles):
+            return self.data.rates[self.data.ids.index(name)]
+        return Fraction(RATE, self.stride)
+
+
+def _predict(model: nn.Module, clips: Tensor) -> Tensor:
+    with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
+        return model(clips.float()).float()
+
+
+def table(result: dict[str, Any]) -> Table:
+    """Return what ``attack.json`` says, as a short table for the terminal."""
+    n, fooled = result["n"], result["fooled"]
+    title = (
+        f"{result['attack']}, {result['budget']}: {fooled} of {n} clips fooled, {result['fooled_rounded']} after 8 bits"
+    )
+    rest = f"{n - ROWS} more clips in {RESULT}" if n > ROWS else None
+    shown = Table(title=title, title_justify="left", title_style="bold", caption=rest, header_style="bold cyan")
+    for name in ("clip", "label", "clean", "adversarial", "from the file"):
+        shown.add_column(name, overflow="fold")
+    for name in ("distance", "steps", "gradients"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for line in result["clips"][:ROWS]:
+        words = [line[f"{key}_name"] for key in ("label", "clean", "adversarial", "rounded")]
+        styles = ["", *("" if word == words[0] else "bold red" for word in words[1:])]
+        cells = [Text(line["id"]), *(Text(word, style) for word, style in zip(words, styles, strict=True))]
+        if not line["attacked"]:
+            cells[3] = Text("wrong already: not attacked", "dim")
+        shown.add_row(*cells, f"{line['distance']:.4g}", str(line["steps"]), str(line["gradient_calls"]))
+    return shown

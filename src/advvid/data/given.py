@@ -1,0 +1,189 @@
+"""Video files named on the command line, cut exactly as a checkpoint's data set cuts its test clips."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms import v2
+
+from advvid.batch import Space
+from advvid.data import motion_recipe as recipe
+from advvid.data.clips import Cut, VideoClips
+from advvid.data.decoders import FrameVideo, check_decoder
+from advvid.data.lists import Entry
+from advvid.data.loader import Item
+from advvid.data.memory import MemoryClips
+from advvid.data.motion import Motion
+from advvid.data.scan import problem
+from advvid.data.video_folder import VideoFolder
+from advvid.errors import AdvvidError
+from advvid.instantiate import find_target, safe_instantiate
+
+# The target of a clip whose class nobody told: the model's own clean prediction stands in for it.
+UNKNOWN = -1
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class _View:
+    """How a data set turns one file into its test clip, uint8 ``[3, views * T, size, size]``."""
+
+    frames: int
+    stride: int
+    size: int
+    views: int
+    decoder: str
+    cut: Callable[[Path], Tensor]
+
+
+class GivenFiles:
+    """A data set of the named files alone; the folder that the checkpoint was trained on need not be there.
+
+    Args:
+        node: configuration of the checkpoint's data set; its clip length, stride, size and decoder count.
+        files: the videos, in any container that the decoder reads.
+        labels: a class name for each file, or None for what is not known; None for none at all.
+        classes: of the checkpoint.
+
+    Raises:
+        AdvvidError: for a missing file, a label that is no class, or a data set that is not made of video files.
+    """
+
+    space = Space()
+
+    def __init__(
+        self, node: DictConfig, files: str | Sequence[str], labels: str | Sequence[str | None] | None, classes: Sequence[str]
+    ) -> None:  # fmt: skip
+        self.classes, self.missing = list(classes), dict[str, list[str]]()
+        self.view = _view(node)
+        self.clip_shape, self.views = (3, self.view.frames, self.view.size, self.view.size), self.view.views
+        self.paths = [Path(str(file)).expanduser() for file in ([files] if isinstance(files, str) else files)]
+        if not self.paths:
+            raise AdvvidError("files=[] names no file: write files=[a.avi,b.mp4], or leave it out for the data set")
+        absent = [str(path) for path in self.paths if not path.is_file()]
+        if absent:
+            raise AdvvidError(f"files={', '.join(absent)} does not exist or is no file: give paths of video files")
+        twice = [str(p) for i, p in enumerate(self.paths) if p.resolve() in [q.resolve() for q in self.paths[:i]]]
+        if twice:
+            raise AdvvidError(f"{twice[0]} stands twice in files: name each video once")
+        self.ids, self.targets = _names(self.paths), _targets(labels, len(self.paths), self.classes)
+        self.rates: list[Fraction] = []
+        self._clips: list[Tensor] = []
+
+    def prepare(self) -> None:
+        """Decode every file's clip; few are given, so that they stay in memory.
+
+        Raises:
+            AdvvidError: naming every broken file and what is wrong with it.
+        """
+        bad = {path: problem(path, self.view.decoder) for path in self.paths}
+        for path in self.paths:
+            if bad[path] is None:
+                try:
+                    self._clips.append(self.view.cut(path))
+                    self.rates.append(FrameVideo(path, self.view.decoder).rate / self.view.stride)
+                except (AdvvidError, ValueError):
+                    bad[path] = "undecodable: frames of its clip are missing"
+        broken = [f"{path} ({wrong})" for path, wrong in bad.items() if wrong]
+        if broken:
+            raise AdvvidError(f"files={', '.join(broken)} cannot be used: give videos that play to their end")
+
+    def split(self, name: str) -> GivenFiles:
+        """Return the files, which stand for any split."""
+        return self
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Item:
+        """Return (clip uint8 ``[3, views * T, size, size]``, label or -1, id)."""
+        index = key[0] if isinstance(key, tuple) else key
+        return self._clips[index], self.targets[index], self.ids[index]
+
+
+def _view(node: DictConfig) -> _View:
+    target = find_target(node.get("_target_"), "dataset")
+    if target is Motion:
+        data = safe_instantiate(node)
+        return _View(data.frames, data.stride, data.size, data.views, "decord", lambda path: _as_motion(path, data))
+    if target is not VideoFolder:
+        raise AdvvidError(
+            f"files=... needs a checkpoint that was trained on videos, but its data set is {node.get('_target_')}: leave "
+            "files out to attack that data set's own test clips"
+        )
+    counts: dict[str, Any] = {k: node.get(k, 1) for k in ("frames", "stride", "size", "test_clips")}
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise AdvvidError(f"dataset.{name}={value!r} is not possible: choose a whole number of at least 1")
+    side, decoder = node.get("short_side") or counts["size"], str(node.get("decoder", "decord"))
+    if side < counts["size"]:
+        raise AdvvidError(f"dataset.short_side={side} is smaller than dataset.size={counts['size']}: raise it")
+    check_decoder(decoder)
+    cut = Cut(counts["frames"], counts["stride"], counts["size"], side, 0.0, None, counts["test_clips"], decoder)
+    return _View(
+        cut.frames, cut.stride, cut.size, cut.views, decoder,
+        lambda path: VideoClips(path.parent, [Entry(path.name, UNKNOWN)], cut)[0][0],
+    )  # fmt: skip
+
+
+def _as_motion(path: Path, data: Motion) -> Tensor:
+    """Cut a file as the embedded data is cut: its own videos give their own clips; others are first brought to 64 x 64."""
+    video = FrameVideo(path)
+    numbers = torch.arange(max(video.frames, (data.frames - 1) * data.stride + 1)).view(1, 1, -1)
+    # The sampling of the data set itself, applied to the numbers of the frames: a long video is not decoded whole.
+    chosen = MemoryClips(numbers, [UNKNOWN], [""], data.frames, data.stride, views=data.views)[0][0].flatten()
+    frames = video.fetch(chosen.tolist()).transpose(0, 1)
+    if frames.shape[-2:] != (recipe.SIDE, recipe.SIDE):
+        frames = v2.CenterCrop(recipe.SIDE)(v2.Resize(recipe.SIDE, antialias=True)(frames))
+    if data.size != recipe.SIDE:
+        frames = F.avg_pool2d(frames.float(), recipe.SIDE // data.size).round().to(torch.uint8)
+    return frames.transpose(0, 1).contiguous()
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each file: its own without the ending, with a number where two share it."""
+    names: list[str] = []
+    for path in paths:
+        name, number = path.stem, 2
+        while name in names:
+            name, number = f"{path.stem}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _targets(labels: str | Sequence[str | None] | None, count: int, classes: Sequence[str]) -> list[int]:
+    """Return the class number of each file, -1 where it is not told.
+
+    Raises:
+        AdvvidError: if there is not one label per file, or one names no class.
+    """
+    given = [None] * count if labels is None else [labels] if isinstance(labels, str) else list(labels)
+    if len(given) != count:
+        raise AdvvidError(
+            f"labels has {len(given)} names for {count} files: give one class per file, null for one that is not known"
+        )
+    known = {name.casefold(): i for i, name in reversed(list(enumerate(classes)))} | {
+        n: i for i, n in enumerate(classes)
+    }
+    targets = []
+    for label in given:
+        if label is not None and str(label) not in known and str(label).casefold() not in known:
+            near = difflib.get_close_matches(
+                str(label).casefold(), [name.casefold() for name in classes], n=1, cutoff=0.5
+            )
+            some = ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
+            raise AdvvidError(
+                f"the checkpoint knows no class {str(label)!r}: "
+                + (f"did you mean {classes[known[near[0]]]}?" if near else f"choose from its {len(classes)} ({some})")
+            )
+        targets.append(UNKNOWN if label is None else known.get(str(label), known.get(str(label).casefold(), UNKNOWN)))
+    return targets
