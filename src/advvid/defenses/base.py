@@ -44,7 +44,7 @@ class Defense:
     Args:
         inner_steps: iterations of the inner attack of training.
         inner_step_size: its step size: a number or fraction, ``optimal``, ``optimal/2`` or ``eps``
-            (Kinfu & Vidal, table 1).
+            (Kinfu & Vidal, table 1); ``own`` leaves every attack the step size that it is set to.
         inner_mode: ``eval`` crafts on running BatchNorm statistics; ``train`` on batch statistics, as the paper's
             code does. Neither lets the attack move the running statistics.
         attacks: the attacks trained against; empty for the run's ``attack``.
@@ -67,7 +67,8 @@ class Defense:
             )
         if self.inner_mode not in ("eval", "train"):
             raise AdvvidError(f"defense.inner_mode={self.inner_mode!r} is not known: choose eval or train")
-        resolve_step(self.inner_step_size, 0.0)
+        if self.inner_step_size != "own":
+            resolve_step(self.inner_step_size, 0.0)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model that is trained and attacked: the given one, or one with something around it."""
@@ -111,7 +112,8 @@ class Defense:
 
     def inner(self, attack: Attack, eps: float | None = None) -> Attack:
         """Return an attack as the inner maximisation of training, on another budget where ``eps`` is given."""
-        return attack.inner(self.inner_steps, self.inner_step_size, eps)
+        own = getattr(attack, "step_size", "optimal")  # an attack without step size leaves the rule aside
+        return attack.inner(self.inner_steps, own if self.inner_step_size == "own" else self.inner_step_size, eps)
 
     def craft(self, model: nn.Module, batch: Batch, attack: Attack, step: Step) -> AttackResult:
         """Make adversarial clips for training; the model's modes come back as they were."""

@@ -1,0 +1,70 @@
+"""N-FGSM: one signed step from strong noise, which is not projected back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from advvid.attacks.base import Attack, frozen
+from advvid.attacks.gradient import GradientAttack
+from advvid.batch import Batch, parse_number
+from advvid.defenses.base import Step, mode
+from advvid.defenses.crafted import Crafted, clean
+from advvid.defenses.fgsm_rs import FGSMRS
+from advvid.errors import AdvvidError
+
+
+@dataclass(kw_only=True)
+class NFGSM(FGSMRS):
+    """N-FGSM (de Jorge et al. 2022, algorithm 1): uniform noise of 2 eps, one step of eps from there, no projection.
+
+    The noise is drawn in the attack's set at ``noise_factor * eps``; the result may leave the set of eps, by up to
+    the noise, but never the range of pixels. The monitor measures the step of eps inside the set. Cost per clip: 2
+    passes; with budget 0 it is plain training.
+
+    Args:
+        noise_factor: largest noise over eps, the paper's k.
+        step_factor: step size over eps. Other arguments: see ``OneStep``.
+
+    Example:
+        >>> NFGSM().objective(model, batch, {"pgd": PGD(eps="8/255")}, step)     # doctest: +SKIP
+    """
+
+    name: ClassVar[str] = "n_fgsm"
+
+    step_factor: float | str = 1.0
+    noise_factor: float | str = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.noise_factor = parse_number(self.noise_factor, "defense.noise_factor")
+        if self.noise_factor < 0:
+            raise AdvvidError(f"defense.noise_factor={self.noise_factor:g} is negative: choose a number of at least 0")
+
+    def noisy(self, attack: GradientAttack) -> GradientAttack:
+        """Return the attack that adds the noise and makes no step."""
+        eps = float(self.noise_factor) * attack.radius
+        return dataclasses.replace(attack, eps=eps, steps=0, random_start=True)
+
+    def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
+        """Want one additive gradient attack, in whose set the noise is possible."""
+        super().check(attacks, epochs)
+        self.noisy(self.additive(attacks))
+
+    def prepare(self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step) -> Crafted:
+        """Add the noise and take the step."""
+        attack = self.additive(attacks)
+        if attack.radius == 0:
+            return clean(batch)
+        noisy = self.noisy(attack)
+        start = self.craft(model, batch, noisy, step)
+        with mode(model, self.inner_mode == "train"), frozen(model):
+            x = start.x_adv.detach().requires_grad_()
+            (grad,) = torch.autograd.grad(self.task.loss(model(x), batch.target).sum(), x)
+        moved = noisy.threat.ascend(x.detach(), grad, float(self.step_factor) * attack.radius, start.aux)
+        return Crafted(attack.space.clamp(moved), batch.target, torch.tensor(1.0))
