@@ -85,10 +85,11 @@ class C3D(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(dropout)
         # Without BatchNorm the weights alone keep the scale from layer to layer.
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
         nn.init.normal_(self.fc8.weight, std=0.01)
 
     def forward(self, clips: Tensor) -> Tensor:

@@ -26,7 +26,10 @@ WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "net.", "model.", "backbone.", "encoder.", "cnn.")
 # Counters that BatchNorm keeps since PyTorch 0.4.1 and that nothing depends on: older files are complete without them.
 COUNTERS = ".num_batches_tracked"
-ENOUGH = 0.5  # below this share of the network's weights a file is taken for another network's
+# Below these shares a file is taken for another network's: of all of the network's weights (a file may hold the CNN of
+# a CNN + LSTM alone); and, in the parts that both have, such as layer1, of the network's weights and of the file's
+# (which may have more heads than one).
+ENOUGH, ENOUGH_IN_COMMON, ENOUGH_OF_FILE = 0.5, 0.9, 0.75
 
 
 @dataclass
@@ -73,8 +76,8 @@ def load_local_weights(model: nn.Module, path: str | Path) -> WeightsReport:
     The last layer is left as it is if its shape differs, as it does for another number of classes.
 
     Raises:
-        AdvvidError: if the file is missing, a folder, damaged, could run code, holds no weights, or fits less than
-            half of the network.
+        AdvvidError: if the file is missing, a folder, damaged, could run code, holds no weights, or belongs to
+            another network: too little of it, or of the parts that both have, agrees.
 
     Example:
         >>> load_local_weights(model, "r3d_18-b3b3357e.pth").head
@@ -98,10 +101,16 @@ def load_local_weights(model: nn.Module, path: str | Path) -> WeightsReport:
     report.unexpected = [name for name in found if name not in own]
     sizes = {name: p.numel() for name, p in model.named_parameters() if not name.startswith(head)}
     report.share = sum(n for name, n in sizes.items() if name in taken) / max(1, sum(sizes.values()))
-    if report.share < ENOUGH:
+    ours, theirs = _shares_in_common(taken, sizes, {n: t.numel() for n, t in found.items() if not n.startswith(head)})
+    if report.share < ENOUGH or ours < ENOUGH_IN_COMMON:
         raise AdvvidError(
-            f"the weights in {path} fit only {report.share:.0%} of the network ({len(report.mismatched)} tensors of "
-            f"another shape, {len(report.missing)} missing): choose the model that they belong to"
+            f"the weights in {path} fit only {min(report.share, ours):.0%} of the network ({len(report.mismatched)} "
+            f"tensors of another shape, {len(report.missing)} missing): choose the model that they belong to"
+        )
+    if theirs < ENOUGH_OF_FILE:
+        raise AdvvidError(
+            f"only {theirs:.0%} of the weights in {path} have a place in the network, which lacks "
+            f"{', '.join(report.unexpected[:2])}: choose the model that they belong to, such as a deeper one"
         )
     model.load_state_dict(taken, strict=False)
     odd = report.mismatched or report.missing or report.unexpected
@@ -165,9 +174,19 @@ def _renamed(found: dict[str, Tensor], own: Collection[str], others: Sequence[tu
     return max(options, key=lambda option: sum(name in own for name in option))
 
 
+def _shares_in_common(taken: Collection[str], own: Mapping[str, int], found: Mapping[str, int]) -> tuple[float, float]:
+    """Return how much was taken of the parts that network and file both have: of its weights, and of the file's."""
+    parts = {name.split(".")[0] for name in own} & {name.split(".")[0] for name in found}
+    shares = []
+    for sizes in (own, found):
+        common = {name: size for name, size in sizes.items() if name.split(".")[0] in parts}
+        shares.append(sum(size for name, size in common.items() if name in taken) / max(1, sum(common.values())))
+    return shares[0], shares[1]
+
+
 def _other_names(model: nn.Module) -> Sequence[tuple[str, str]]:
     """Return what other files call the network's layers, if the network says so."""
-    return next((m.OTHER_NAMES for m in model.modules() if hasattr(type(m), "OTHER_NAMES")), ())
+    return next((names for m in model.modules() if (names := getattr(type(m), "OTHER_NAMES", None))), ())
 
 
 def _replaced(name: str, others: Sequence[tuple[str, str]]) -> str:
