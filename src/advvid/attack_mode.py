@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -247,16 +248,20 @@ def table(result: dict[str, Any]) -> Table:
         f"{result['attack']}, {result['budget']}: {fooled} of {n} clips fooled, {result['fooled_rounded']} after 8 bits"
     )
     rest = f"{n - ROWS} more clips in {RESULT}" if n > ROWS else None
-    shown = Table(title=title, title_justify="left", title_style="bold", caption=rest, header_style="bold cyan")
-    for name in ("clip", "label", "clean", "adversarial", "from the file"):
+    shown = Table(
+        title=title, title_justify="left", title_style="bold", caption=rest, caption_justify="left",
+        header_style="bold cyan", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False,
+    )  # fmt: skip
+    for name in ("clip", "clean", "adversarial"):
         shown.add_column(name, overflow="fold")
-    for name in ("distance", "steps", "gradients"):
+    for name in ("distance", "steps"):
         shown.add_column(name, justify="right", no_wrap=True)
     for line in result["clips"][:ROWS]:
-        words = [line[f"{key}_name"] for key in ("label", "clean", "adversarial", "rounded")]
-        styles = ["", *("" if word == words[0] else "bold red" for word in words[1:])]
-        cells = [Text(line["id"]), *(Text(word, style) for word, style in zip(words, styles, strict=True))]
+        clean, adversarial, rounded, label = (line[f"{k}_name"] for k in ("clean", "adversarial", "rounded", "label"))
         if not line["attacked"]:
-            cells[3] = Text("wrong already: not attacked", "dim")
-        shown.add_row(*cells, f"{line['distance']:.4g}", str(line["steps"]), str(line["gradient_calls"]))
+            cells = (Text(f"{clean} (true: {label})", "red"), Text("wrong already: left as it is", "dim"))
+        else:
+            after = adversarial if rounded == adversarial else f"{adversarial} (in 8 bits: {rounded})"
+            cells = (Text(clean), Text(after, "bold red" if line["fooled"] else "bold blue"))
+        shown.add_row(Text(line["id"].split("/")[-1]), *cells, f"{line['distance']:.4g}", str(line["steps"]))
     return shown
