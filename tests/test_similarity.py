@@ -7,7 +7,10 @@ from advvid.errors import AdvvidError
 from advvid.similarity import default_scales, dissimilarity, ssim
 from advvid.threats.sparse import l21
 
-functional = pytest.importorskip("torchmetrics.functional.image")
+
+@pytest.fixture
+def functional():
+    return pytest.importorskip("torchmetrics.functional.image")
 
 
 def pair(side, frames=2, seed=0):
@@ -16,7 +19,24 @@ def pair(side, frames=2, seed=0):
     return clips, (clips + 0.1 * torch.randn(clips.shape, generator=generator)).clamp(0, 1)
 
 
-def test_single_scale_agrees_with_torchmetrics():
+def test_a_single_window_is_the_formula_by_hand():
+    """On frames of 11 x 11 pixels there is one place: Wang et al. 2004, eq. 13, with weighted moments."""
+    first, second = pair(11, frames=1)
+    row = torch.exp(-((torch.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
+    weights = row[:, None] * row[None, :] / row.sum() ** 2
+
+    def moment(x):
+        return (x[:, :, 0] * weights).sum(dim=(2, 3))
+
+    mean_a, mean_b = moment(first), moment(second)
+    shift_a, shift_b = first - mean_a[..., None, None, None], second - mean_b[..., None, None, None]
+    variance = moment(shift_a**2) + moment(shift_b**2)
+    top = (2 * mean_a * mean_b + 1e-4) * (2 * moment(shift_a * shift_b) + 9e-4)
+    expected = (top / ((mean_a**2 + mean_b**2 + 1e-4) * (variance + 9e-4))).mean(dim=1)
+    torch.testing.assert_close(ssim(first, second)[:, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_single_scale_agrees_with_torchmetrics(functional):
     first, second = pair(32)
     own = ssim(first, second)
     for t in range(2):
@@ -28,7 +48,7 @@ def test_single_scale_agrees_with_torchmetrics():
         torch.testing.assert_close(own[:, t], inside, atol=1e-5, rtol=0)
 
 
-def test_five_scales_agree_with_torchmetrics():
+def test_five_scales_agree_with_torchmetrics(functional):
     first, second = pair(192, frames=1)
     theirs = functional.multiscale_structural_similarity_index_measure(
         second[:, :, 0], first[:, :, 0], data_range=1.0, reduction="none"
@@ -58,6 +78,19 @@ def test_only_touched_frames_count():
     mixed[:, :, 2] = second[:, :, 2]
     expected = 1 - ssim(first[:, :, 2:3], second[:, :, 2:3])[:, 0]
     torch.testing.assert_close(dissimilarity(mixed, first), expected, atol=1e-6, rtol=0)
+
+
+def test_low_precision_around_it_changes_nothing():
+    first, second = pair(16)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = ssim(first, second)
+    torch.testing.assert_close(low, ssim(first, second), atol=0, rtol=0)
+
+
+def test_frames_need_not_be_square():
+    first, second = pair(24)
+    wide, other = (x[..., :9, :] for x in (first, second))
+    torch.testing.assert_close(ssim(wide.mT, other.mT), ssim(wide, other), atol=1e-6, rtol=0)
 
 
 def test_too_many_scales_are_refused():
