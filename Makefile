@@ -10,7 +10,7 @@ SWEEP ?= defense=at attack.eps=2/255,4/255,8/255 attack.step_size=1/255,2/255 sc
 SWEEP_DIR ?= outputs/sweep
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format list sweep build clean
+.PHONY: help install demo test test-slow lint format list sweep strength build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ list: install ## Show every model, data set, attack, defense, schedule and suite
 sweep: install ## Run every combination of SWEEP="..." and gather the table and a heat map; a failed job does not stop it
 	-$(RUN) -m $(SWEEP) tracker=none hydra.sweep.dir=$(SWEEP_DIR)
 	$(BIN)/python -m advvid.gather $(SWEEP_DIR)
+
+strength: install ## Compare every attack with torchattacks, foolbox and ART; needs ADVVID_REALDATA=<folder of weizmann/>; a killed run goes on
+	$(BIN)/python -m pip install --quiet --editable ".[peers]"
+	$(BIN)/python scripts/compare_attacks.py
 
 build: install ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel
