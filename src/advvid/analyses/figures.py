@@ -81,7 +81,7 @@ def _value_axis(axes: Axes, result: Mapping[str, Any]) -> None:
 
 def matrix(
     path: Path, accuracy: np.ndarray, intervals: np.ndarray, rows: Sequence[str], columns: Sequence[str], row_name: str,
-    column_name: str, title: str, framed: Sequence[tuple[int, int]] = (),
+    column_name: str, title: str, framed: Sequence[tuple[int, int]] = (), line_below: int | None = None,
 ) -> Path:  # fmt: skip
     """Draw accuracies as a heat map with the interval in every cell.
 
@@ -95,6 +95,7 @@ def matrix(
         column_name: of the axis.
         title: above the figure.
         framed: cells (row, column) to put a frame around.
+        line_below: number of rows above a dividing line.
     """
     longest = max(len(name) for name in rows)
     size = (1.9 + 0.07 * longest + 1.05 * max(len(columns), 2), 1.5 + 0.55 * len(rows))
@@ -114,5 +115,7 @@ def matrix(
         axes.text(j, i + 0.24, f"{low:.0f} to {high:.0f}", ha="center", va="center", color=colour, size=7)
     for row, column in framed:
         axes.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor="#d55e00", linewidth=2))
+    if line_below is not None:
+        axes.axhline(line_below - 0.5, color="white", linewidth=4)
     figure.colorbar(image, ax=axes, label="percent right")
     return save(figure, path)

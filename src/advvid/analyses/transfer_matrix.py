@@ -27,7 +27,7 @@ from advvid.results import NEAR_TIE
 from advvid.statistics import wilson
 from advvid.table import percent
 
-BLANK = "an untrained network"
+BLANK = "untrained network"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,19 +99,9 @@ class TransferMatrix(Analysis):
         title = f"{result['attack']}, {result['budget']}, n = {result['n']}; framed: white box"
         diagonal = [(i, i) for i in range(len(labels))]
         names = [row["label"] for row in rows]
-        return [
-            matrix(
-                folder / f"{name}.png",
-                accuracy,
-                intervals,
-                names,
-                labels,
-                "clips made on",
-                "scored on",
-                title,
-                diagonal,
-            )
-        ]
+        path = folder / f"{name}.png"
+        matrix(path, accuracy, intervals, names, labels, "clips made on", "scored on", title, diagonal, len(labels))
+        return [path]
 
     def table(self, result: Mapping[str, Any]) -> RenderableType:
         """Return the matrix with intervals."""

@@ -1,0 +1,146 @@
+"""The transfer matrix: white box on the diagonal, clips made once, budgets held, nothing computed twice."""
+
+import numpy as np
+import pytest
+import torch
+from test_strength import Capricious, Counted, Greedy, text
+from world import N, context, network, plain, saved, split
+
+from advvid.analyses.base import carry_out
+from advvid.analyses.transfer_matrix import BLANK, TransferMatrix
+from advvid.attacks.base import AttackResult
+from advvid.attacks.pgd import PGD
+from advvid.errors import AdvvidError
+from advvid.evaluator import Column, Evaluator
+from advvid.tally import summarise
+from advvid.tracking import NoTracker
+
+ATTACK = PGD(eps="3/255", steps=4)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [saved(tmp_path / name, network(seed)) for name, seed in (("b", 2), ("c", 3))]
+
+
+def given(folder, **changes):
+    return context(folder, network(1), "transfer_matrix", ATTACK, **changes)
+
+
+def test_the_diagonal_is_the_column_of_the_runs_table(tmp_path, runs):
+    result = TransferMatrix(checkpoints=runs).run(given(tmp_path))
+    clips = split(network(1))
+    for i, seed in enumerate((1, 2, 3)):
+        world = given(tmp_path / f"table{seed}", clips=clips)
+        table = Evaluator(network(seed), world.task, [Column("pgd", ATTACK)], 0, world.device, world.run_dir)
+        expected = summarise(table.run(world.batches, clips.ids, 5), ["pgd"])
+        assert result["accuracy"][i][i] == expected["attacks"]["pgd"]["acc"]
+        assert result["rows"][i]["cells"][i]["ci95"] == expected["attacks"]["pgd"]["ci95"]
+        assert result["models"][i]["clean"] == expected["clean"]
+    assert result["models"][0]["clean"]["acc"] == 11 / 12
+
+
+def test_the_same_weights_in_another_run_are_fooled_alike(tmp_path):
+    twin = saved(tmp_path / "twin", network(1))
+    result = TransferMatrix(checkpoints=[twin], control=False).run(given(tmp_path))
+    assert np.ptp(result["accuracy"]) == 0
+    assert result["accuracy"][0][0] < result["models"][0]["clean"]["acc"]
+    assert result["control"] == []
+
+
+def test_clips_are_made_once_per_surrogate_and_never_again(tmp_path, runs, monkeypatch):
+    counted = Counted(monkeypatch)
+    world = given(tmp_path)
+    first = plain(TransferMatrix(checkpoints=runs[:1]).run(world))
+    assert counted.clips == 3 * N  # two models and the control
+    assert [row["label"] for row in first["rows"]] == ["at", "none"]
+    assert [row["label"] for row in first["control"]] == [BLANK]
+    counted.clips = 0
+    assert plain(TransferMatrix(checkpoints=runs[:1]).run(world)) == first
+    assert counted.clips == 0
+    TransferMatrix(checkpoints=runs[:1], full_search=False).run(world)
+    assert counted.clips == 3 * N
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, runs, monkeypatch):
+    analysis = TransferMatrix(checkpoints=runs)
+    whole = plain(analysis.run(given(tmp_path / "whole")))
+    world = given(tmp_path / "killed")
+    with monkeypatch.context() as patch:
+        Counted(patch, dies_after=17)
+        with pytest.raises(KeyboardInterrupt):
+            analysis.run(world)
+    counted = Counted(monkeypatch)
+    assert plain(analysis.run(world)) == whole
+    assert counted.clips == 4 * N - 17
+
+
+def test_no_batch_size_changes_a_verdict(tmp_path, runs):
+    results = [
+        plain(TransferMatrix(checkpoints=runs).run(given(tmp_path / str(size), batch_size=size))) for size in (1, 5, 12)
+    ]
+    for result in results:
+        for row in result["rows"] + result["control"]:
+            row["max_distance"] = pytest.approx(row["max_distance"], abs=1e-6)
+    assert results[0] == results[1] == results[2]
+
+
+def test_the_search_goes_on_after_the_surrogate_is_fooled(tmp_path, runs):
+    short, full = (
+        TransferMatrix(checkpoints=runs, full_search=full, control=False).run(given(tmp_path)) for full in (False, True)
+    )
+    assert short["settings"]["early_exit"]
+    assert not full["settings"]["early_exit"]
+    assert [row["gradient_calls"] for row in full["rows"]] == [4 * N] * 3
+    assert all(row["gradient_calls"] < 4 * N for row in short["rows"])
+    assert [short["accuracy"][i][i] for i in range(3)] == [full["accuracy"][i][i] for i in range(3)]
+
+
+def test_a_clip_outside_its_budget_stops_the_analysis(tmp_path):
+    world = context(tmp_path, network(1), "transfer_matrix", Greedy(eps="1/255"))
+    with pytest.raises(AdvvidError, match=r"clip clip00: allowed is l-inf 1/255, measured is a distance of 0.0078"):
+        TransferMatrix().run(world)
+
+
+def test_an_attack_that_changes_its_surrogate_stops_the_analysis(tmp_path, monkeypatch):
+    def spoils(attack, model, clips, labels, *rest):
+        with torch.no_grad():
+            next(model.parameters()).add_(1e-3)
+        none = torch.zeros_like(labels)
+        return AttackResult(clips, none, none)
+
+    monkeypatch.setattr(PGD, "_search", spoils)
+    with pytest.raises(AdvvidError, match="changed the weights or buffers of at"):
+        TransferMatrix().run(given(tmp_path))
+
+
+def test_transfer_that_beats_the_white_box_is_flagged(tmp_path, monkeypatch):
+    """An attack that finds nothing on its own model but something on another one's: what masked gradients look like."""
+    model, twin = network(1), saved(tmp_path / "twin", network(1))
+    attack = Capricious(eps="3/255", steps=4)
+
+    def masked(self, surrogate, clips, labels, generators, targets, task):
+        if surrogate is model:
+            none = torch.zeros_like(labels)
+            return AttackResult(clips, none, none)
+        return PGD._search(self, surrogate, clips, labels, generators, targets, task)
+
+    monkeypatch.setattr(Capricious, "_search", masked)
+    analysis = TransferMatrix(checkpoints=[twin])
+    result = analysis.run(context(tmp_path, model, "transfer_matrix", attack))
+    raised = {m["label"]: [c["message"] for c in m["checks"] if c["raised"]] for m in result["models"]}
+    assert raised["none"] == []
+    assert len(raised["at"]) == 1
+    assert raised["at"][0].startswith("transfer from none fools")
+    assert "Check raised for at" in text(analysis.table(result))
+
+
+def test_files_are_written(tmp_path, runs):
+    analysis = TransferMatrix(checkpoints=runs, labels=["one", "two", "three"])
+    result = carry_out(analysis, given(tmp_path), NoTracker())
+    for name in ("json", "png", "svg"):
+        assert (tmp_path / "analysis" / f"transfer_matrix.{name}").stat().st_size > 1000
+    assert np.array(result["accuracy"]).shape == (3, 3)
+    shown = text(analysis.table(result))
+    for word in ("one", "two", "three", BLANK, "no attack", "l-inf 3/255"):
+        assert word in shown

@@ -1,0 +1,39 @@
+"""Every option of conf/analysis runs on a small model and leaves a JSON file."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from test_configs import CONF, composed
+
+from advvid.analyses.base import Analysis, carry_out
+from advvid.errors import AdvvidError
+from advvid.instantiate import safe_instantiate
+from advvid.run import run
+from advvid.tracking import NoTracker
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "analyses"))
+from world import context, network
+
+NAMES = sorted(path.stem for path in (CONF / "analysis").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_with_its_defaults(name, tmp_path):
+    analysis = safe_instantiate(composed(f"analysis={name}").analysis)
+    assert isinstance(analysis, Analysis)
+    world = context(tmp_path, network(1), name)
+    carry_out(analysis, world, NoTracker())
+    result = json.loads((tmp_path / "analysis" / f"{name}.json").read_text())
+    assert (result["analysis"], result["schema"], result["seed"]) == (name, 1, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_looks_at_trained_models_only(name, tmp_path):
+    with pytest.raises(AdvvidError, match="add mode=eval checkpoint="):
+        run(composed(f"analysis={name}"), tmp_path, {"analysis": name})
+
+
+def test_no_analysis_is_the_default():
+    assert "analysis" not in composed()
