@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from stepping import metrics, random_batch, same, split, step, trained, trainer
 
 from advvid.attacks.fgsm import FGSM
 from advvid.attacks.frame_border import FrameBorder
@@ -20,7 +21,6 @@ from advvid.defenses.msd import MSD
 from advvid.defenses.n_fgsm import NFGSM
 from advvid.defenses.none import NoDefense
 from advvid.defenses.trades import TRADES
-from stepping import metrics, random_batch, same, split, step, trained, trainer
 
 PGD_ALONE = {"pgd": PGD()}
 LO = {

@@ -17,6 +17,7 @@ from advvid.defenses.base import Step, mode
 from advvid.defenses.crafted import Crafted, clean
 from advvid.defenses.fgsm_rs import FGSMRS
 from advvid.errors import AdvvidError
+from advvid.threats.balls import L2Ball
 
 
 @dataclass(kw_only=True)
@@ -54,7 +55,12 @@ class NFGSM(FGSMRS):
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want one additive gradient attack, in whose set the noise is possible."""
         super().check(attacks, epochs)
-        self.noisy(self.additive(attacks))
+        attack = self.additive(attacks)
+        if not isinstance(attack.threat, L2Ball) and float(self.noise_factor) * attack.radius > attack.space.width:
+            raise AdvvidError(
+                f"defense=n_fgsm: noise of {self.noise_factor:g} eps is more than a pixel can change: choose a smaller eps "
+                "or defense.noise_factor"
+            )
 
     def prepare(self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step) -> Crafted:
         """Add the noise and take the step."""
