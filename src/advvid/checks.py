@@ -136,7 +136,7 @@ def _one_step(columns: Sequence[Column], right: Right) -> Iterator[Check]:
 
 def _weaker_knowledge(columns: Sequence[Column], right: Right) -> Iterator[Check]:
     """Noise, transfer and gradient-free search know less than a white-box attack of the same budget."""
-    blind = [c for c in columns if c.attack.control or type(c.attack).__name__ in ("Square", "Transfer")]
+    blind = [c for c in columns if c.attack.control or c.attack.access == "black_box"]
     for weak in blind:
         for strong in columns:
             if strong not in blind and strong.access == "white_box" and weak.attack.threat == strong.attack.threat:

@@ -25,7 +25,8 @@ def suite_columns(suite: DictConfig, attack_name: str, attack: Attack) -> list[C
     for name in nodes:
         if "@" in name or "/" in name:
             raise AdvvidError(f"the suite's column {name!r} cannot be called so: leave @ and / out of its name")
-    columns = [Column(name, safe_instantiate(node)) for name, node in nodes.items()]
+    attacks = {name: safe_instantiate(node) for name, node in nodes.items()}
+    columns = [Column(name, found, found.access) for name, found in attacks.items()]
     if suite.get("include_attack", False):
         same_name = [c for c in columns if c.name == attack_name]
         if same_name and same_name[0].attack != attack:
@@ -34,7 +35,7 @@ def suite_columns(suite: DictConfig, attack_name: str, attack: Attack) -> list[C
                 "suite.include_attack=false, or give the suite's column another name"
             )
         if all(c.attack != attack for c in columns):
-            columns.append(Column(attack_name, attack))
+            columns.append(Column(attack_name, attack, attack.access))
     seen: list[Attack] = []
     unique = []
     for column in columns:

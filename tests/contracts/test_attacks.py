@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from test_configs import CONF, composed
 
 from advvid.batch import clip_generators
+from advvid.paths import conf_dir
 
 NAMES = sorted(path.stem for path in (CONF / "attack").glob("*.yaml"))
 IDS = list("abcdef")
@@ -101,3 +102,11 @@ def test_the_loss_does_not_fall(attack, small, clips, labels):
 
 def test_works_with_no_arguments(attack):
     assert isinstance(type(attack)().threat.budget, str)
+
+
+def test_every_attack_says_how_long_it_takes():
+    """A user plans a table by it; scripts/attack_times.py measures it."""
+    for path in sorted((conf_dir() / "attack").glob("*.yaml")):
+        head = [line for line in path.read_text().splitlines() if line.startswith("# time: ")]
+        assert len(head) == 1, path
+        assert float(head[0].split()[2]) > 0

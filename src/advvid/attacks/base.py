@@ -47,6 +47,8 @@ class Attack(ABC):
     maximises: ClassVar[bool] = True
     # Controls use no knowledge of the model; they stand beside the table and enter neither mean nor union.
     control: ClassVar[bool] = False
+    # What the attack knows of the model that is scored: ``white_box`` or ``black_box``.
+    access: ClassVar[str] = "white_box"
 
     space: Space = field(default_factory=Space)
 

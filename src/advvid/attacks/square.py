@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,8 @@ class Square(Attack):
         >>> Square(eps="8/255", queries=1000).threat.budget
         'l-inf 8/255'
     """
+
+    access: ClassVar[str] = "black_box"
 
     eps: float | str = "8/255"
     norm: str = "linf"

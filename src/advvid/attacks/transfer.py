@@ -48,6 +48,7 @@ class Transfer(Attack):
 
     # The surrogate's loss is raised; the target's follows or not.
     maximises: ClassVar[bool] = False
+    access: ClassVar[str] = "black_box"
 
     attack: Attack = field(default_factory=PGD)
     surrogate: str | nn.Module = UNTRAINED
