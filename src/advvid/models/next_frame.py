@@ -1,0 +1,128 @@
+"""A next-frame predictor: CNN encoder, ConvLSTM, CNN decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from advvid.errors import AdvvidError
+from advvid.models.weights import load_local_weights
+
+SHRINK = 4  # by the two strided convolutions of the encoder
+
+
+class NextFramePredictor(nn.Module):
+    """Predicts every frame's next one (Mu et al., DeepSAVA, app. C; Shi et al. 2015, ConvLSTM).
+
+    A CNN extracts the features of each frame at a quarter of its side, a ConvLSTM carries them through time, and a CNN
+    turns each state into the next frame. Clips have the data's own range and size: nothing is normalised or resized, so
+    that prediction and target are compared as they are.
+
+    Args:
+        channels: of the frames, 1 or 3; None for those of ``clip_shape``.
+        width: factor on the 64 channels of encoder and state.
+        kernel: side of the ConvLSTM's kernels, odd.
+        layers: ConvLSTM layers.
+        clip_shape: ``(C, T, H, W)`` of the data's clips.
+        num_classes: taken for uniformity; frames have no classes.
+        views: must be 1.
+        checkpoint: a local file of weights, see ``load_local_weights``.
+
+    Raises:
+        AdvvidError: if a setting is impossible, or the weights do not fit.
+
+    Shape:
+        clips ``[B, C, T, H, W]`` in [0, 1]; prediction of the same shape and range: frame t is the guess at frame
+        ``t + 1`` from frames ``1 ... t``. Any T, H and W.
+
+    Example:
+        >>> NextFramePredictor(channels=1, width=0.25)(torch.rand(2, 1, 10, 64, 64)).shape
+        torch.Size([2, 1, 10, 64, 64])
+    """
+
+    def __init__(
+        self, channels: int | None = None, width: float = 1.0, kernel: int = 5, layers: int = 1,
+        clip_shape: Sequence[int] | None = None, num_classes: int = 0, views: int = 1,
+        checkpoint: str | Path | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.hidden = round(64 * width)
+        if channels is None:
+            channels = 1 if clip_shape is None else int(clip_shape[0])
+        if channels not in (1, 3) or self.hidden < 2 or kernel < 1 or kernel % 2 == 0 or layers < 1:
+            raise AdvvidError(
+                f"model.channels={channels} must be 1 or 3, model.width={width} at least 0.05, model.kernel={kernel} odd "
+                f"and model.layers={layers} at least 1"
+            )
+        if views != 1:
+            raise AdvvidError("next_frame predicts one clip per video: leave dataset.test_clips=1")
+        self.channels, self.views, self.num_classes, self.width = channels, views, num_classes, width
+        self.clip_shape = None if clip_shape is None else tuple(clip_shape)
+        half = self.hidden // 2
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, half, 5, 2, 2), nn.LeakyReLU(0.1),
+            nn.Conv2d(half, self.hidden, 3, 2, 1), nn.LeakyReLU(0.1),
+        )  # fmt: skip
+        self.cells = nn.ModuleList(ConvLSTMCell(self.hidden, self.hidden, kernel) for _ in range(layers))
+        self.decoder = nn.Sequential(
+            nn.Conv2d(self.hidden, 4 * half, 3, 1, 1), nn.PixelShuffle(2), nn.LeakyReLU(0.1),
+            nn.Conv2d(half, 4 * channels, 3, 1, 1), nn.PixelShuffle(2),
+        )  # fmt: skip
+        if checkpoint is not None:
+            load_local_weights(self, checkpoint)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return the predicted frames, ``[B, C, T, H, W]``.
+
+        Raises:
+            AdvvidError: if the clips have another number of channels.
+        """
+        if clips.ndim != 5 or clips.shape[1] != self.channels:
+            raise AdvvidError(
+                f"the predictor takes clips [B, {self.channels}, T, H, W], not {list(clips.shape)}: set model.channels to "
+                "dataset.channels"
+            )
+        batch, channels, frames, height, width = clips.shape
+        flat = clips.transpose(1, 2).reshape(batch * frames, channels, height, width)
+        flat = F.pad(flat, (0, -width % SHRINK, 0, -height % SHRINK))
+        states = self.encoder(flat).unflatten(0, (batch, frames))
+        for cell in self.cells:
+            states = cell(states)
+        # The sigmoid keeps a prediction in the range of pixels.
+        seen = self.decoder(states.flatten(0, 1)).sigmoid()[..., :height, :width]
+        return seen.unflatten(0, (batch, frames)).transpose(1, 2)
+
+
+class ConvLSTMCell(nn.Module):
+    """An LSTM whose state is a map and whose products are convolutions (Shi et al. 2015, eq. 3, without peepholes).
+
+    Shape:
+        features ``[B, T, C_in, h, w]``; states after every step ``[B, T, C_out, h, w]``.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        super().__init__()
+        self.channels = channels_out
+        self.from_input = nn.Conv2d(channels_in, 4 * channels_out, kernel, padding=kernel // 2)
+        self.from_state = nn.Conv2d(channels_out, 4 * channels_out, kernel, padding=kernel // 2, bias=False)
+        with torch.no_grad():
+            assert self.from_input.bias is not None
+            self.from_input.bias[channels_out : 2 * channels_out] = 1.0  # begin by remembering
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the states, from the zero state on."""
+        batch, frames = features.shape[:2]
+        inputs = self.from_input(features.flatten(0, 1)).unflatten(0, (batch, frames))
+        state = features.new_zeros(batch, self.channels, *features.shape[-2:])
+        memory, states = state, []
+        for t in range(frames):
+            gates = inputs[:, t] if t == 0 else inputs[:, t] + self.from_state(state)
+            write, keep, show, new = gates.chunk(4, dim=1)
+            memory = keep.sigmoid() * memory + write.sigmoid() * new.tanh()
+            state = show.sigmoid() * memory.tanh()
+            states.append(state)
+        return torch.stack(states, dim=1)
