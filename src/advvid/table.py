@@ -18,6 +18,8 @@ __all__ = ["Block", "ResultTable", "names_of", "percent", "read_samples", "robus
 Runs = Sequence[tuple[str, Mapping[str, Any]]]
 
 EMPTY = "–"
+# Measures that stand in the JSON only: accuracy says enough in a table.
+QUIET = ("top5",)
 SECTIONS = (
     ("types", "Types of attack (mean over their columns)"),
     ("controls", "Controls (no attack)"),
@@ -162,7 +164,7 @@ def _measured(runs: Runs) -> Block | None:
     rows = []
     for label, run in runs:
         entries = {"clean": run.get("clean", {}), **run.get("attacks", {}), **run.get("controls", {})}
-        for metric in dict.fromkeys(m for e in entries.values() for m in e.get("metrics", {})):
+        for metric in dict.fromkeys(m for e in entries.values() for m in e.get("metrics", {}) if m not in QUIET):
             values = [entries.get(name, {}).get("metrics", {}).get(metric) for name in ("clean", *columns)]
             rows.append((label, metric, *(f"{v:.4g}" if isinstance(v, int | float) else EMPTY for v in values)))
     return Block("Further measures", ("run", "measure", "clean", *columns), tuple(rows), fixed=2) if rows else None
