@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from advvid.paths import conf_dir
 
 CONF = conf_dir()
-GROUPS = ("model", "dataset", "attack", "defense", "schedule", "suite", "runtime", "tracker")
+GROUPS = ("model", "dataset", "attack", "defense", "schedule", "suite", "analysis", "runtime", "tracker")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 

@@ -114,8 +114,8 @@ def matrix(
         axes.text(j, i - 0.12, f"{100 * value:.1f}", ha="center", va="center", color=colour, size=10)
         axes.text(j, i + 0.24, f"{low:.0f} to {high:.0f}", ha="center", va="center", color=colour, size=7)
     for row, column in framed:
-        axes.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor="#d55e00", linewidth=2))
+        axes.add_patch(Rectangle((column - 0.47, row - 0.45), 0.94, 0.9, fill=False, edgecolor="#d55e00", linewidth=2))
     if line_below is not None:
-        axes.axhline(line_below - 0.5, color="white", linewidth=4)
+        axes.axhline(line_below - 0.5, color="white", linewidth=3)
     figure.colorbar(image, ax=axes, label="percent right")
     return save(figure, path)
