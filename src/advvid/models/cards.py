@@ -1,0 +1,97 @@
+"""What a model costs: its weights and the multiply-adds of one clip, counted without computing anything."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from advvid.errors import AdvvidError
+from advvid.instantiate import safe_instantiate
+from advvid.listing import describe
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs on one clip.
+
+    Attributes:
+        weights: number of trainable and frozen parameters.
+        multiply_adds: of its convolutions, linear layers, recurrent layers and attention; half of what is called FLOPs.
+    """
+
+    weights: int
+    multiply_adds: int
+
+
+def native_clip(description: str) -> tuple[int, int, int]:
+    """Return (frames, height, width) of the clips that a model was made for, as its description says.
+
+    Raises:
+        AdvvidError: if the description names no such clip.
+
+    Example:
+        >>> native_clip("C3D (Tran et al. 2015): 79.6 M weights, 16 x 112 x 112")
+        (16, 112, 112)
+    """
+    found = re.search(r"(\d+) x (\d+) x (\d+)", description)
+    if found is None:
+        raise AdvvidError(f"{description!r} names no clip: write it as frames x height x width, such as 16 x 112 x 112")
+    frames, height, width = map(int, found.groups())
+    return frames, height, width
+
+
+def measure(path: Path, num_classes: int = 400) -> Cost:
+    """Count what the network of a model's YAML file costs on one clip of the size that its first line names.
+
+    The network is made of tensors without data, so that even the largest takes about a second.
+
+    Raises:
+        AdvvidError: if the file names no clip, or its network cannot be made or cannot take such a clip.
+
+    Example:
+        >>> measure(conf_dir() / "model" / "c3d.yaml").multiply_adds / 1e9
+        38.548721664
+    """
+    clip = native_clip(describe(path))
+    config = OmegaConf.create({"model": OmegaConf.load(path)}).model
+    config.num_classes, config.clip_shape = num_classes, [3, *clip]
+    net = _without_data(config.net).eval()
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter, torch.no_grad():
+            net(torch.empty(1, 3, *clip, device="meta"))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise AdvvidError(f"{path.stem} cannot take the clip that its first line names ({reason})") from error
+    return Cost(sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
+
+
+def short(number: float) -> str:
+    """Return a number as people write it: three digits with k, M or G.
+
+    Example:
+        >>> short(38_548_721_664)
+        '38.5 G'
+    """
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.9995 * size:
+            digits = f"{number / size:.3g}"
+            return f"{digits if 'e' not in digits else round(number / size)} {unit}"
+    return f"{number:.0f}"
+
+
+def _without_data(node: object) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            net = safe_instantiate(node)
+    except AdvvidError:  # a few read values while they are made: make them whole, then empty them
+        net = safe_instantiate(node).to("meta")
+    if not isinstance(net, nn.Module):
+        raise AdvvidError("model.net is no network: give it the _target_ of one")
+    return net
