@@ -29,8 +29,8 @@ def test_the_card_says_what_the_network_costs(name):
     assert stated, f"add the line {line!r} below the first line of conf/model/{name}.yaml"
     assert number(stated) == pytest.approx(cost.multiply_adds, rel=0.01), f"conf/model/{name}.yaml should say {line!r}"
     weights = number(re.search(r"[\d.]+ [kM] weights", describe(FILES[name])).group())
-    counted = cost.weights if weights > 1e6 else measure(FILES[name], 10).weights  # small ones: the embedded data's ten
-    assert weights == pytest.approx(counted, rel=0.01)
+    counts = [cost.weights] if weights > 1e6 else [cost.weights, measure(FILES[name], 10).weights]
+    assert any(weights == pytest.approx(count, rel=0.01) for count in counts), f"it has {counts[0]:,} weights"
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def measure(path: Path, num_classes: int = 400) -> Cost:
     clip = native_clip(describe(path))
     config = OmegaConf.create({"model": OmegaConf.load(path)}).model
     config.num_classes, config.clip_shape = num_classes, [3, *clip]
-    net = _without_data(config.net).eval()
+    net = _without_data(config.get("net", config)).eval()  # some models are their own wrapper
     counter = FlopCounterMode(display=False)
     try:
         with counter, torch.no_grad():
