@@ -36,8 +36,8 @@ class NextFramePredictor(nn.Module):
         AdvvidError: if a setting is impossible, or the weights do not fit.
 
     Shape:
-        clips ``[B, C, T, H, W]`` in [0, 1]; prediction of the same shape and range: frame t is the guess at frame
-        ``t + 1`` from frames ``1 ... t``. Any T, H and W.
+        clips ``[B, C, T, H, W]`` in [0, 1]; prediction of the same shape, about in the same range: frame t is the guess
+        at frame ``t + 1`` from frames ``1 ... t``. Any T, H and W.
 
     Example:
         >>> NextFramePredictor(channels=1, width=0.25)(torch.rand(2, 1, 10, 64, 64)).shape
@@ -92,8 +92,8 @@ class NextFramePredictor(nn.Module):
         states = self.encoder(flat).unflatten(0, (batch, frames))
         for cell in self.cells:
             states = cell(states)
-        # The sigmoid keeps a prediction in the range of pixels.
-        seen = self.decoder(states.flatten(0, 1)).sigmoid()[..., :height, :width]
+        # No squashing into [0, 1]: under the squared error a sigmoid gets stuck at black, and its flat ends hide gradients.
+        seen = self.decoder(states.flatten(0, 1))[..., :height, :width]
         return seen.unflatten(0, (batch, frames)).transpose(1, 2)
 
 

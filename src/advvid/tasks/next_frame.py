@@ -19,7 +19,7 @@ class NextFrame:
     nothing is fooled or not, so that there is no accuracy.
 
     Shape:
-        out: ``[B, C, T, H, W]`` in [0, 1]; target: the same, or uint8 from 0 to 255.
+        out: ``[B, C, T, H, W]``; target: the same shape, in [0, 1] or as uint8 from 0 to 255.
 
     Example:
         >>> frames = torch.zeros(1, 1, 2, 16, 16)
