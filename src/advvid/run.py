@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import nn
 from advvid import checkpoint
 from advvid.analyses.base import Analysis, Context, carry_out
 from advvid.attack_mode import attack_clips, check_options, check_parts, given_files
-from advvid.attacks.base import Attack
+from advvid.attacks.base import Attack, in_space
 from advvid.checks import model_checks
 from advvid.data.loader import eval_batches
 from advvid.defenses.base import Defense
@@ -63,13 +64,15 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     """
     schedule: Schedule = safe_instantiate(cfg.schedule)
     dataset = safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select)
-    attack: Attack = safe_instantiate(cfg.attack)
+    attack = in_space(safe_instantiate(cfg.attack), dataset.space)
     defense: Defense = safe_instantiate(cfg.defense)
-    attacks = dict(defense.attacks) or {attack_name: attack}
+    defense.task = dataset.task
+    attacks = {name: in_space(found, dataset.space) for name, found in defense.attacks.items()} or {attack_name: attack}
     defense.check(attacks, schedule.epochs)
     if cfg.mode == "attack":
         check_parts(defense.task, dataset.clip_shape)
     columns = [Column(attack_name, attack)] if cfg.mode == "attack" else suite_columns(cfg.suite, attack_name, attack)
+    columns = [dataclasses.replace(column, attack=in_space(column.attack, dataset.space)) for column in columns]
     survive = survivals(cfg.survive, cfg.evaluation.codec, cfg.evaluation.codec_quality)
     return Parts(
         dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),

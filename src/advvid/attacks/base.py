@@ -153,6 +153,16 @@ class Attack(ABC):
             )
 
 
+def in_space(attack: Attack, space: Space) -> Attack:
+    """Return an attack, and every attack inside it, with another space of values than that of clips."""
+    inside = {
+        f.name: in_space(value, space)
+        for f in dataclasses.fields(attack)
+        if isinstance(value := getattr(attack, f.name), Attack)
+    }
+    return attack if attack.space == space and not inside else dataclasses.replace(attack, space=space, **inside)
+
+
 def optimal_step(eps: float) -> float:
     """Return the step size that Kinfu & Vidal (sec. 3.1, fig. 2) find best for a budget.
 

@@ -27,6 +27,7 @@ from advvid.data.scan import problem
 from advvid.data.video_folder import VideoFolder
 from advvid.errors import AdvvidError
 from advvid.instantiate import find_target, safe_instantiate
+from advvid.tasks.classification import Classification
 
 # The target of a clip whose class nobody told: the model's own clean prediction stands in for it.
 UNKNOWN = -1
@@ -59,6 +60,7 @@ class GivenFiles:
     """
 
     space = Space()
+    task = Classification()
 
     def __init__(
         self, node: DictConfig, files: str | Sequence[str], labels: str | Sequence[str | None] | None, classes: Sequence[str]

@@ -13,6 +13,7 @@ from advvid.batch import Space
 from advvid.data.image_clips import ImageClips, cut, resize_pictures
 from advvid.data.limits import round_robin
 from advvid.errors import AdvvidError
+from advvid.tasks.classification import Classification
 
 CIFAR_FOLDER = "cifar-10-batches-py"
 
@@ -38,6 +39,7 @@ class Images(ABC):
     """
 
     space = Space()
+    task = Classification()
     name: str
     classes: Sequence[str]
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from advvid.batch import Batch, derive_seed
+from advvid.errors import AdvvidError
+
+# More loader processes than these decode faster than an attacked model takes clips, and each costs memory.
+MOST_WORKERS = 8
 
 Item = tuple[Tensor, int, str]
 
@@ -37,7 +43,7 @@ def train_length(dataset: Clips, batch_size: int, drop_last: bool = True, rank: 
 
 
 def train_batches(
-    dataset: Clips, batch_size: int, seed: int, epoch: int, start: int = 0, workers: int = 0, drop_last: bool = True,
+    dataset: Clips, batch_size: int, seed: int, epoch: int, start: int = 0, workers: int | str = 0, drop_last: bool = True,
     rank: int = 0, world_size: int = 1,
 ) -> Iterator[Batch]:  # fmt: skip
     """Yield an epoch's batches in random order, each video once, from batch ``start`` on.
@@ -48,7 +54,7 @@ def train_batches(
         seed: of order, clip choice and augmentation.
         epoch: counts from 0; each has an order of its own.
         start: batches to leave out at the beginning; the rest is what an uninterrupted epoch would have had.
-        workers: loader processes; 0 loads in this one.
+        workers: loader processes; 0 loads in this one, ``auto`` starts one per core.
         drop_last: leave out an incomplete last batch, unless it is the only one.
         rank: number of this process.
         world_size: number of processes, which share the videos evenly.
@@ -58,7 +64,7 @@ def train_batches(
 
 
 def eval_batches(
-    dataset: Clips, batch_size: int, numbers: Sequence[int] | None = None, workers: int = 0
+    dataset: Clips, batch_size: int, numbers: Sequence[int] | None = None, workers: int | str = 0
 ) -> Iterator[Batch]:
     """Yield every video exactly once, in order.
 
@@ -66,7 +72,7 @@ def eval_batches(
         dataset: the split.
         batch_size: clips per batch.
         numbers: which batches, counted from 0; all where None.
-        workers: loader processes; 0 loads in this one.
+        workers: loader processes; 0 loads in this one, ``auto`` starts one per core.
     """
     indices = range(len(dataset))
     keys = [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)]
@@ -86,17 +92,50 @@ def _train_keys(
     return batches
 
 
-def _load(dataset: Clips, keys: Sequence[list[Any]], workers: int) -> Iterator[Batch]:
-    if workers == 0:
+def _load(dataset: Clips, keys: Sequence[list[Any]], workers: int | str) -> Iterator[Batch]:
+    count = min(worker_count(workers), len(keys))
+    if count == 0:
         for batch in keys:
             yield collate([dataset[key] for key in batch])
         return
-    yield from DataLoader(
-        dataset, batch_sampler=keys, num_workers=workers, collate_fn=collate, pin_memory=torch.cuda.is_available()  # type: ignore[arg-type]
+    # Plain tensors between the processes: PyTorch pins the memory of those, but not of a Batch.
+    loaded: DataLoader[Any] = DataLoader(
+        dataset, batch_sampler=keys, num_workers=count, collate_fn=_stack, pin_memory=torch.cuda.is_available()  # type: ignore[arg-type]
     )  # fmt: skip
+    for clips, target, ids in loaded:
+        yield Batch(clips, target, list(ids))
+
+
+def worker_count(workers: int | str) -> int:
+    """Return the number of loader processes; ``auto`` is one per core that this process may use, at most 8.
+
+    Raises:
+        AdvvidError: if it is neither ``auto`` nor a whole number of at least 0.
+    """
+    if workers == "auto":
+        # Processes that torchrun or Fabric started on this machine share its cores.
+        return max(1, min(MOST_WORKERS, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise AdvvidError(f"dataset.workers={workers!r} is not possible: choose auto or a whole number of at least 0")
+    return workers
+
+
+def cores() -> int:
+    """Return the number of CPU cores that this process may use: of the machine, its affinity and its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return count  # no container, or one without a bound
 
 
 def collate(items: Sequence[Item]) -> Batch:
     """Stack items into a batch of uint8 clips ``[B, 3, T, H, W]``."""
+    return Batch(*_stack(items))
+
+
+def _stack(items: Sequence[Item]) -> tuple[Tensor, Tensor, list[str]]:
     clips, targets, ids = zip(*items, strict=True)
-    return Batch(torch.stack(clips), torch.tensor(targets), list(ids))
+    # In a loader process this stacks straight into the memory that is shared with the main process.
+    return default_collate(list(clips)), torch.tensor(targets), list(ids)

@@ -26,6 +26,7 @@ from advvid.data.memory import MemoryClips
 from advvid.errors import AdvvidError
 from advvid.paths import cache_dir
 from advvid.progress import bar
+from advvid.tasks.classification import Classification
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Motion:
     """
 
     space = Space()
+    task = Classification()
 
     def __init__(
         self, root: str | None = None, splits: str | None = None, split: int = 1, frames: int = 8, stride: int = 4,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from advvid.batch import Space
+from advvid.data.cache import FrameCache
 from advvid.data.clips import Cut, VideoClips
 from advvid.data.decoders import check_decoder
 from advvid.data.limits import round_robin
 from advvid.data.lists import Entry, Lists, cut_validation, read_hmdb51, read_ucf101
+from advvid.data.loader import worker_count
 from advvid.data.scan import scan
 from advvid.errors import AdvvidError
+from advvid.tasks.classification import Classification
 
 log = logging.getLogger(__name__)
 
@@ -55,22 +59,28 @@ class VideoFolder:
         test_clips: clips per video in testing, spread evenly; their logits are averaged inside the model.
         on_error: ``raise`` names every missing or undecodable video before anything starts; ``skip`` goes on without.
         decoder: ``decord``, ``pyav`` or ``torchcodec``.
-        workers: loader processes.
+        workers: loader processes; ``auto`` starts one per core.
+        cache: folder in which decoded frames are kept for later epochs and runs (see ``advvid.data.cache``); None for
+            none. Of a training video all frames are kept, at ``short_side`` (with ``scale``, at full size); of the
+            others the clips that are scored. The clips are the same bit for bit with and without it.
+        cache_gb: bound on that folder; what does not fit is decoded each time.
 
     Raises:
         AdvvidError: for impossible settings.
     """
 
     space = Space()
+    task = Classification()
 
     def __init__(
         self, layout: str = "ucf101", root: str | None = None, splits: str | None = None, split: int = 1, frames: int = 16,
         stride: int = 1, size: int = 112, short_side: int | None = None, flip: float = 0.5,
         scale: Sequence[float] | None = None, val_fraction: float = 0.1, group_pattern: str | None = None, seed: int = 0,
         limit_train: int | None = None, limit_val: int | None = None, limit_test: int | None = None, test_clips: int = 1,
-        on_error: str = "raise", decoder: str = "decord", workers: int = 2,
+        on_error: str = "raise", decoder: str = "decord", workers: int | str = "auto", cache: str | None = None,
+        cache_gb: float = 50,
     ) -> None:  # fmt: skip
-        self.layout, self.split_number, self.on_error, self.workers = layout, split, on_error, workers
+        self.layout, self.split_number, self.on_error, self.workers = layout, split, on_error, worker_count(workers)
         counts = {"frames": frames, "stride": stride, "size": size, "test_clips": test_clips, "split": split}
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -96,6 +106,10 @@ class VideoFolder:
                 raise AdvvidError(
                     f"dataset.group_pattern={group_pattern!r} is no regular expression: {error}"
                 ) from None
+        if isinstance(cache_gb, bool) or not isinstance(cache_gb, int | float) or not 0 < cache_gb < math.inf:
+            raise AdvvidError(f"dataset.cache_gb={cache_gb!r} is not possible: choose a number of gigabytes above 0")
+        self.cache_folder, self.cache_gb = None if cache is None else Path(cache), cache_gb
+        self._cache: FrameCache | None = None
         check_decoder(decoder)
         if root is None:
             raise AdvvidError(
@@ -157,6 +171,8 @@ class VideoFolder:
         Raises:
             AdvvidError: naming what is missing or broken, unless ``on_error=skip``.
         """
+        if self.cache_folder is not None:
+            self._cache = FrameCache(self.cache_folder, self.cache_gb)
         strict = self.on_error == "raise"
         entries = {n: self._limited(n, listed) if strict else listed for n, listed in self._listed.items()}
         bad = scan(self.root, [e.path for listed in entries.values() for e in listed], self.cut.decoder)
@@ -194,4 +210,4 @@ class VideoFolder:
             log.warning(
                 "no readable video is left for validation: nothing is watched, and the last checkpoint is the best"
             )
-        return VideoClips(self.root, self._entries[name], self.cut)
+        return VideoClips(self.root, self._entries[name], self.cut, self._cache)
