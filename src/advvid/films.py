@@ -25,6 +25,7 @@ Frames = NDArray[np.uint8]
 WATCHED = 256  # least side of a film to watch
 PANEL = 224  # about the side of each of the three pictures of a GIF
 GAP, BAND, LETTERS = 6, 24, 13
+SHARES = (184, 56, 16)  # colours of a GIF's pictures, of its difference and of its words
 SLOWEST, QUICKEST = 1000, 40  # milliseconds per frame; browsers slow down what is quicker
 
 
@@ -98,24 +99,30 @@ def enlarged(frames: Frames, zoom: int) -> Frames:
 def write_gif(path: Path, panels: Sequence[Panel], rate: Fraction) -> None:
     """Write panels side by side as a GIF that repeats for ever; whole or not at all.
 
+    A GIF has 256 colours per frame. The last panel, a magnified difference, is as good as noise and would take them all:
+    it gets a share of its own, and the others one palette together, so that what is alike looks alike.
+
     Args:
         path: the file.
         panels: pictures of one size and length, from left to right.
         rate: frames per second; between 1 and 25 are shown.
     """
-    zoom = max(1, round(PANEL / panels[0].frames.shape[1]))
-    parts = [enlarged(panel.frames, zoom) for panel in panels]
-    count, height, width = parts[0].shape[:3]
-    page = np.full((BAND + height, len(parts) * (width + GAP) - GAP, 3), 255, np.uint8)
-    head = _with_words(page, panels, width)
+    count, height, width = panels[0].frames.shape[:3]
+    zoom = max(1, round(PANEL / height))
+    head, head_palette = _indexed(_words(panels, zoom * width), SHARES[2])
+    gap = int((head_palette.sum(axis=1)).argmax())  # white
     pictures = []
     for i in range(count):
-        picture = head.copy()
+        shown, palette = _indexed(np.concatenate([panel.frames[i] for panel in panels[:-1]], axis=1), SHARES[0])
+        last, last_palette = _indexed(panels[-1].frames[i], SHARES[1])
+        parts = [*np.split(shown, len(panels) - 1, axis=1), last + SHARES[0]]
+        page = np.full((BAND + zoom * height, head.shape[1]), gap + SHARES[0] + SHARES[1], np.uint8)
+        page[:BAND] = head + SHARES[0] + SHARES[1]
         for n, part in enumerate(parts):
-            left = n * (width + GAP)
-            picture[BAND:, left : left + width] = part[i]
-        # A palette of its own for each frame, without dithering: dots would look like a perturbation.
-        image = Image.fromarray(picture).quantize(256, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
+            left = n * (zoom * width + GAP)
+            page[BAND:, left : left + zoom * width] = part.repeat(zoom, axis=0).repeat(zoom, axis=1)
+        image = Image.fromarray(page, "P")
+        image.putpalette(np.concatenate([palette, last_palette, head_palette]).astype(np.uint8).tobytes())
         pictures.append(image)
     lasts = min(SLOWEST, max(QUICKEST, round(1000 / rate)))
     held = io.BytesIO()
@@ -123,8 +130,21 @@ def write_gif(path: Path, panels: Sequence[Panel], rate: Fraction) -> None:
     write_whole(path, held.getvalue())
 
 
-def _with_words(page: Frames, panels: Sequence[Panel], width: int) -> Frames:
-    image = Image.fromarray(page)
+def _indexed(picture: Frames, colours: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return ``[H, W]`` numbers of colours and the ``[colours, 3]`` that they stand for.
+
+    Without dithering, whose dots would look like a perturbation.
+    """
+    image = Image.fromarray(picture).quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
+    used = np.array(image.getpalette(), np.uint8).reshape(-1, 3)[:colours]
+    palette = np.zeros((colours, 3), np.uint8)
+    palette[: len(used)] = used
+    return np.asarray(image), palette
+
+
+def _words(panels: Sequence[Panel], width: int) -> Frames:
+    """Return the band above the pictures, ``[BAND, all widths, 3]``."""
+    image = Image.new("RGB", (len(panels) * (width + GAP) - GAP, BAND), "white")
     draw = ImageDraw.Draw(image)
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), LETTERS)
     for n, panel in enumerate(panels):
