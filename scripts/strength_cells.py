@@ -39,6 +39,7 @@ class Scale:
     Args:
         eps: l-inf budget, where the attacks leave the model some right answers.
         eps_l2: l2 budget, likewise.
+        black: by which factor Square's budgets are larger, since it needs more.
         steps: of iterated attacks.
         queries: of Square.
         targets: of the targeted forms, one less than the model has classes.
@@ -49,8 +50,9 @@ class Scale:
 
     eps: float
     eps_l2: float
+    black: float = 2.0
     steps: int = 20
-    queries: int = 1000
+    queries: int = 500
     targets: int = 9
     searches: int = 5
     side: int = 32

@@ -52,6 +52,7 @@ def fixed_rows(s: Scale) -> list[Row]:
     """Return the attacks that spend a given budget."""
     e, e2, steps = s.eps, s.eps_l2, s.steps
     step, step2 = e / 4, e2 / 4
+    far, far2 = s.black * e, s.black * e2
     inf: dict[str, Any] = {"limit": e}
     two: dict[str, Any] = {"measure": "l2", "limit": e2}
     said, said2 = f"eps {grey(e)}", f"l2 {e2:g}"
@@ -102,16 +103,16 @@ def fixed_rows(s: Scale) -> list[Row]:
         Row("apgd_t", APGD(eps=e, steps=steps, loss="dlr", targets=s.targets), (
             ta("APGDT", eps=e, steps=steps, n_classes=s.targets + 1),
         ), f"{said}, {steps} steps for each of {s.targets} targets, DLR", **inf),
-        Row("square", Square(eps=e, queries=s.queries), (
-            ta("Square", eps=e, n_queries=s.queries), ta("Square", "channels", eps=e, n_queries=s.queries),
-            art("SquareAttack", eps=e, max_iter=s.queries, batch_size=64, verbose=False),
-            art("SquareAttack", "channels", eps=e, max_iter=s.queries, batch_size=64, verbose=False),
-        ), f"{said}, {s.queries:,} queries", **inf),
-        Row("square_l2", Square(norm="l2", eps=e2, queries=s.queries), (
-            ta("Square", norm="L2", eps=e2, n_queries=s.queries),
-            ta("Square", "channels", norm="L2", eps=e2, n_queries=s.queries),
-            art("SquareAttack", "channels", norm=2, eps=e2, max_iter=s.queries, batch_size=64, verbose=False),
-        ), f"{said2}, {s.queries:,} queries", **two),
+        Row("square", Square(eps=far, queries=s.queries), (
+            ta("Square", eps=far, n_queries=s.queries), ta("Square", "channels", eps=far, n_queries=s.queries),
+            art("SquareAttack", eps=far, max_iter=s.queries, batch_size=64, verbose=False),
+            art("SquareAttack", "channels", eps=far, max_iter=s.queries, batch_size=64, verbose=False),
+        ), f"eps {grey(far)}, {s.queries:,} queries", limit=far),
+        Row("square_l2", Square(norm="l2", eps=far2, queries=s.queries), (
+            ta("Square", norm="L2", eps=far2, n_queries=s.queries),
+            ta("Square", "channels", norm="L2", eps=far2, n_queries=s.queries),
+            art("SquareAttack", "channels", norm=2, eps=far2, max_iter=s.queries, batch_size=64, verbose=False),
+        ), f"l2 {far2:g}, {s.queries:,} queries", measure="l2", limit=far2),
         Row("salt_and_pepper", SaltAndPepper(steps=steps), (fb("SaltAndPepperNoiseAttack", steps=steps, eps=None),),
             f"any colour, 100 pixels of a frame at 112 x 112, {steps} steps", measure="pixels of a frame",
             limit=float(SaltAndPepper().threat.number(s.side, s.side))),

@@ -215,7 +215,7 @@ def test_every_row_can_be_built_and_its_budget_is_its_attacks():
     for row in rows:
         eps = getattr(row.ours, "eps", None)
         if eps is not None and row.measure in ("l-inf", "l2"):
-            assert row.limit == pytest.approx(eps)
+            assert row.limit == pytest.approx(eps), row.name
     with pytest.raises(SystemExit, match="there is no row nothing"):
         all_rows(Scale(EPS, 1.0), AutoAttack(), ["nothing"])
 
