@@ -15,9 +15,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from advvid.data.cache import DamagedError, FrameCache, Stored
 from advvid.data.decoders import FrameVideo
 from advvid.data.lists import Entry
 from advvid.errors import AdvvidError
+
+# Frames that are decoded at once where a whole video is: full-sized ones are megabytes.
+CHUNK = 16
 
 
 class SpreadClips(ClipSampler):
@@ -67,17 +71,21 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         root: the folder that the entries' paths start from.
         entries: videos and labels.
         cut: how clips are cut.
+        cache: where decoded frames are kept; the clips are the same bit for bit with and without it.
     """
 
-    def __init__(self, root: Path, entries: Sequence[Entry], cut: Cut) -> None:
+    def __init__(self, root: Path, entries: Sequence[Entry], cut: Cut, cache: FrameCache | None = None) -> None:
         self.root, self.entries, self.cut = root, list(entries), cut
         self.ids, self.targets = [e.id for e in self.entries], [e.label for e in self.entries]
-        resize = v2.Resize(cut.short_side, antialias=True)
+        self.cache = cache
+        self._resize = v2.Resize(cut.short_side, antialias=True)
         crop = (
             v2.RandomCrop(cut.size) if cut.scale is None else v2.RandomResizedCrop(cut.size, cut.scale, antialias=True)
         )
-        self._train = v2.Compose([*([resize] if cut.scale is None else []), crop, v2.RandomHorizontalFlip(cut.flip)])
-        self._test = v2.Compose([resize, v2.CenterCrop(cut.size)])
+        self._train = v2.Compose(
+            [*([self._resize] if cut.scale is None else []), crop, v2.RandomHorizontalFlip(cut.flip)]
+        )
+        self._test = v2.Compose([self._resize, v2.CenterCrop(cut.size)])
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -90,19 +98,60 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         """
         index, draw = key if isinstance(key, tuple) else (key, None)
         entry = self.entries[index]
+        path = self.root / entry.path
         try:
-            video = FrameVideo(self.root / entry.path, self.cut.decoder, self.cut.stride)
-            clip = self._random(video, draw) if draw is not None else self._spread(video)
+            try:
+                clip = self._clip(path, draw, self.cache)
+            except DamagedError as error:
+                if self.cache is not None:
+                    self.cache.drop(error.file)
+                clip = self._clip(path, draw, None)
         except ValueError as error:
             raise AdvvidError(
-                f"the video {self.root / entry.path} cannot be decoded ({error}): replace it or set dataset.on_error=skip"
+                f"the video {path} cannot be decoded ({error}): replace it or set dataset.on_error=skip"
             ) from None
         return clip.contiguous(), entry.label, entry.id
 
-    def _duration(self, video: FrameVideo) -> Fraction:
+    def _clip(self, path: Path, draw: int | None, cache: FrameCache | None) -> Tensor:
+        if draw is not None:
+            return self._random(self._open(path) if cache is None else self._whole(path, cache), draw)
+        if cache is None:
+            return self._spread(self._open(path))
+        cut = self.cut
+        how = {"decoder": cut.decoder, "test": [cut.frames, cut.stride, cut.size, cut.short_side, cut.views]}
+        stored = cache.find(path, how)
+        if stored is not None:
+            return stored.fetch(range(stored.frames))
+        video = self._open(path)
+        clip = self._spread(video)
+        cache.keep(path, how, clip.shape[1], video.rate, [clip.permute(1, 2, 3, 0)])
+        return clip
+
+    def _open(self, path: Path) -> FrameVideo:
+        return FrameVideo(path, self.cut.decoder, self.cut.stride)
+
+    def _whole(self, path: Path, cache: FrameCache) -> FrameVideo | Stored:
+        """Return a video from the cache, where need be after putting it there; as it is where there is no room.
+
+        Random clips need all its frames. They are kept as they are before the first random step: resized to the short
+        side, or at full size where a random part is cut out of the full frame (``scale``).
+        """
+        resize = v2.Identity() if self.cut.scale is not None else self._resize
+        how = {"decoder": self.cut.decoder, "short_side": None if self.cut.scale is not None else self.cut.short_side}
+        stored = cache.find(path, how)
+        if stored is None and not cache.full:
+            video = self._open(path)
+            parts = (
+                resize(video.fetch(range(i, min(i + CHUNK, video.frames))).transpose(0, 1)).permute(0, 2, 3, 1)
+                for i in range(0, video.frames, CHUNK)
+            )
+            stored = cache.keep(path, how, video.frames, video.rate, parts)
+        return stored or self._open(path)
+
+    def _duration(self, video: FrameVideo | Stored) -> Fraction:
         return Fraction(self.cut.frames * self.cut.stride) / video.rate
 
-    def _frames(self, video: FrameVideo, starts: Sequence[Fraction | float]) -> Tensor:
+    def _frames(self, video: FrameVideo | Stored, starts: Sequence[Fraction | float]) -> Tensor:
         """Return the frames of clips ``[n * T, 3, H, W]``, the form that torchvision's transforms take.
 
         All are fetched at once, since some files can only be decoded from their start.
@@ -111,15 +160,19 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         wanted = [first + i * self.cut.stride for first in firsts for i in range(self.cut.frames)]
         return video.fetch(wanted).transpose(0, 1)
 
-    def _random(self, video: FrameVideo, draw: int) -> Tensor:
+    def _random(self, video: FrameVideo | Stored, draw: int) -> Tensor:
         sampler, state = RandomClipSampler(self._duration(video)), random.getstate()
         # PyTorchVideo and torchvision draw from global generators: seed them for this clip, and put them back.
         random.seed(draw)
         start = sampler(None, video.frames / video.rate, {}).clip_start_sec
         random.setstate(state)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(draw)
-            return self._train(self._frames(video, [start])).transpose(0, 1)
+        frames, drawn = self._frames(video, [start]), torch.get_rng_state()
+        try:
+            # Not torch.manual_seed: it also reaches for accelerators, which takes longer than resizing the clip.
+            torch.default_generator.manual_seed(draw)
+            return self._train(frames).transpose(0, 1)
+        finally:
+            torch.set_rng_state(drawn)
 
     def _spread(self, video: FrameVideo) -> Tensor:
         sampler = SpreadClips(self._duration(video), self.cut.views)
