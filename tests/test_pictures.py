@@ -51,6 +51,16 @@ def test_no_change_is_grey(tmp_path):
     assert share(pixels(tmp_path / "a.png"), (0.5, 0.5, 0.5)) > 0.1
 
 
+def test_a_clip_whose_class_nobody_told_is_neither_right_nor_wrong(tmp_path):
+    clip = torch.full((1, 3, 4, 8, 8), 0.5)
+    for answer, colour, other in ((0, RIGHT, WRONG), (1, WRONG, RIGHT)):
+        contact_sheet(tmp_path / "a.png", clip, clip, [None], [0], [answer], ["walk", "run"], "none")
+        image = pixels(tmp_path / "a.png")
+        # The adversarial row says "same" or "changed"; the clean row claims nothing.
+        assert share(image, to_rgb(colour)) > 0
+        assert share(image, to_rgb(other)) == 0
+
+
 def test_sheet_refuses_what_does_not_belong_together(tmp_path):
     clip = torch.rand(2, 3, 4, 8, 8)
     with pytest.raises(AdvvidError, match="same batch"):

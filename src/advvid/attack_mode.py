@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 1
 RESULT, FOLDER = "attack.json", "adversarial"
+OWN = "the model's clean prediction"  # what stands in for a label that nobody told
 ROWS = 20  # of the table in the terminal
 RATE = 25  # frames per second of a split's videos, which are not asked for theirs
 
@@ -181,7 +182,7 @@ class _Studio:
                 number = self.data.ids.index(name)
                 line |= {
                     "file": str(self.data.paths[number]),
-                    "label_from": "the model's clean prediction" if self.data.targets[number] < 0 else "labels",
+                    "label_from": OWN if self.data.targets[number] < 0 else "labels",
                     "gif": self._gif(batch.inputs[i], x_adv[i], line),
                 }
             self.lines.append(line)
@@ -219,7 +220,8 @@ class _Studio:
         for start in range(0, len(lines) if self.rows else 0, max(1, self.rows)):
             part = slice(start, start + self.rows)
             path = self.run_dir / "pictures" / f"{self.column.name}_{len(self.sheets) + 1}.png"
-            labels, before, after = ([line[k] for line in lines[part]] for k in ("label", "clean", "adversarial"))
+            labels = [None if line["label_from"] == OWN else line["label"] for line in lines[part]]
+            before, after = ([line[k] for line in lines[part]] for k in ("clean", "adversarial"))
             contact_sheet(
                 path, clean[part], x_adv[part], labels, before, after, self.classes, self.column.name,
                 self.column.attack.threat.budget,

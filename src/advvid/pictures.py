@@ -26,7 +26,7 @@ def contact_sheet(
     path: Path,
     clean: Tensor,
     adversarial: Tensor,
-    labels: Sequence[int],
+    labels: Sequence[int | None],
     clean_predictions: Sequence[int],
     adversarial_predictions: Sequence[int],
     class_names: Sequence[str],
@@ -41,7 +41,7 @@ def contact_sheet(
     Shape:
         clean, adversarial: float ``[N, 3, T, H, W]`` in [0, 1], on any device. The first 4 clips and at most 8
             evenly spaced frames are shown.
-        labels, clean_predictions, adversarial_predictions: N class numbers.
+        labels, clean_predictions, adversarial_predictions: N class numbers; a label may be None where nobody told it.
 
     Raises:
         AdvvidError: if there is no clip, or the arguments do not belong together.
@@ -78,8 +78,8 @@ def contact_sheet(
         top = total[1] - 0.62 - i * (3 * tall + 0.22)
         shown = (before[i], after[i], np.clip(0.5 + factor * change[i], 0, 1))
         words = (
-            ("clean", *_prediction(clean_predictions[i], labels[i], class_names)),
-            ("adversarial", *_prediction(adversarial_predictions[i], labels[i], class_names)),
+            ("clean", *_prediction(clean_predictions[i], labels[i], None, class_names)),
+            ("adversarial", *_prediction(adversarial_predictions[i], labels[i], clean_predictions[i], class_names)),
             ("difference", f"magnified × {factor}" if largest else "no change at all", QUIET),
         )
         for row, (strip, (name, text, colour)) in enumerate(zip(shown, words, strict=True)):
@@ -93,7 +93,8 @@ def contact_sheet(
             figure.text(0.12 / total[0], middle + lift, name, size=8, color=QUIET, va="center")
             figure.text(0.12 / total[0], middle - lift, text, size=10, color=colour, weight="bold", va="center")
             if row == 0:
-                truth = f"true: {_name(labels[i], class_names)}"
+                told = labels[i]
+                truth = "true: not told" if told is None else f"true: {_name(told, class_names)}"
                 figure.text(0.12 / total[0], (top - 0.14) / total[1], truth, size=10, va="center")
     _save(figure, path)
 
@@ -166,7 +167,10 @@ def _name(index: int, class_names: Sequence[str]) -> str:
     return name if len(name) <= 20 else name[:19] + "…"
 
 
-def _prediction(index: int, label: int, class_names: Sequence[str]) -> tuple[str, str]:
-    """Return the words for a prediction and their colour."""
-    right = index == label
-    return ("right: " if right else "wrong: ") + _name(index, class_names), RIGHT if right else WRONG
+def _prediction(index: int, label: int | None, before: int | None, class_names: Sequence[str]) -> tuple[str, str]:
+    """Return the words for a prediction and their colour; without a label, it is held against the one before."""
+    if label is None and before is None:
+        return f"answer: {_name(index, class_names)}", QUIET
+    same = index == (before if label is None else label)
+    words = ("same", "changed") if label is None else ("right", "wrong")
+    return f"{words[0] if same else words[1]}: {_name(index, class_names)}", RIGHT if same else WRONG
