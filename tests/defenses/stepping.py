@@ -57,11 +57,11 @@ def split(count, seed):
     return MemoryClips(videos, targets, [f"{seed}/{i}" for i in range(count)], frames=4, stride=1, shift=1)
 
 
-def trainer(folder, defense, attacks, precision="fp32"):
+def trainer(folder, defense, attacks, precision="fp32", **settings):
     torch.manual_seed(0)
     return Trainer(
         Runtime(device="cpu", precision=precision).fabric(), Small3D(3), defense, attacks,
-        Schedule(epochs=2, batch_size=8, checkpoint_minutes=0.0), folder, 0, NoTracker(),
+        Schedule(**{"epochs": 2, "batch_size": 8, "checkpoint_minutes": 0.0, **settings}), folder, 0, NoTracker(),
         {"classes": list("abc"), "config": {}},
     )  # fmt: skip
 

@@ -147,4 +147,4 @@ def accuracy(attack: Attack, measure: Measure) -> float | None:
     """Return the share of validation clips that withstand an attack, or None where there is no right answer."""
     counted = Counted(of=attack, space=attack.space)
     measure(counted, "val")
-    return float(torch.cat(counted.right).float().mean()) if counted.right else None
+    return float(torch.cat(counted.right).double().mean()) if counted.right else None
