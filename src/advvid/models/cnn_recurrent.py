@@ -8,7 +8,7 @@ from torchvision import models
 
 from advvid.errors import AdvvidError
 from advvid.models.inception_v3 import InceptionV3
-from advvid.models.per_frame import on_frames
+from advvid.models.per_frame import channels_last, on_frames
 
 CELLS: dict[str, type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -54,7 +54,8 @@ class CNNRecurrent(nn.Module):
         if hidden < 1 or layers < 1:
             raise AdvvidError(f"model.net.hidden={hidden} and model.net.layers={layers} must be at least 1")
         # Below the name that files of torchvision's weights are matched with.
-        self.net, features = _backbone(backbone, width)
+        net, features = _backbone(backbone, width)
+        self.net = channels_last(net)
         self.rnn = CELLS[cell](features, hidden, layers, batch_first=True, bidirectional=bidirectional)
         self.fc = nn.Linear(hidden * (2 if bidirectional else 1), num_classes)
         self.hidden, self.bidirectional, self.readout = hidden, bidirectional, readout
