@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+import torch.distributed as dist
 from stepping import random_batch, step
 from torch import nn
 
@@ -14,6 +15,7 @@ from advvid.batch import Batch
 from advvid.defenses.fgsm_rs import FGSMRS
 from advvid.defenses.free_at import FreeAT
 from advvid.defenses.n_fgsm import NFGSM
+from advvid.defenses.one_step import accuracy
 from advvid.errors import AdvvidError
 from advvid.tasks.classification import Classification
 from advvid.validation import score
@@ -140,6 +142,18 @@ def test_a_sound_model_is_not_warned_about(small, caplog):
     by_hand = score(small, [batch], Classification(), torch.device("cpu"), FGSMRS().one_step(PGD(eps=EPS))).accuracy
     assert found["val_one_step_acc"] == by_hand >= found["val_pgd_acc"]
     assert not caplog.records
+
+
+def test_shares_of_several_processes_are_put_together(monkeypatch):
+    """Each process measures a part of the split: here another one saw 18 clips and lost them all."""
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_gather_object", lambda found, own: found.__setitem__(slice(None), [own, (0, 18)]))
+    assert accuracy(FGSMRS().one_step(PGD(eps=EPS)), validation_of(Masked())) == 6 / 24
+
+
+def test_without_right_answers_there_is_nothing_to_monitor():
+    assert FGSMRS().end_epoch(ATTACKS, step(), lambda attack, split: 0.0) == {}
 
 
 def test_the_monitor_keeps_to_its_interval_and_never_misses_the_end():

@@ -30,7 +30,9 @@ class FreeAT(OneStep):
     Different, as the trainer hands over a fresh batch each step: an epoch keeps its number of steps, so that it visits
     one batch in m, at random, and passes over the others (which are loaded for nothing). The paper instead divides the
     epochs by m and visits every batch: over a run, both make the same number of steps and replay the same number of
-    minibatches. Cost: 1 pass per clip, as plain training; with eps 0 and one replay it *is* plain training.
+    minibatches. Cost: 1 pass per clip, as plain training; with eps 0 and one replay it *is* plain training. A resumed run
+    repeats an uninterrupted one bit for bit in one process; of several, all go on with the first one's minibatch and
+    perturbation until the next minibatch is due.
 
     Args:
         replays: the paper's m (8 for CIFAR-10, 4 for ImageNet).

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
@@ -147,4 +148,9 @@ def accuracy(attack: Attack, measure: Measure) -> float | None:
     """Return the share of validation clips that withstand an attack, or None where there is no right answer."""
     counted = Counted(of=attack, space=attack.space)
     measure(counted, "val")
-    return float(torch.cat(counted.right).double().mean()) if counted.right else None
+    shares = [(sum(int(batch.sum()) for batch in counted.right), sum(len(batch) for batch in counted.right))]
+    if dist.is_available() and dist.is_initialized():  # every process measured a part of the split
+        own, shares = shares[0], [(0, 0)] * dist.get_world_size()
+        dist.all_gather_object(shares, own)
+    right, judged = (sum(numbers) for numbers in zip(*shares, strict=True))
+    return right / judged if judged else None
