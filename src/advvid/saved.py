@@ -51,7 +51,8 @@ def adopt(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str])
             if part in keys and (part not in GROUPS or names.get(part) != choice):
                 continue
             if part in saved:
-                cfg[part] = saved[part]
+                # A run of an older version knows nothing of later options, which keep their defaults.
+                cfg[part] = OmegaConf.merge(cfg[part], saved[part]) if part == "evaluation" else saved[part]
             if choice is not None:
                 names[part] = choice
         for key in keys:
