@@ -70,7 +70,21 @@ def test_network_learns_survives_saving_and_falls_to_pgd(name, batch, tmp_path):
     adversarial = PGD(eps=4 / 255, step_size=1 / 255, steps=8)(model, clips, labels)
     with torch.no_grad():
         clean, attacked = (model(x).softmax(dim=1)[torch.arange(8), labels] for x in (clips, adversarial))
-    assert attacked.mean() < 0.9 * clean.mean(), f"{clean} to {attacked}"
+    assert attacked.mean() < clean.mean() - 0.005, f"{clean} to {attacked}"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_new_network_gives_small_logits_that_pgd_can_change(name, batch):
+    """So it is before BatchNorm has any statistics, whatever the scale of the pixels."""
+    clips, labels = batch
+    model = build(name).eval()
+    with torch.no_grad():
+        before = model(clips)
+    assert before.abs().max() < 5
+    adversarial = PGD(eps=8 / 255, step_size=2 / 255, steps=3, early_exit=False)(model, clips, labels)
+    with torch.no_grad():
+        losses = [nn.functional.cross_entropy(logits, labels) for logits in (before, model(adversarial))]
+    assert losses[1] > losses[0]
 
 
 @pytest.mark.parametrize("name", NETWORKS)

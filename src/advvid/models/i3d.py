@@ -80,6 +80,11 @@ class I3D(nn.Module):
             self.add_module(name, part)
         self.dropout = nn.Dropout(dropout)
         self.logits = Unit(channels, num_classes, plain=True)
+        # Features of one size from layer to layer, even in evaluation mode before BatchNorm has statistics.
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv3d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.normal_(self.logits.conv3d.weight, std=0.01)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits ``[B, K]``."""

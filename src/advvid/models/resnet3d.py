@@ -80,9 +80,7 @@ class ResNet3D(nn.Module):
                     channels = inner * expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
         self.fc = nn.Linear(channels, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self._start_small()
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits ``[B, K]``."""
@@ -90,6 +88,21 @@ class ResNet3D(nn.Module):
         for stage in range(1, 5):
             x = self.get_submodule(f"layer{stage}")(x)
         return self.fc(x.mean(dim=(2, 3, 4)))
+
+    def _start_small(self) -> None:
+        """Set the first weights so that logits are small even before BatchNorm has statistics of its own.
+
+        Otherwise every block doubles the signal in evaluation mode, and pixels up to 255 come on top: the softmax is
+        saturated and an attack on a network of a few steps finds no gradient.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, BasicBlock | Bottleneck):
+                last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
+                nn.init.constant_(last.weight, 0.2)
+        nn.init.normal_(self.fc.weight, std=1e-3)
+        nn.init.zeros_(self.fc.bias)
 
 
 class BasicBlock(nn.Module):
