@@ -32,7 +32,7 @@ from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
 
 if TYPE_CHECKING:
-    from advvid.run import Parts
+    from advvid.parts import Parts
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,10 @@ def check_options(cfg: DictConfig) -> None:
         raise AdvvidError(f"files=... and labels=... are for mode=attack, not for mode={cfg.mode}: leave them out")
     if cfg.labels is not None and cfg.files is None:
         raise AdvvidError("labels=... belong to files=...: the clips of the data set have labels of their own")
+    if cfg.mode == "attack" and cfg.survive is not None:
+        raise AdvvidError(
+            "survive=... is for evaluations: mode=attack always scores its lossless films, which hold 8 bits; leave it out"
+        )
     if cfg.mode == "attack" and cfg.resume:
         raise AdvvidError("mode=attack begins anew each time: leave out resume=true")
 

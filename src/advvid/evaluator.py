@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
@@ -20,6 +21,7 @@ from advvid.attacks.fitted import FittedAttack
 from advvid.batch import Batch, clip_generators, derive_seed
 from advvid.cells import Cells, outputs_of, write_samples
 from advvid.errors import AdvvidError
+from advvid.parallel import Peers
 from advvid.progress import bar
 from advvid.survival import Survival
 from advvid.tasks.base import Task
@@ -28,6 +30,7 @@ from advvid.visibility import visibility
 # A batch's clips, their adversarial versions, true and predicted answers, for pictures.
 Show = Callable[["Column", Batch, Tensor, Tensor, Tensor], None]
 CLEAN = "clean"
+Arrays = dict[str, Tensor | NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,16 @@ class Evaluator:
         run_dir: where ``samples.jsonl`` and ``cells/`` go.
         show: called with each column's first batch, for pictures.
         survive: what the same adversarial clips are scored again after.
-        rank: number of this process.
-        world_size: number of processes, which see one file system.
-        barrier: waits for all processes.
+        peers: the processes that share the batches; they see one file system.
     """
 
     def __init__(
         self, model: nn.Module, task: Task, columns: Sequence[Column], seed: int, device: torch.device, run_dir: Path,
-        show: Show | None = None, survive: Sequence[Survival] = (), rank: int = 0, world_size: int = 1,
-        barrier: Callable[[], object] = lambda: None,
+        show: Show | None = None, survive: Sequence[Survival] = (), peers: Peers | None = None,
     ) -> None:  # fmt: skip
         self.model, self.task, self.columns, self.seed = model.to(device).eval(), task, columns, seed
         self.device, self.run_dir, self.show, self.survive = device, run_dir, show, list(survive)
-        self.rank, self.world_size, self.barrier = rank, world_size, barrier
+        self.peers = peers or Peers()
         self.samples_file = run_dir / "samples.jsonl"
 
     def run(
@@ -99,7 +99,7 @@ class Evaluator:
         weights = fingerprint(self.model)
         count = -(-len(ids) // batch_size)
         self.cells = Cells(self.run_dir, self._keys(weights, ids, batch_size), count)
-        mine = range(self.rank, count, self.world_size)
+        mine = range(self.peers.rank, count, self.peers.world_size)
         missing = {number: self.cells.missing(number) for number in mine}
         todo = [number for number in mine if missing[number]]
         total = sum(len(ids[n * batch_size : (n + 1) * batch_size]) for n in mine)
@@ -112,13 +112,13 @@ class Evaluator:
             raise AdvvidError(
                 "an attack changed the model's weights or buffers during evaluation: its numbers are void; report the attack"
             )
-        self.barrier()
+        self.peers.barrier()
         samples = self._samples()
         if [line["id"] for line in samples] != list(ids):
             raise AdvvidError(
                 f"{self.cells.folders[CLEAN].parent} does not hold every clip exactly once: remove it and evaluate again"
             )
-        if self.rank == 0:
+        if self.peers.main:
             write_samples(self.samples_file, samples)
         return samples
 
@@ -146,7 +146,7 @@ class Evaluator:
         todo = torch.arange(len(batch), device=self.device) if right is None else right.nonzero().squeeze(1)
         if CLEAN in missing:
             labels = [json.dumps(label) for label in self.task.label(batch.target)]
-            arrays = {"id": np.array(batch.ids), "label": np.array(labels), "pred": answers, "out": clean}
+            arrays: Arrays = {"id": np.array(batch.ids), "label": np.array(labels), "pred": answers, "out": clean}
             self.cells.write(CLEAN, number, arrays | self._after(batch.inputs, batch, clean, todo))
         for column in self.columns:
             if column.name not in missing:
@@ -169,7 +169,7 @@ class Evaluator:
 
     def _after(self, x_adv: Tensor, batch: Batch, clean: Tensor, todo: Tensor) -> dict[str, Tensor]:
         """Return predictions and outputs after each road that the clips must survive."""
-        arrays = {}
+        arrays: dict[str, Tensor] = {}
         for road in self.survive:
             out = clean.clone()
             if len(todo):

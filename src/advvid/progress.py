@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 CONSOLE = Console(stderr=True)
+# Of several processes only the first one draws; launchers number them here.
+RANKS = ("LOCAL_RANK", "RANK")
 if not CONSOLE.is_terminal:
     CONSOLE = Console(stderr=True, width=160)  # a log file is no reason to fold lines at 80 characters
 
@@ -40,9 +43,10 @@ class Bar:
 @contextmanager
 def bar(description: str, total: int, done: int = 0) -> Iterator[Bar]:
     """Show a bar over ``total`` clips on standard error; it shows nothing where that is no terminal."""
+    quiet = any(os.environ.get(name, "0") != "0" for name in RANKS)
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn(),
-        console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal,
+        console=CONSOLE, transient=True, disable=quiet or not CONSOLE.is_terminal,
     )  # fmt: skip
     with progress:
         yield Bar(progress, progress.add_task(description, total=total, completed=done))

@@ -2,82 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from advvid import checkpoint
-from advvid.analyses.base import Analysis, Context, carry_out
-from advvid.attack_mode import attack_clips, check_options, check_parts, given_files
-from advvid.attacks.base import Attack, in_space
+from advvid.analyses.base import Context, carry_out
+from advvid.attack_mode import attack_clips, check_options
 from advvid.checks import model_checks
 from advvid.data.loader import eval_batches
-from advvid.defenses.base import Defense
 from advvid.errors import AdvvidError
 from advvid.evaluator import Column, Evaluator
 from advvid.fitting import fit_columns
-from advvid.instantiate import safe_instantiate
 from advvid.models.build import build_model
+from advvid.parallel import Peers
+from advvid.parts import Parts, build
 from advvid.results import assemble, write
-from advvid.runtime import Runtime
 from advvid.saved import FINISHED
-from advvid.schedules import Schedule
 from advvid.sheets import Sheets
-from advvid.suite import suite_columns, suite_types
-from advvid.survival import Survival, survivals
-from advvid.tracking import Tracker
+from advvid.suite import suite_types
+from advvid.tracking import NoTracker
 from advvid.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
 MODES = ("train", "eval", "train_eval", "attack")
-
-
-@dataclass
-class Parts:
-    """Everything that a run is made of, built and checked before any work is done."""
-
-    dataset: Any
-    attack: Attack
-    defense: Defense
-    attacks: Mapping[str, Attack]
-    columns: list[Column]
-    survive: list[Survival]
-    schedule: Schedule
-    runtime: Runtime
-    tracker: Tracker
-    analysis: Analysis | None = None
-
-
-def build(cfg: DictConfig, attack_name: str) -> Parts:
-    """Make the parts of a run; nothing is read, written or computed yet.
-
-    Raises:
-        AdvvidError: for any setting that is impossible, or that does not fit another.
-    """
-    schedule: Schedule = safe_instantiate(cfg.schedule)
-    dataset = safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select)
-    attack = in_space(safe_instantiate(cfg.attack), dataset.space)
-    defense: Defense = safe_instantiate(cfg.defense)
-    defense.task = dataset.task
-    attacks = {name: in_space(found, dataset.space) for name, found in defense.attacks.items()} or {attack_name: attack}
-    defense.check(attacks, schedule.epochs)
-    if cfg.mode == "attack":
-        check_parts(defense.task, dataset.clip_shape)
-    columns = [Column(attack_name, attack)] if cfg.mode == "attack" else suite_columns(cfg.suite, attack_name, attack)
-    columns = [dataclasses.replace(column, attack=in_space(column.attack, dataset.space)) for column in columns]
-    survive = survivals(cfg.survive, cfg.evaluation.codec, cfg.evaluation.codec_quality)
-    return Parts(
-        dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),
-        safe_instantiate(cfg.tracker), safe_instantiate(cfg.analysis) if cfg.get("analysis") else None,
-    )  # fmt: skip
 
 
 def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str, Any]:
@@ -107,27 +62,46 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
     config: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     config["choices"] = {k: str(v) for k, v in choices.items() if v and not k.startswith("hydra")}
     source = checkpoint.find(cfg.checkpoint, parts.schedule.select) if finished else None
-    state = None if source is None else checkpoint.load(source)
+    if parts.runtime.processes > 1 and (cfg.mode == "attack" or parts.analysis is not None):
+        raise AdvvidError("mode=attack and analysis=... use one process: choose runtime=auto, cpu or gpu")
+    result: dict[str, Any] = parts.runtime.launch(_work, cfg, run_dir, dict(choices), config, source) or {}
+    return result
+
+
+def _work(
+    fabric: Fabric, peers: Peers, cfg: DictConfig, run_dir: Path, choices: Mapping[str, str], config: dict[str, Any],
+    source: Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Carry out a run in one of its processes; the first one writes and speaks."""
+    run_dir = Path(peers.first(str(run_dir)))
+    parts = build(cfg, choices.get("attack", "attack"))
+    if not peers.main:
+        parts.tracker = NoTracker()
+        peers.barrier()
     parts.dataset.prepare()
+    if peers.main:
+        peers.barrier()
+    state = None if source is None else checkpoint.load(source)
     if state is not None and state["classes"] != list(parts.dataset.classes):
         raise AdvvidError(
             f"the checkpoint {source} knows {len(state['classes'])} classes ({', '.join(state['classes'][:3])}, ...) but the "
             f"data set has {len(parts.dataset.classes)} ({', '.join(parts.dataset.classes[:3])}, ...): choose the data set "
             "that it was trained on"
         )
-    fabric = parts.runtime.fabric()
     fabric.seed_everything(cfg.seed, verbose=False)
     model: nn.Module = build_model(
         cfg.model, len(parts.dataset.classes), parts.dataset.clip_shape, parts.dataset.views, load_weights=state is None
     )
     model = parts.defense.wrap(model).to(fabric.device)
+    if parts.runtime.sync_batchnorm and peers.world_size > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     parts.tracker.start(run_dir, config, str(cfg.name))
     try:
         if state is not None and source is not None:
             checkpoint.load_model(model, checkpoint.weights(state), source)
             parts.defense.load_state_dict(state["defense"])
         else:
-            model = train(cfg, parts, model, fabric, run_dir, config)
+            model = train(cfg, parts, model, fabric, run_dir, config, peers)
         if cfg.mode == "train":
             return {}
         if cfg.mode == "attack":
@@ -140,20 +114,22 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
                 cfg.evaluation.batch_size, cfg.dataset.workers, config, data.missing.get(name, []),
             )  # fmt: skip
             return carry_out(parts.analysis, context, parts.tracker)
-        return evaluate(cfg, parts, model, fabric.device, run_dir, config)
+        return evaluate(cfg, parts, model, fabric.device, run_dir, config, peers)
     finally:
         parts.tracker.finish()
 
 
 def train(
-    cfg: DictConfig, parts: Parts, model: nn.Module, fabric: Any, run_dir: Path, config: dict[str, Any]
+    cfg: DictConfig, parts: Parts, model: nn.Module, fabric: Fabric, run_dir: Path, config: dict[str, Any], peers: Peers
 ) -> nn.Module:
     """Train to the end and return the model of the selected checkpoint."""
     info = {"config": config, "classes": list(parts.dataset.classes)}
     trainer = Trainer(
-        fabric, model, parts.defense, parts.attacks, parts.schedule, run_dir, cfg.seed, parts.tracker, info, cfg.dataset.workers
+        fabric, model, parts.defense, parts.attacks, parts.schedule, run_dir, cfg.seed, parts.tracker, info,
+        cfg.dataset.workers, peers,
     )  # fmt: skip
     scored = trainer.fit(parts.dataset.split("train"), parts.dataset.split("val"), resume=cfg.resume)
+    peers.barrier()  # the first process may still be writing
     if parts.schedule.select == "best":
         path = run_dir / "checkpoints" / "best.pt"
         checkpoint.load_model(scored, checkpoint.weights(checkpoint.load(path)), path)
@@ -161,37 +137,46 @@ def train(
 
 
 def evaluate(
-    cfg: DictConfig, parts: Parts, model: nn.Module, device: Any, run_dir: Path, config: dict[str, Any]
+    cfg: DictConfig,
+    parts: Parts,
+    model: nn.Module,
+    device: torch.device,
+    run_dir: Path,
+    config: dict[str, Any],
+    peers: Peers,
 ) -> dict[str, Any]:
     """Score the model, write ``robustness.json``, ``robustness.md`` and pictures, and return the table."""
     split, size = parts.dataset.split(cfg.evaluation.split), cfg.evaluation.batch_size
     sheets = Sheets(run_dir, parts.dataset.classes, cfg.evaluation.pictures)
     first = next(iter(eval_batches(split, size))).to(device)
     checks = model_checks(model.to(device).eval(), first.inputs, first.target, parts.defense.task)
-    learning = parts.dataset.split("val")
-    columns = fit_columns(
-        parts.columns, model, lambda: eval_batches(learning, size, workers=cfg.dataset.workers), len(learning),
-        parts.defense.task, cfg.seed, run_dir,
-    )  # fmt: skip
     evaluator = Evaluator(
-        model, parts.defense.task, columns, cfg.seed, device, run_dir, sheets.add if cfg.evaluation.pictures else None,
-        parts.survive,
+        model, parts.defense.task, learned(cfg, parts, model, run_dir, peers), cfg.seed, device, run_dir,
+        sheets.add if cfg.evaluation.pictures else None, parts.survive, peers,
     )  # fmt: skip
     samples = evaluator.run(
         lambda numbers: eval_batches(split, size, numbers, workers=cfg.dataset.workers), split.ids, size
     )
-    missing = parts.dataset.missing.get(cfg.evaluation.split, [])
-    targets = torch.as_tensor(split.targets)
+    if not peers.main:
+        return {}
     table = assemble(
-        samples,
-        evaluator,
-        parts.defense.task,
-        targets,
-        missing,
-        checks,
-        config,
-        cfg.seed,
-        suite_types(cfg.suite, columns),
-    )
+        samples, evaluator, parts.defense.task, torch.as_tensor(split.targets),
+        parts.dataset.missing.get(cfg.evaluation.split, []), checks, config, cfg.seed,
+        suite_types(cfg.suite, evaluator.columns),
+    )  # fmt: skip
     write(run_dir, table, parts.tracker, sheets.paths)
     return table
+
+
+def learned(cfg: DictConfig, parts: Parts, model: nn.Module, run_dir: Path, peers: Peers) -> list[Column]:
+    """Return the columns, those that learn fitted on the validation split: by the first process, read by the others."""
+    split, size = parts.dataset.split("val"), cfg.evaluation.batch_size
+    if not peers.main:
+        peers.barrier()
+    columns = fit_columns(
+        parts.columns, model, lambda: eval_batches(split, size, workers=cfg.dataset.workers), len(split),
+        parts.defense.task, cfg.seed, run_dir,
+    )  # fmt: skip
+    if peers.main:
+        peers.barrier()
+    return columns

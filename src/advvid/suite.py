@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from omegaconf import DictConfig
 
@@ -50,7 +50,7 @@ def suite_columns(suite: DictConfig, attack_name: str, attack: Attack) -> list[C
     return unique
 
 
-def suite_types(suite: DictConfig, columns: list[Column]) -> Mapping[str, list[str]]:
+def suite_types(suite: DictConfig, columns: Sequence[Column]) -> Mapping[str, list[str]]:
     """Return the suite's types of attack: a name to the columns whose mean is its accuracy.
 
     Raises:

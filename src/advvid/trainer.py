@@ -22,8 +22,10 @@ from advvid.batch import Batch, derive_seed
 from advvid.data.loader import Clips, eval_batches, train_batches, train_length
 from advvid.defenses.base import Defense, Step
 from advvid.errors import AdvvidError
+from advvid.parallel import Peers
 from advvid.progress import bar
 from advvid.schedules import Schedule
+from advvid.stopping import StopRequest
 from advvid.tracking import Tracker
 from advvid.validation import Meter, score
 
@@ -47,15 +49,16 @@ class Trainer:
         tracker: receives each epoch's line.
         info: written into every checkpoint (config, classes).
         workers: loader processes.
+        peers: the processes that share the work.
     """
 
     def __init__(
         self, fabric: Fabric, model: nn.Module, defense: Defense, attacks: Mapping[str, Attack], schedule: Schedule,
-        run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int = 0,
+        run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int = 0, peers: Peers | None = None,
     ) -> None:  # fmt: skip
         self.fabric, self.model, self.defense, self.attacks = fabric, model, defense, attacks
         self.schedule, self.run_dir, self.seed, self.tracker = schedule, run_dir, seed, tracker
-        self.info, self.workers = info, workers
+        self.info, self.workers, self.peers = info, workers, peers or Peers()
         trainable = [p for p in model.parameters() if p.requires_grad]
         if not trainable:
             raise AdvvidError("the model has nothing to train: every weight is frozen, so choose another model.freeze")
@@ -69,6 +72,7 @@ class Trainer:
         fabric.to_device(model)
         self.optimizer = fabric.setup_optimizers(self.optimizer)
         self.start_epoch = self.start_batch = 0
+        self.stop = StopRequest()
         self.meter, self.total_passes, self.best = Meter(), 0.0, -math.inf
 
     def fit(self, train_set: Clips, val_set: Clips, resume: bool = False) -> nn.Module:
@@ -77,18 +81,28 @@ class Trainer:
         Raises:
             AdvvidError: if the loss is not finite, naming the step and the last good checkpoint.
         """
-        length = train_length(train_set, self.schedule.batch_size)
+        length = train_length(
+            train_set, self.schedule.batch_size, rank=self.peers.rank, world_size=self.peers.world_size
+        )
         updates = math.ceil(length / self.schedule.accumulate) * self.schedule.epochs
         self.scheduler = self.schedule.scheduler(self.optimizer, updates)
         if resume:
             self._resume()
-        for epoch in range(self.start_epoch, self.schedule.epochs):
-            began = time.perf_counter()
-            already = self.meter.clips
-            self._train_epoch(train_set, epoch, length)
-            speed = (self.meter.clips - already) / (time.perf_counter() - began)
-            self._end_epoch(train_set, val_set, epoch, length, speed)
+        with self.stop:
+            for epoch in range(self.start_epoch, self.schedule.epochs):
+                began = time.perf_counter()
+                already = self.meter.clips
+                self._train_epoch(train_set, epoch, length)
+                speed = (self.meter.clips - already) / (time.perf_counter() - began) * self.peers.world_size
+                self._end_epoch(train_set, val_set, epoch, length, speed)
+                if epoch + 1 < self.schedule.epochs:
+                    self._stop_if_asked()
         return self.scored
+
+    def _stop_if_asked(self) -> None:
+        """Stop all processes where one got a signal; what they did is saved."""
+        if self.peers.sum([float(self.stop.asked)])[0]:
+            self.stop.stop(self.run_dir / "checkpoints" / "last.pt")
 
     @property
     def scored(self) -> nn.Module:
@@ -97,8 +111,9 @@ class Trainer:
 
     def _train_epoch(self, train_set: Clips, epoch: int, length: int) -> None:
         batches = train_batches(
-            train_set, self.schedule.batch_size, self.seed, epoch, start=self.start_batch, workers=self.workers
-        )
+            train_set, self.schedule.batch_size, self.seed, epoch, start=self.start_batch, workers=self.workers,
+            rank=self.peers.rank, world_size=self.peers.world_size,
+        )  # fmt: skip
         first, self.start_batch = self.start_batch, 0
         saved = time.monotonic()
         with bar(
@@ -106,20 +121,33 @@ class Trainer:
         ) as show:
             for index, raw in enumerate(batches, first):
                 # Dropout and the like draw from the global generator: seed it by the step, so that resuming needs no state.
-                torch.manual_seed(derive_seed(self.seed, "step", epoch, index))
+                own = [self.peers.rank] if self.peers.rank else []
+                torch.manual_seed(derive_seed(self.seed, "step", epoch, index, *own))
                 step = Step(epoch, self.schedule.epochs, index, length, self.seed)
-                moved = self._update(raw.to(self.fabric.device), step, last=index + 1 == length)
+                last = index + 1 == length
+                due = time.monotonic() - saved > 60 * self.schedule.checkpoint_minutes or self.stop.asked
+                save = self._update(raw.to(self.fabric.device), step, last, due)
                 show.advance(len(raw))
-                if moved and time.monotonic() - saved > 60 * self.schedule.checkpoint_minutes and index + 1 < length:
+                if save and not last:
                     self._save("last", epoch, index + 1)
                     saved = time.monotonic()
+                    self._stop_if_asked()
 
-    def _update(self, batch: Batch, step: Step, last: bool) -> bool:
-        """Add one batch's gradient; move the weights where it is time to, and tell whether they moved."""
+    def _update(self, batch: Batch, step: Step, last: bool, due: bool) -> bool:
+        """Add one batch's gradient and move the weights where it is time to.
+
+        Returns:
+            whether they moved and some process finds a checkpoint due.
+        """
         self.model.train()
         with self.fabric.autocast():
             loss, logs = self.defense.objective(self.model, batch, self.attacks, step)
-        value = float(loss.detach())
+        self.fabric.backward(loss / self.schedule.accumulate)
+        self.meter.add(loss.detach() * len(batch), logs.get("correct"), len(batch), float(logs["passes"]))
+        if (step.iteration + 1) % self.schedule.accumulate and not last:
+            return False
+        # Every process learns of a loss that is not finite, and stops with the others.
+        value, wanted = self.peers.average_gradients(self.model.parameters(), self.meter.loss, float(due))
         if not math.isfinite(value):
             good = self.run_dir / "checkpoints" / "last.pt"
             raise AdvvidError(
@@ -127,10 +155,6 @@ class Trainer:
                 f"rate or set schedule.clip_norm; "
                 + (f"the last good checkpoint is {good}" if good.is_file() else "no checkpoint was written yet")
             )
-        self.fabric.backward(loss / self.schedule.accumulate)
-        self.meter.add(loss.detach() * len(batch), logs.get("correct"), len(batch), float(logs["passes"]))
-        if (step.iteration + 1) % self.schedule.accumulate and not last:
-            return False
         if self.schedule.clip_norm is not None:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.schedule.clip_norm)
         self.optimizer.step()
@@ -139,10 +163,12 @@ class Trainer:
             self.scheduler.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        return True
+        return bool(wanted)
 
     def _end_epoch(self, train_set: Clips, val_set: Clips, epoch: int, length: int, speed: float) -> None:
         step = Step(epoch, self.schedule.epochs, length - 1, length, self.seed)
+        self.meter = self.meter.together(self.peers)
+        self._share_buffers()
         clean, robust = self._score(val_set, None), self._score(val_set, self._watch())
         # Clean accuracy on as many training clips as there are for validation: the generalisation gap's other end.
         seen = self._score(train_set, None, limit=len(val_set), name="train")
@@ -190,15 +216,24 @@ class Trainer:
         return dataclasses.replace(attack, **quick)
 
     def _score(self, split: Clips, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
-        batches = eval_batches(split, self.schedule.batch_size, workers=self.workers)
-        if limit is not None:
-            batches = (b for i, b in enumerate(batches) if i * self.schedule.batch_size < limit)
-        return score(self.scored, batches, self.defense.task, self.fabric.device, attack, self.seed, name)
+        size = self.schedule.batch_size
+        count = math.ceil(min(len(split), len(split) if limit is None else limit) / size)
+        mine = range(self.peers.rank, count, self.peers.world_size)
+        batches = eval_batches(split, size, mine, workers=self.workers)
+        meter = score(self.scored, batches, self.defense.task, self.fabric.device, attack, self.seed, name)
+        return meter.together(self.peers)
+
+    def _share_buffers(self) -> None:
+        self.peers.average_buffers(self.model)
+        if self.average is not None:
+            self.peers.average_buffers(self.average.module)
 
     def _measure(self, attack: Attack, split: str, train_set: Clips, val_set: Clips) -> float:
         return self._score(val_set if split == "val" else train_set, attack, name=split).mean_loss
 
     def _write(self, line: dict[str, Any]) -> None:
+        if not self.peers.main:
+            return
         with (self.run_dir / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         numbers = {k: v for k, v in line.items() if isinstance(v, int | float)}
@@ -207,13 +242,17 @@ class Trainer:
         self.tracker.log(numbers, step=line["epoch"])
 
     def _save(self, name: str, epoch: int, batch: int) -> None:
+        self._share_buffers()
+        meter = self.meter.together(self.peers) if batch else self.meter
+        if not self.peers.main:
+            return
         state = {
             "model": _clone(self.model.state_dict()),
             "average": None if self.average is None else _clone(self.average.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "defense": self.defense.state_dict(),
-            "epoch": epoch, "batch": batch, "meter": dataclasses.asdict(self.meter),
+            "epoch": epoch, "batch": batch, "meter": dataclasses.asdict(meter),
             "total_passes": self.total_passes, "best": self.best, "seed": self.seed, **self.info,
         }  # fmt: skip
         checkpoint.save(self.run_dir / "checkpoints" / f"{name}.pt", state)
@@ -230,10 +269,11 @@ class Trainer:
             self.scheduler.load_state_dict(state["scheduler"])
             self.defense.load_state_dict(state["defense"])
             self.start_epoch, self.start_batch = state["epoch"], state["batch"]
-            self.meter = Meter(**state["meter"])
+            # What all processes had counted together goes on with the first one.
+            self.meter = Meter(**state["meter"]) if self.peers.main else Meter()
             self.total_passes, self.best = state["total_passes"], state["best"]
             log.info("resuming at epoch %d, batch %d", self.start_epoch + 1, self.start_batch + 1)
-        if lines.is_file():
+        if lines.is_file() and self.peers.main:
             kept = [line for line in lines.read_text().splitlines() if _epoch(line) <= self.start_epoch]
             lines.write_text("".join(f"{line}\n" for line in kept))
 

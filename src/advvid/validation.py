@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, clip_generators
+from advvid.parallel import Peers
 from advvid.tasks.base import Task
 
 
@@ -38,6 +39,12 @@ class Meter:
         if correct is not None:
             self.correct += int(correct.sum())
             self.judged += len(correct)
+
+    def together(self, peers: Peers) -> Meter:
+        """Return the means over the clips of all processes."""
+        numbers = peers.sum([self.clips, self.loss, self.correct, self.judged, self.passes])
+        clips, loss, correct, judged, passes = numbers
+        return Meter(int(clips), loss, int(correct), int(judged), passes)
 
     @property
     def mean_loss(self) -> float:

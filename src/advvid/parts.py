@@ -1,0 +1,63 @@
+"""The parts of a run: made from the configuration and checked before any work is done."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+from advvid.analyses.base import Analysis
+from advvid.attack_mode import check_parts, given_files
+from advvid.attacks.base import Attack, in_space
+from advvid.defenses.base import Defense
+from advvid.evaluator import Column
+from advvid.instantiate import safe_instantiate
+from advvid.runtime import Runtime
+from advvid.schedules import Schedule
+from advvid.suite import suite_columns
+from advvid.survival import Survival, survivals
+from advvid.tracking import Tracker
+
+
+@dataclass
+class Parts:
+    """Everything that a run is made of, built and checked before any work is done."""
+
+    dataset: Any
+    attack: Attack
+    defense: Defense
+    attacks: Mapping[str, Attack]
+    columns: list[Column]
+    survive: list[Survival]
+    schedule: Schedule
+    runtime: Runtime
+    tracker: Tracker
+    analysis: Analysis | None = None
+
+
+def build(cfg: DictConfig, attack_name: str) -> Parts:
+    """Make the parts of a run; nothing is read, written or computed yet.
+
+    Raises:
+        AdvvidError: for any setting that is impossible, or that does not fit another.
+    """
+    schedule: Schedule = safe_instantiate(cfg.schedule)
+    dataset = safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select)
+    attack = in_space(safe_instantiate(cfg.attack), dataset.space)
+    defense: Defense = safe_instantiate(cfg.defense)
+    defense.task = dataset.task
+    attacks = {name: in_space(found, dataset.space) for name, found in defense.attacks.items()} or {attack_name: attack}
+    if cfg.mode in ("train", "train_eval"):
+        defense.check(attacks, schedule.epochs)
+    if cfg.mode == "attack":
+        check_parts(defense.task, dataset.clip_shape)
+    columns = [Column(attack_name, attack)] if cfg.mode == "attack" else suite_columns(cfg.suite, attack_name, attack)
+    columns = [dataclasses.replace(column, attack=in_space(column.attack, dataset.space)) for column in columns]
+    survive = survivals(cfg.survive, cfg.evaluation.codec, cfg.evaluation.codec_quality)
+    return Parts(
+        dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),
+        safe_instantiate(cfg.tracker), safe_instantiate(cfg.analysis) if cfg.get("analysis") else None,
+    )  # fmt: skip

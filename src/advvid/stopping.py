@@ -1,0 +1,86 @@
+"""Signals by which a cluster takes a machine back: training saves first and only then stops."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from advvid.errors import AdvvidError
+
+# SLURM sends SIGTERM, or what --signal names; submitit asks for SIGUSR2 (older versions: SIGUSR1).
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class StopRequest:
+    """Remembers a signal that arrives while training runs, for the next moment at which the work can be saved.
+
+    Example:
+        >>> with StopRequest() as request:
+        ...     request.asked
+        False
+    """
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        # Python lets only the main thread handle signals.
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self._number is not None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._number = number
+
+    def stop(self, saved: Path) -> None:
+        """Hand the signal on, now that the work is saved.
+
+        Whoever handled it before (submitit puts the job back into the queue) does so now; with nobody there, the run
+        ends.
+
+        Args:
+            saved: the checkpoint that was written.
+
+        Raises:
+            AdvvidError: saying how to go on, where no earlier handler ended the process.
+        """
+        number = self._number or signal.SIGTERM
+        before: Callable[[int, FrameType | None], Any] | int | None = self._before.get(number)
+        name = signal.Signals(number).name
+        self.__exit__(None, None, None)
+        if callable(before):
+            before(number, None)
+        requeue = "; the job went back into the queue" if _requeued() else ""
+        raise AdvvidError(
+            f"stopped by {name} after saving {saved}{requeue}: the same command with resume=true and "
+            "hydra.run.dir=<run folder> goes on"
+        )
+
+
+def _requeued() -> bool:
+    """Put this SLURM job back into the queue, where there is one; jobs of submitit see to it themselves."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or os.environ.get("SLURM_PROCID", "0") != "0" or shutil.which("scontrol") is None:
+        return False
+    return subprocess.run(["scontrol", "requeue", job], check=False, capture_output=True).returncode == 0
