@@ -19,6 +19,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from advvid.errors import AdvvidError
 from advvid.parallel import Peers
+from advvid.stopping import handed_to_children
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 # One process may attack or write for long while the others wait.
@@ -108,8 +109,9 @@ class Runtime:
         strategy = DDPStrategy(start_method="spawn", timeout=PATIENCE, cluster_environment=LightningEnvironment())
         fabric = Fabric(accelerator=accelerator, devices=self.processes, precision=precision, strategy=strategy)
         try:
-            # Bound, since Fabric would look into arguments for tensors to move.
-            fabric.launch(_Bound(self, _logging(), work, arguments))
+            with handed_to_children():
+                # Bound, since Fabric would look into arguments for tensors to move.
+                fabric.launch(_Bound(self, _logging(), work, arguments))
         except ProcessException as error:
             raise AdvvidError(_told(error)) from None
         return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -76,6 +78,23 @@ class StopRequest:
             f"stopped by {name} after saving {saved}{requeue}: the same command with resume=true and "
             "hydra.run.dir=<run folder> goes on"
         )
+
+
+@contextmanager
+def handed_to_children() -> Iterator[None]:
+    """Hand signals to the processes that this one started, which save and end, while it waits for them."""
+
+    def hand(number: int, frame: FrameType | None) -> None:
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, number)
+
+    before = {number: signal.signal(number, hand) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _requeued() -> bool:
