@@ -96,11 +96,12 @@ def test_the_films_hold_what_the_json_says(trained, slice_):
         assert [line["clean"], line["rounded"]] == answers
         assert (line["label"], line["label_name"]) == (label, data.classes[label])
         assert line["attacked"] == (line["clean"] == label)
-        assert line["fooled"] == (line["adversarial"] != label)
+        assert line["fooled"] == (line["attacked"] and line["adversarial"] != label)
+        assert line["fooled_rounded"] == (line["attacked"] and line["rounded"] != label)
         assert line["steps"] > 0 if line["attacked"] else line["steps"] == 0
         assert film(slice_, line["viewable"]).shape == (3, 8, 256, 256)
-    assert found["fooled"] == sum(line["fooled"] for line in found["clips"])
-    assert found["fooled_rounded"] == sum(line["fooled_rounded"] for line in found["clips"])
+    for key in ("attacked", "fooled", "fooled_rounded"):
+        assert found[key] == sum(line[key] for line in found["clips"])
 
 
 def test_an_evaluation_finds_the_same(trained, slice_, tmp_path):
@@ -137,7 +138,7 @@ def test_given_files_with_and_without_labels(trained, videos, tmp_path):
     left, told, own = result(tmp_path / "b")["clips"]
     assert result(tmp_path / "b")["attack"] == "fgsm"
     # What the model gets wrong already is left as it is.
-    assert (left["attacked"], left["fooled"], left["distance"], left["steps"]) == (False, True, 0.0, 0)
+    assert (left["attacked"], left["fooled"], left["distance"], left["steps"]) == (False, False, 0.0, 0)
     assert [told["label_name"], own["label_name"]] == clean[1:]
     assert [told["label_from"], own["label_from"]] == ["labels", "the model's clean prediction"]
     assert told["attacked"]
@@ -235,6 +236,7 @@ def test_the_table_is_short_and_fits(slice_):
         (["mode=attack"], r"mode=attack needs a finished run's model: give checkpoint="),
         (["mode=attack", "CHECKPOINT", "labels=[MoveUp]"], r"labels=\.\.\. belong to files="),
         (["mode=eval", "CHECKPOINT", "files=[a.avi]"], r"are for mode=attack, not for mode=eval"),
+        (["mode=attack", "CHECKPOINT", "survive=codec"], r"survive=\.\.\. is for evaluations"),
         (["mode=attack", "CHECKPOINT", "resume=true"], r"leave out resume=true"),
         (["mode=attack", "CHECKPOINT", "files=[nothere.avi]"], r"files=nothere\.avi does not exist"),
         (["mode=attack", "CHECKPOINT", "FILE", "labels=[MoveUpp]"], r"no class 'MoveUpp': did you mean MoveUp\?"),

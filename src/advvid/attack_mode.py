@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
@@ -121,8 +121,8 @@ def attack_clips(
     if fingerprint(model) != weights:
         raise AdvvidError("the attack changed the model's weights or buffers: its clips are void; report the attack")
     result = {
-        "schema": SCHEMA, "n": len(studio.lines), "fooled": sum(line["fooled"] for line in studio.lines),
-        "fooled_rounded": sum(line["fooled_rounded"] for line in studio.lines),
+        "schema": SCHEMA, "n": len(studio.lines),
+        **{key: sum(line[key] for line in studio.lines) for key in ("attacked", "fooled", "fooled_rounded")},
         "attack": column.name, "settings": column.settings, "threat": type(column.attack.threat).__name__,
         "budget": column.attack.threat.budget, "checkpoint": str(cfg.checkpoint), "classes": studio.classes,
         "clips": studio.lines, "pictures": [str(path.relative_to(run_dir)) for path in studio.sheets], "config": config,
@@ -132,7 +132,7 @@ def attack_clips(
     Console().print(table(result))
     for path in studio.sheets:
         parts.tracker.image(path.stem, path)
-    parts.tracker.summary({f"attack/{key}": result[key] for key in ("n", "fooled", "fooled_rounded")})
+    parts.tracker.summary({f"attack/{key}": result[key] for key in ("n", "attacked", "fooled", "fooled_rounded")})
     return result
 
 
@@ -171,14 +171,15 @@ class _Studio:
         moved = self.column.attack.threat.distance(kept, batch.inputs)
         first = len(self.lines)
         for i, name in enumerate(batch.ids):
-            numbers = (target[i], before[i], after[i], rounded[i])
-            label, clean, adversarial, reread = (int(number) for number in numbers)
+            numbers = {"label": target[i], "clean": before[i], "adversarial": after[i], "rounded": rounded[i]}
+            classes = {key: int(number) for key, number in numbers.items()}
+            attacked, label = bool(right[i]), classes["label"]
             line = {
-                "id": name, "file": None, "label": label, "clean": clean, "adversarial": adversarial, "rounded": reread,
-                **{f"{k}_name": self.classes[v] for k, v in
-                   {"label": label, "clean": clean, "adversarial": adversarial, "rounded": reread}.items()},
-                "label_from": "data set", "attacked": bool(right[i]), "fooled": adversarial != label,
-                "fooled_rounded": reread != label, "distance": float(distance[i]), "rounded_distance": float(moved[i]),
+                "id": name, "file": None, **classes, **{f"{k}_name": self.classes[v] for k, v in classes.items()},
+                "label_from": "data set", "attacked": attacked,
+                "fooled": attacked and classes["adversarial"] != label,
+                "fooled_rounded": attacked and classes["rounded"] != label,
+                "distance": float(distance[i]), "rounded_distance": float(moved[i]),
                 "budget": self.column.attack.threat.budget, "steps": int(steps[i]), "gradient_calls": int(calls[i]),
                 "lossless": files[i][1], "viewable": files[i][2],
             }  # fmt: skip
@@ -247,16 +248,16 @@ def _predict(model: nn.Module, clips: Tensor) -> Tensor:
         return model(clips.float()).float()
 
 
-def table(result: dict[str, Any]) -> Table:
-    """Return what ``attack.json`` says, as a short table for the terminal."""
-    n, fooled = result["n"], result["fooled"]
+def table(result: dict[str, Any]) -> Group:
+    """Return what ``attack.json`` says, as a short table with its title for the terminal."""
+    n, tried, before = result["n"], result["attacked"], result["n"] - result["attacked"]
     title = (
-        f"{result['attack']}, {result['budget']}: {fooled} of {n} clips fooled, {result['fooled_rounded']} after 8 bits"
+        f"{result['attack']}, {result['budget']}: {result['fooled']} of {tried} clips fooled, "
+        f"{result['fooled_rounded']} in the 8 bits of their films" + (f"; {before} wrong before" if before else "")
     )
     rest = f"{n - ROWS} more clips in {RESULT}" if n > ROWS else None
     shown = Table(
-        title=title, title_justify="left", title_style="bold", caption=rest, caption_justify="left",
-        header_style="bold cyan", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False,
+        caption=rest, caption_justify="left", header_style="bold cyan", box=box.SIMPLE_HEAD, pad_edge=False
     )  # fmt: skip
     for name in ("clip", "clean", "adversarial"):
         shown.add_column(name, overflow="fold")
@@ -270,4 +271,4 @@ def table(result: dict[str, Any]) -> Table:
             after = adversarial if rounded == adversarial else f"{adversarial} (in 8 bits: {rounded})"
             cells = (Text(clean), Text(after, "bold red" if line["fooled"] else "bold blue"))
         shown.add_row(Text(line["id"].split("/")[-1]), *cells, f"{line['distance']:.4g}", str(line["steps"]))
-    return shown
+    return Group(Text(title, "bold"), shown)
