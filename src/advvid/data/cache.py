@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,20 +138,16 @@ class FrameCache:
         """
         if self.full:
             return None
-        origin, remaining, taken, scratch = _origin(source, how), iter(parts), 0, None
+        origin, remaining, scratch = _origin(source, how), iter(parts), None
         file = self._file(origin)
         try:
             first = next(remaining)
             # The description is shorter than this: a checksum has ten digits.
-            wanted = count * first[0].numel() + 13 * count + 1000 + len(json.dumps(origin))
-            if not self.room.take(wanted):
+            most = count * first[0].numel() + 13 * count + 1000 + len(json.dumps(origin))
+            scratch = self.room.reserve(most, file.parent)
+            if scratch is None:
                 return None
-            taken = wanted
-            file.parent.mkdir(exist_ok=True)
-            handle, name = tempfile.mkstemp(".tmp", dir=file.parent)
-            scratch = Path(name)
-            with os.fdopen(handle, "wb") as out:
-                out.truncate(wanted)  # so that whoever counts meanwhile sees what is taken
+            with scratch.open("r+b") as out:
                 sums: list[int] = []
                 shape = first.shape[1:]
                 for part in chain([first], remaining):
@@ -164,32 +159,21 @@ class FrameCache:
                 about = {"origin": origin, "shape": [len(sums), *shape], "rate": str(rate), "sums": sums}
                 head = json.dumps(about).encode()
                 out.write(head + END.pack(MARK, len(head), zlib.crc32(head)))
-                out.truncate()
                 size = out.tell()
-            replaced = file.stat().st_size if file.exists() else 0
-            scratch.replace(file)
-            self.room.give(wanted - size + replaced)
-            taken = 0
+            self.room.commit(scratch, size, file)
         except ValueError:
             return None  # a clip of the sound part can still be cut from the video itself
         except OSError as error:
             self.room.close(error.strerror or type(error).__name__)
             return None
         finally:
-            if taken:
-                self.room.give(taken)
             if scratch is not None:
-                scratch.unlink(missing_ok=True)
+                self.room.remove(scratch)
         return self.find(source, how)
 
     def drop(self, file: Path) -> None:
         """Remove a damaged file, so that it is made again."""
-        try:
-            size = file.stat().st_size
-            file.unlink()
-        except FileNotFoundError:
-            return
-        self.room.give(size)
+        self.room.remove(file)
 
     def _file(self, origin: Mapping[str, Any]) -> Path:
         # A changed video replaces its old frames: its size and time are in the description but not in the name.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,26 +48,44 @@ class Room:
                 self._refused = state["full_at"] >= self.limit
         return self._refused
 
-    def take(self, amount: int) -> bool:
-        """Ask for bytes; after the first refusal, which is told, everything is refused."""
+    def reserve(self, amount: int, folder: Path) -> Path | None:
+        """Create a file of so many bytes to write into; after the first refusal, which is told, everything is refused.
+
+        Counting and every change of a file's size happen under the lock, so that a process that starts meanwhile and
+        counts afresh comes to the same sum.
+        """
         with self._locked() as state:
             if state["full_at"] >= self.limit:
-                return False
+                return None
             if state["used"] + amount <= self.limit:
+                folder.mkdir(exist_ok=True)
+                handle, name = tempfile.mkstemp(".tmp", dir=folder)
+                os.truncate(handle, amount)
+                os.close(handle)
                 state["used"] += amount
-                return True
+                return Path(name)
             state["full_at"] = self.limit
             used = state["used"]
         log.warning(
             "the cache of decoded videos in %s is full (%.3g of %.3g GB): the others are decoded each time; "
             "dataset.cache_gb is its bound", self.folder, used / 1e9, self.limit / 1e9
         )  # fmt: skip
-        return False
+        return None
 
-    def give(self, amount: int) -> None:
-        """Give bytes back."""
+    def commit(self, scratch: Path, size: int, file: Path) -> None:
+        """Cut what was written to its size and let it appear under its name, where it may replace another."""
         with self._locked() as state:
-            state["used"] = max(0, state["used"] - amount)
+            change = size - scratch.stat().st_size - (file.stat().st_size if file.exists() else 0)
+            os.truncate(scratch, size)
+            scratch.replace(file)
+            state["used"] = max(0, state["used"] + change)
+
+    def remove(self, file: Path) -> None:
+        """Remove a file, unless another process did."""
+        with self._locked() as state:
+            if file.exists():
+                state["used"] = max(0, state["used"] - file.stat().st_size)
+                file.unlink()
 
     def close(self, reason: str) -> None:
         """Refuse everything from now on, because files cannot be written."""
