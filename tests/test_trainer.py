@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from advvid import checkpoint
 from advvid.attacks.pgd import PGD
@@ -120,3 +121,33 @@ def test_a_frozen_model_is_refused(tmp_path):
             Runtime(device="cpu").fabric(), Small3D(3).requires_grad_(False), NoDefense(), {"pgd": PGD()}, Schedule(), tmp_path, 0,
             NoTracker(), {},
         )  # fmt: skip
+
+
+def test_running_out_of_memory_halves_and_trains_on(tmp_path, monkeypatch, caplog):
+    """With no BatchNorm in the way, parts add up to the gradient of the whole batch."""
+
+    class Plain(NoDefense):
+        limit = 99
+
+        def objective(self, model, batch, attacks, step):
+            if len(batch) > self.limit:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().objective(model, batch, attacks, step)
+
+    def trained(folder, limit):
+        defense = Plain()
+        defense.limit = limit
+        made = trainer(folder, defense, epochs=1)
+        made.model.body[1] = nn.Identity()
+        return made.fit(TRAIN, VAL)
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole, parts = trained(tmp_path / "a", 99), trained(tmp_path / "b", 3)
+    assert "training goes on with 2 clips of a batch at once" in caplog.text
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    first, second = (lines(tmp_path / f)[0] for f in "ab")
+    assert first["train_objective_acc"] == second["train_objective_acc"]
+    with pytest.raises(torch.OutOfMemoryError):
+        trained(tmp_path / "b", 0)

@@ -58,6 +58,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def select(self, index: Tensor) -> Batch:
+        """Return the clips of these places."""
+        mask = None if self.mask is None else self.mask[index]
+        return Batch(self.inputs[index], self.target[index], [self.ids[i] for i in index.tolist()], mask)
+
     def to(self, device: torch.device | str) -> Batch:
         """Move to ``device``; uint8 inputs travel as bytes and become float32 in [0, 1] there."""
         inputs = self.inputs.to(device, non_blocking=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from advvid.attacks.fitted import FittedAttack
 from advvid.batch import Batch, clip_generators, derive_seed
 from advvid.cells import Cells, outputs_of, write_samples
 from advvid.errors import AdvvidError
+from advvid.memory import in_parts
 from advvid.parallel import Peers
 from advvid.progress import bar
 from advvid.survival import Survival
@@ -72,15 +75,18 @@ class Evaluator:
         show: called with each column's first batch, for pictures.
         survive: what the same adversarial clips are scored again after.
         peers: the processes that share the batches; they see one file system.
+        micro: clips attacked at once, where memory does not take a batch; fewer where it runs out.
+        search: the context that attacks run in, such as autocast; verdicts are fp32 in any case.
     """
 
     def __init__(
         self, model: nn.Module, task: Task, columns: Sequence[Column], seed: int, device: torch.device, run_dir: Path,
         show: Show | None = None, survive: Sequence[Survival] = (), peers: Peers | None = None,
+        micro: int | None = None, search: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:  # fmt: skip
         self.model, self.task, self.columns, self.seed = model.to(device).eval(), task, columns, seed
         self.device, self.run_dir, self.show, self.survive = device, run_dir, show, list(survive)
-        self.peers = peers or Peers()
+        self.peers, self.search, self.micro = peers or Peers(), search, micro or sys.maxsize
         self.samples_file = run_dir / "samples.jsonl"
 
     def run(
@@ -182,20 +188,51 @@ class Evaluator:
         x_adv = batch.inputs.clone()
         steps = torch.zeros(len(batch), dtype=torch.int64, device=self.device)
         calls, distance = steps.clone(), torch.zeros(len(batch), device=self.device)
-        if len(todo):
-            ids = [batch.ids[i] for i in todo.tolist()]
-            result, far = craft(column, self.model, batch.inputs[todo], batch.target[todo], ids, self.seed, self.task)
-            x_adv[todo], steps[todo], calls[todo], distance[todo] = (
+
+        def search(places: Tensor) -> None:
+            index = todo[places.to(self.device)]
+            result, far = self._craft(column, batch, index)
+            x_adv[index], steps[index], calls[index], distance[index] = (
                 result.x_adv,
                 result.steps,
                 result.gradient_calls,
                 far,
             )
+
+        _, self.micro = in_parts(search, self.micro, len(todo), f"the attack of {column.name}")
         return x_adv, steps, calls, distance
 
+    def _craft(self, column: Column, batch: Batch, index: Tensor) -> tuple[AttackResult, Tensor]:
+        """Search, in low precision where asked for; what only rounding made look fooled is searched again in fp32."""
+        clips, labels, ids = batch.inputs[index], batch.target[index], [batch.ids[i] for i in index.tolist()]
+        with self.search():
+            result, far = craft(column, self.model, clips, labels, ids, self.seed, self.task)
+            if not torch.is_autocast_enabled(self.device.type):
+                return result, far
+            with torch.no_grad():
+                claimed = self.task.correct(self.model(result.x_adv), labels)
+        right = self.task.correct(self._predict(result.x_adv), labels)
+        if claimed is None or right is None or not bool((right & ~claimed).any()):
+            return result, far
+        again = (right & ~claimed).nonzero().squeeze(1)
+        own = [ids[i] for i in again.tolist()]
+        second, second_far = craft(column, self.model, clips[again], labels[again], own, self.seed, self.task)
+        merged = AttackResult(
+            result.x_adv.index_copy(0, again, second.x_adv),
+            result.steps.index_copy(0, again, second.steps),
+            result.gradient_calls.index_add(0, again, second.gradient_calls),
+        )
+        return merged, far.index_copy(0, again, second_far)
+
     def _predict(self, clips: Tensor) -> Tensor:
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return self.model(clips.float()).float()
+        def answer(places: Tensor) -> Tensor:
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                return self.model(clips[places.to(clips.device)].float()).float()
+
+        if not len(clips):
+            return answer(torch.arange(0))
+        outs, self.micro = in_parts(answer, self.micro, len(clips), "scoring")
+        return torch.cat(outs)
 
     def _samples(self) -> list[dict[str, Any]]:
         """Return a line per clip from all cells."""

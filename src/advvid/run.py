@@ -20,6 +20,7 @@ from advvid.data.loader import eval_batches
 from advvid.errors import AdvvidError
 from advvid.evaluator import Column, Evaluator
 from advvid.fitting import fit_columns
+from advvid.memory import micro_batch
 from advvid.models.build import build_model
 from advvid.parallel import Peers
 from advvid.parts import Parts, build
@@ -114,7 +115,7 @@ def _work(
                 cfg.evaluation.batch_size, cfg.dataset.workers, config, data.missing.get(name, []),
             )  # fmt: skip
             return carry_out(parts.analysis, context, parts.tracker)
-        return evaluate(cfg, parts, model, fabric.device, run_dir, config, peers)
+        return evaluate(cfg, parts, model, fabric, run_dir, config, peers)
     finally:
         parts.tracker.finish()
 
@@ -137,22 +138,17 @@ def train(
 
 
 def evaluate(
-    cfg: DictConfig,
-    parts: Parts,
-    model: nn.Module,
-    device: torch.device,
-    run_dir: Path,
-    config: dict[str, Any],
-    peers: Peers,
+    cfg: DictConfig, parts: Parts, model: nn.Module, fabric: Fabric, run_dir: Path, config: dict[str, Any], peers: Peers
 ) -> dict[str, Any]:
     """Score the model, write ``robustness.json``, ``robustness.md`` and pictures, and return the table."""
-    split, size = parts.dataset.split(cfg.evaluation.split), cfg.evaluation.batch_size
+    split, size, device = parts.dataset.split(cfg.evaluation.split), cfg.evaluation.batch_size, fabric.device
     sheets = Sheets(run_dir, parts.dataset.classes, cfg.evaluation.pictures)
     first = next(iter(eval_batches(split, size))).to(device)
+    micro = micro_batch(model, first.inputs[:1], size, cfg.evaluation.micro_batch, "the attack", peers.world_size)
     checks = model_checks(model.to(device).eval(), first.inputs, first.target, parts.defense.task)
     evaluator = Evaluator(
         model, parts.defense.task, learned(cfg, parts, model, run_dir, peers), cfg.seed, device, run_dir,
-        sheets.add if cfg.evaluation.pictures else None, parts.survive, peers,
+        sheets.add if cfg.evaluation.pictures else None, parts.survive, peers, micro, fabric.autocast,
     )  # fmt: skip
     samples = evaluator.run(
         lambda numbers: eval_batches(split, size, numbers, workers=cfg.dataset.workers), split.ids, size

@@ -76,6 +76,19 @@ class Runtime:
             return torch.cuda.device_count() if self.on_gpu else 2
         return int(self.devices)
 
+    def fabric(self) -> Fabric:
+        """Start Fabric in this process alone.
+
+        Raises:
+            AdvvidError: if a GPU is asked for, or needed, where there is none.
+        """
+        self._check()
+        accelerator: Any = "gpu" if self.on_gpu else "cpu"
+        precision: Any = PRECISIONS[self.precision]
+        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+        fabric.launch()
+        return fabric
+
     def launch(self, work: Work, *arguments: Any) -> Any:
         """Carry out ``work(fabric, peers, *arguments)`` in every process.
 
@@ -89,15 +102,11 @@ class Runtime:
         Raises:
             AdvvidError: if the devices are not there, or as ``work`` raised it in any process.
         """
+        if self.processes == 1:
+            return _in_process(self.fabric(), self, None, work, *arguments)
         self._check()
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
         accelerator: Any = "gpu" if self.on_gpu else "cpu"
         precision: Any = PRECISIONS[self.precision]
-        if self.processes == 1:
-            fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
-            fabric.launch()
-            return _in_process(fabric, self, None, work, *arguments)
         if _torchrun():
             local = int(os.environ.get("LOCAL_WORLD_SIZE", self.processes))
             fabric = Fabric(
@@ -146,6 +155,8 @@ class _Bound:
 def _in_process(
     fabric: Fabric, runtime: Runtime, log_config: dict[str, Any] | None, work: Work, *arguments: Any
 ) -> Any:
+    if runtime.threads is not None:
+        torch.set_num_threads(runtime.threads)
     torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
     peers = Peers(fabric.global_rank, fabric.world_size, fabric.device)
     if log_config is not None and peers.main:

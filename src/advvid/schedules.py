@@ -29,6 +29,8 @@ class Schedule:
         patience: epochs without a better validation loss before ``plateau`` acts.
         ema: decay of the weights' moving average, 0 for none; the average is what is validated, saved and scored.
         clip_norm: largest l2 norm of the gradient, or None.
+        micro_batch: clips of a batch whose gradients are computed at once; None for as many as the memory takes. BatchNorm
+            then sees these clips at once, not the batch.
         accumulate: steps whose gradients are added before the weights move.
         select: which checkpoint is scored on the test split: ``last`` or ``best`` (chosen on validation).
         checkpoint_minutes: time between checkpoints within an epoch (each epoch ends with one anyway).
@@ -47,6 +49,7 @@ class Schedule:
     ema: float = 0.0
     clip_norm: float | None = None
     accumulate: int = 1
+    micro_batch: int | None = None
     select: str = "last"
     checkpoint_minutes: float = 10.0
 

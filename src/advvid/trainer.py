@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import time
@@ -22,6 +21,8 @@ from advvid.batch import Batch, derive_seed
 from advvid.data.loader import Clips, eval_batches, train_batches, train_length
 from advvid.defenses.base import Defense, Step
 from advvid.errors import AdvvidError
+from advvid.journal import Journal
+from advvid.memory import micro_batch, out_of_memory
 from advvid.parallel import Peers
 from advvid.progress import bar
 from advvid.schedules import Schedule
@@ -57,8 +58,9 @@ class Trainer:
         run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int = 0, peers: Peers | None = None,
     ) -> None:  # fmt: skip
         self.fabric, self.model, self.defense, self.attacks = fabric, model, defense, attacks
-        self.schedule, self.run_dir, self.seed, self.tracker = schedule, run_dir, seed, tracker
-        self.info, self.workers, self.peers = info, workers, peers or Peers()
+        self.schedule, self.run_dir, self.seed, self.info = schedule, run_dir, seed, info
+        self.workers, self.peers = workers, peers or Peers()
+        self.journal = Journal(run_dir, tracker, self.peers.main)
         trainable = [p for p in model.parameters() if p.requires_grad]
         if not trainable:
             raise AdvvidError("the model has nothing to train: every weight is frozen, so choose another model.freeze")
@@ -88,6 +90,10 @@ class Trainer:
         self.scheduler = self.schedule.scheduler(self.optimizer, updates)
         if resume:
             self._resume()
+        clip = next(eval_batches(train_set, 1, [0])).to(self.fabric.device).inputs
+        self.micro = micro_batch(
+            self.model, clip, self.schedule.batch_size, self.schedule.micro_batch, "training", self.peers.world_size
+        )
         with self.stop:
             for epoch in range(self.start_epoch, self.schedule.epochs):
                 began = time.perf_counter()
@@ -140,10 +146,7 @@ class Trainer:
             whether they moved and some process finds a checkpoint due.
         """
         self.model.train()
-        with self.fabric.autocast():
-            loss, logs = self.defense.objective(self.model, batch, self.attacks, step)
-        self.fabric.backward(loss / self.schedule.accumulate)
-        self.meter.add(loss.detach() * len(batch), logs.get("correct"), len(batch), float(logs["passes"]))
+        self._add_gradient(batch, step)
         if (step.iteration + 1) % self.schedule.accumulate and not last:
             return False
         # Every process learns of a loss that is not finite, and stops with the others.
@@ -164,6 +167,29 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.model)
         return bool(wanted)
+
+    def _add_gradient(self, batch: Batch, step: Step) -> None:
+        """Add a batch's gradient, in parts where memory does not take it whole."""
+        begun = any(p.grad is not None for p in self.model.parameters())
+        while True:
+            meter = dataclasses.replace(self.meter)
+            try:
+                for index in torch.arange(len(batch), device=batch.inputs.device).split(self.micro):
+                    part = batch if len(index) == len(batch) else batch.select(index)
+                    with self.fabric.autocast():
+                        loss, logs = self.defense.objective(self.model, part, self.attacks, step)
+                    self.fabric.backward(loss * (len(part) / len(batch) / self.schedule.accumulate))
+                    meter.add(loss.detach() * len(part), logs.get("correct"), len(part), float(logs["passes"]))
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                # Gradients of earlier batches cannot be told from a part's own; a single clip cannot be halved.
+                if not out_of_memory(error) or begun or min(self.micro, len(batch)) == 1:
+                    raise
+                self.micro = max(1, min(self.micro, len(batch)) // 2)
+                log.warning("memory ran out: training goes on with %d clips of a batch at once", self.micro)
+                self.optimizer.zero_grad(set_to_none=True)
+                continue
+            self.meter = meter
+            return
 
     def _end_epoch(self, train_set: Clips, val_set: Clips, epoch: int, length: int, speed: float) -> None:
         step = Step(epoch, self.schedule.epochs, length - 1, length, self.seed)
@@ -197,7 +223,7 @@ class Trainer:
         quality = -watched.mean_loss if watched.accuracy is None else watched.accuracy
         self.meter = Meter()
         # The line goes first: a kill between the two writes it again, and a resumed run drops lines from its epoch on.
-        self._write(line)
+        self.journal.write(line)
         if quality >= self.best:
             self.best = quality
             self._save("best", epoch + 1, 0)
@@ -231,16 +257,6 @@ class Trainer:
     def _measure(self, attack: Attack, split: str, train_set: Clips, val_set: Clips) -> float:
         return self._score(val_set if split == "val" else train_set, attack, name=split).mean_loss
 
-    def _write(self, line: dict[str, Any]) -> None:
-        if not self.peers.main:
-            return
-        with (self.run_dir / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        numbers = {k: v for k, v in line.items() if isinstance(v, int | float)}
-        for name, value in line.get("probabilities", {}).items():
-            numbers[f"probability/{name}"] = value
-        self.tracker.log(numbers, step=line["epoch"])
-
     def _save(self, name: str, epoch: int, batch: int) -> None:
         self._share_buffers()
         meter = self.meter.together(self.peers) if batch else self.meter
@@ -259,7 +275,6 @@ class Trainer:
 
     def _resume(self) -> None:
         path = self.run_dir / "checkpoints" / "last.pt"
-        lines = self.run_dir / "metrics.jsonl"
         if path.is_file():
             state = checkpoint.load(path)
             checkpoint.load_model(self.model, state["model"], path)
@@ -273,17 +288,7 @@ class Trainer:
             self.meter = Meter(**state["meter"]) if self.peers.main else Meter()
             self.total_passes, self.best = state["total_passes"], state["best"]
             log.info("resuming at epoch %d, batch %d", self.start_epoch + 1, self.start_batch + 1)
-        if lines.is_file() and self.peers.main:
-            kept = [line for line in lines.read_text().splitlines() if _epoch(line) <= self.start_epoch]
-            lines.write_text("".join(f"{line}\n" for line in kept))
-
-
-def _epoch(line: str) -> float:
-    """Return the epoch of a metrics line; a line cut short by a kill counts as never written."""
-    try:
-        return json.loads(line)["epoch"]
-    except (json.JSONDecodeError, KeyError):
-        return math.inf
+        self.journal.rewind(self.start_epoch)
 
 
 def _clone(state: dict[str, Tensor]) -> dict[str, Tensor]:

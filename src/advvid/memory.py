@@ -1,0 +1,129 @@
+"""How many clips fit at once: activation memory measured on one clip, and what to do when there was too little."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import frozen
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+# Of the free memory, what activations may take; weights' gradients, copies of the clips and libraries want the rest.
+SHARE = 0.6
+MEMINFO = Path("/proc/meminfo")
+
+
+def activation_bytes(model: nn.Module, clips: Tensor) -> int:
+    """Return the bytes that a forward pass of clips ``[B, ...]`` keeps for the gradient of its input.
+
+    Counted by the storages that autograd saves, each once, with the weights frozen, as an attack runs.
+    """
+    held: dict[int, int] = {}
+    weights = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    was_training = model.training
+    try:
+        with torch.enable_grad(), frozen(model.eval()), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            out = model(clips.detach().clone().requires_grad_())
+            total = sum(held.values())
+            del out
+    finally:
+        model.train(was_training)
+    return total
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Return the memory that is free on a device now; None where the machine does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if MEMINFO.is_file():
+        for line in MEMINFO.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def micro_batch(
+    model: nn.Module, clip: Tensor, batch_size: int, given: int | None, what: str, processes: int = 1
+) -> int:
+    """Return how many clips of a batch to take at once.
+
+    Args:
+        model: on its device.
+        clip: one clip ``[1, ...]`` there.
+        batch_size: clips of a batch.
+        given: the user's own number, or None to measure.
+        what: is done with the clips, for the log.
+        processes: that share the memory of this machine's CPU.
+    """
+    if given is not None:
+        return min(given, batch_size)
+    free = free_bytes(clip.device)
+    if free is None:
+        return batch_size
+    each = max(1, activation_bytes(model, clip))
+    room = free // (1 if clip.device.type == "cuda" else processes)
+    fits = max(1, int(SHARE * room / each))
+    size = min(batch_size, fits)
+    report = f"activations take {each / 2**20:.0f} MiB a clip"
+    if size < batch_size:
+        log.info("%s, %.1f GiB are free: %s takes %d of %d clips at once", report, room / 2**30, what, size, batch_size)
+    else:
+        log.debug("%s: %s takes whole batches", report, what)
+    return size
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that a device had too little memory."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def in_parts(work: Callable[[Tensor], T], size: int, total: int, what: str) -> tuple[list[T], int]:
+    """Do some work on clips 0 to ``total - 1`` in parts; where memory runs out, in parts half as large from there on.
+
+    Args:
+        work: takes the indices of a part and can be called again for it.
+        size: clips of a part at the start.
+        total: number of clips.
+        what: is done, for the log.
+
+    Returns:
+        the results in order, and the size that memory allowed in the end.
+
+    Raises:
+        torch.OutOfMemoryError: if a single clip is too much.
+
+    Example:
+        >>> in_parts(lambda index: index.tolist(), 2, 3, "counting")
+        ([[0, 1], [2]], 2)
+    """
+    results: list[T] = []
+    done = 0
+    while done < total:
+        index = torch.arange(done, min(done + size, total))
+        try:
+            results.append(work(index))
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not out_of_memory(error) or size == 1:
+                raise
+            size = max(1, len(index) // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            log.warning("memory ran out: %s goes on with %d clips at once", what, size)
+            continue
+        done += len(index)
+    return results, size
