@@ -8,10 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from advvid.data.decoders import FrameVideo
+from advvid.data.decoders import FrameVideo, PyAVReader, check_decoder
+from advvid.errors import AdvvidError
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here: set ADVVID_REALDATA")
+
+
+def usable(decoder: str) -> bool:
+    try:
+        check_decoder(decoder)
+    except AdvvidError:
+        return False
+    return True
+
+
+ALL = [
+    "decord", "pyav",
+    pytest.param("torchcodec", marks=pytest.mark.skipif(not usable("torchcodec"), reason="torchcodec or FFmpeg is missing")),
+]  # fmt: skip
 
 # B-frames packed two to a packet, a single key frame, a key frame in twelve, H.264, and Matroska.
 FILES = (
@@ -31,10 +46,13 @@ def decoded(path: Path) -> torch.Tensor:
 
 
 @real
-@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+@pytest.mark.parametrize("decoder", ALL)
 @pytest.mark.parametrize("file", FILES)
 def test_the_frames_are_those_that_were_asked_for(file, decoder):
-    """decord alone seeks by times that such an .avi does not keep, and returns others without an error."""
+    """decord alone seeks by times that such an .avi does not keep, and returns others without an error.
+
+    torchcodec alone finds no end of such a file.
+    """
     truth = decoded(REAL / file)
     video = FrameVideo(REAL / file, decoder)
     # Later clips come from a reader that has moved already, and from behind it; the last reaches past the end.
@@ -44,3 +62,31 @@ def test_the_frames_are_those_that_were_asked_for(file, decoder):
         found = video.fetch(wanted).permute(1, 2, 3, 0)
         # Two versions of FFmpeg round a few pixels of an mpeg4 frame differently, by 2 of 255 at most.
         assert int((found.int() - expected.int()).abs().max()) <= 2, f"{decoder} returned other frames from {first} on"
+
+
+@real
+@pytest.mark.parametrize("decoder", ALL)
+@pytest.mark.parametrize("file", FILES[:3])
+def test_a_video_read_in_parts_gives_what_single_clips_give(file, decoder):
+    """Sequential reading and jumping must agree, or frames kept for later would be other frames."""
+    whole, jumping = FrameVideo(REAL / file, decoder), FrameVideo(REAL / file, decoder)
+    parts = [whole.fetch(range(i, min(i + 16, whole.frames))) for i in range(0, whole.frames, 16)]
+    frames = torch.cat(parts, dim=1)
+    for first in (whole.frames - 20, 7, whole.frames // 2, whole.frames - 3):
+        wanted = range(first, first + 9, 2)
+        kept = frames[:, [i % whole.frames for i in wanted]]
+        assert torch.equal(jumping.fetch(wanted), kept)
+        assert torch.equal(FrameVideo(REAL / file, decoder).fetch(wanted), kept)
+
+
+@real
+def test_the_reference_reads_on_from_where_it_is(monkeypatch):
+    opened = []
+    real_open = av.open
+    monkeypatch.setattr(av, "open", lambda *a, **k: opened.append(a) or real_open(*a, **k))
+    reader = PyAVReader(REAL / FILES[0])
+    for first in (0, 10, 20):
+        reader.get(range(first, first + 5))
+    assert len(opened) == 2  # to count the frames, and to decode them
+    reader.get(range(3))
+    assert len(opened) == 3

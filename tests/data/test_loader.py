@@ -1,11 +1,15 @@
 """Batches: the order is a function of seed and epoch, and nothing is seen twice or lost."""
 
+import os
+
 import pytest
 import torch
 
+from advvid.data import loader
 from advvid.data.limits import round_robin
-from advvid.data.loader import eval_batches, train_batches, train_length
+from advvid.data.loader import eval_batches, train_batches, train_length, worker_count
 from advvid.data.memory import MemoryClips
+from advvid.errors import AdvvidError
 
 
 def clips(count=10):
@@ -91,3 +95,31 @@ def test_round_robin_takes_one_of_each_class_in_turn():
     assert round_robin(labels, 3) == [0, 1, 4]
     assert round_robin(labels, 5) == [0, 1, 2, 4, 5]
     assert round_robin(labels, None) == round_robin(labels, 99) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "count"), [(1, 1, 1), (2, 1, 2), (6, 1, 6), (64, 1, 8), (16, 8, 2), (4, 8, 1)]
+)
+def test_workers_are_chosen_from_the_cores(monkeypatch, cores, processes, count):
+    monkeypatch.setattr(loader, "cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert worker_count("auto") == count
+
+
+def test_a_container_bounds_the_cores(monkeypatch):
+    free = loader.cores()
+    assert 1 <= free <= os.cpu_count()
+    monkeypatch.setattr(loader.Path, "read_text", lambda _: "100000 100000\n")
+    assert loader.cores() == 1
+    monkeypatch.setattr(loader.Path, "read_text", lambda _: "max 100000\n")
+    assert loader.cores() == free
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5, "many", True, None])
+def test_a_wrong_number_of_workers_is_answered_in_one_sentence(workers):
+    with pytest.raises(AdvvidError, match=r"dataset\.workers=.*choose auto or a whole number of at least 0"):
+        next(eval_batches(clips(), 4, workers=workers))
+
+
+def test_automatic_workers_change_nothing():
+    assert same(train_batches(clips(), 4, 1, 0, workers="auto"), train_batches(clips(), 4, 1, 0))

@@ -52,12 +52,14 @@ class PyAVReader:
             with av.open(str(path), metadata_errors="ignore") as container:
                 stream = container.streams.video[0]
                 self.rate = float(stream.average_rate or 25)
+                # An .avi holds no times of presentation: with B-frames they are guessed, and wrong.
+                guessed = "avi" in container.format.name and stream.codec_context.has_b_frames
                 times = [packet.pts for packet in container.demux(stream) if packet.size]
         except (av.FFmpegError, IndexError) as error:
             raise ValueError(_first_line(error)) from None
         self.frames = len(times)
-        # Whether each frame has a time of its own, without which no decoder can seek.
-        self.timed = None not in times and len(set(times)) == len(times)
+        # Whether each frame has a true time of its own, without which no decoder can seek.
+        self.timed = not guessed and None not in times and len(set(times)) == len(times)
 
     def get(self, indices: Sequence[int]) -> Tensor:
         """See ``Reader.get``."""
@@ -124,7 +126,7 @@ class DecordReader:
 
 
 class TorchcodecReader:
-    """Uses torchcodec, where it and FFmpeg are installed; files whose frames have no times are left to PyAV."""
+    """Uses torchcodec, where it and FFmpeg are installed; files whose frames have no true times are left to PyAV."""
 
     def __init__(self, path: Path) -> None:
         from torchcodec.decoders import VideoDecoder
