@@ -1,11 +1,16 @@
 """C3D: the published size, names and geometry."""
 
+import re
+
 import pytest
 import torch
+from torch import nn
 
 from advvid.errors import AdvvidError
 from advvid.models.c3d import C3D
+from advvid.models.classifier import VideoClassifier
 from advvid.models.weights import load_local_weights
+from advvid.paths import conf_dir
 
 CHANNELS = {"1a": 64, "2a": 128, "3a": 256, "3b": 256, "4a": 512, "4b": 512, "5a": 512, "5b": 512}
 
@@ -95,3 +100,12 @@ def test_what_c3d_cannot_take_is_refused():
     ):
         with pytest.raises(AdvvidError, match=words):
             C3D(5, **options)
+
+
+def test_the_configuration_names_the_normalisation_of_the_published_weights():
+    options = re.search(r"model\.mean=\[(.*)\] model\.std=([\d.]+)", (conf_dir() / "model" / "c3d.yaml").read_text())
+    mean, std = [float(value) for value in options[1].split(",")], float(options[2])
+    clips = torch.rand(1, 3, 2, 4, 4)
+    model = VideoClassifier(nn.Identity(), 5, mean, std)
+    expected = clips * 255 - torch.tensor([104.0, 117.0, 128.0]).view(1, 3, 1, 1, 1)
+    torch.testing.assert_close(model(clips), expected, rtol=1e-5, atol=1e-3)
