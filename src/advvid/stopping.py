@@ -58,14 +58,14 @@ class StopRequest:
     def stop(self, saved: Path) -> None:
         """Hand the signal on, now that the work is saved.
 
-        Whoever handled it before (submitit puts the job back into the queue) does so now; with nobody there, the run
-        ends.
+        Whoever handled it before does so now: submitit puts the job back into the queue on one signal and ends the
+        process, and passes over another, after which training goes on. With nobody there, the run ends.
 
         Args:
             saved: the checkpoint that was written.
 
         Raises:
-            AdvvidError: saying how to go on, where no earlier handler ended the process.
+            AdvvidError: saying how to go on, where there is no earlier handler.
         """
         number = self._number or signal.SIGTERM
         before: Callable[[int, FrameType | None], Any] | int | None = self._before.get(number)
@@ -73,6 +73,9 @@ class StopRequest:
         self.__exit__(None, None, None)
         if callable(before):
             before(number, None)
+            self._number = None
+            self.__enter__()
+            return
         requeue = "; the job went back into the queue" if _requeued() else ""
         raise AdvvidError(
             f"stopped by {name} after saving {saved}{requeue}: the same command with resume=true and "

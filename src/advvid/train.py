@@ -43,8 +43,9 @@ def _run(cfg: DictConfig) -> None:
     hydra_cfg = HydraConfig.get()
     run_dir = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
-    if cfg.resume and cfg.mode != "eval" and not any("hydra.run.dir=" in o for o in hydra_cfg.overrides.hydra):
-        raise AdvvidError("resume=true needs the folder of the run to go on with: add hydra.run.dir=<run folder>")
+    key = "hydra.sweep.dir" if hydra_cfg.mode == RunMode.MULTIRUN else "hydra.run.dir"
+    if cfg.resume and cfg.mode != "eval" and not any(f"{key}=" in o for o in hydra_cfg.overrides.hydra):
+        raise AdvvidError(f"resume=true needs the folder of the run to go on with: add {key}=<folder>")
     choices = dict(hydra_cfg.runtime.choices)
     cfg, choices = adopt(cfg, choices, overrides)
     run(cfg, run_dir, choices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class CAT(AT):
         steps = self.inner_steps
         if self.scale_steps and largest > 0:
             steps = max(1, math.ceil(self.inner_steps * eps / largest - 1e-9))
-        return attack.inner(steps, self.inner_step_size, eps)
+        return dataclasses.replace(self, inner_steps=steps).inner(attack, eps)
 
     def objective(
         self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step
