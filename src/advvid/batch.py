@@ -26,17 +26,35 @@ class Space:
         """The length of the interval: the largest change that one value can undergo."""
         return self.high - self.low
 
-    def clamp(self, x: Tensor) -> Tensor:
-        """Return ``x`` with every value moved into the interval."""
-        return x.clamp(self.low, self.high)
+    def free(self, clean: Tensor) -> Tensor | None:
+        """Tell which values of clean inputs an attack may change at all, as a mask that broadcasts; None for all.
 
-    def contains(self, x: Tensor) -> Tensor:
-        """Tell per clip whether every value is finite and inside the interval.
+        A modality whose inputs are padded overrides this.
+        """
+        return None
+
+    def parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the modalities that inputs consist of, as views ``[B, ...]``; a clip is one.
+
+        A modality of several streams, such as pictures and sound, overrides this.
+        """
+        return (x,)
+
+    def clamp(self, x: Tensor, clean: Tensor | None = None) -> Tensor:
+        """Return ``x`` with every value moved into the interval; given ``clean``, what is not free is put back."""
+        inside, free = x.clamp(self.low, self.high), None if clean is None else self.free(clean)
+        return inside if clean is None or free is None else torch.where(free, inside, clean)
+
+    def contains(self, x: Tensor, clean: Tensor | None = None) -> Tensor:
+        """Tell per clip whether every value is finite and inside the interval; given ``clean``, also whether it was free.
 
         Shape:
             x: ``[B, ...]``; result: ``bool [B]``. NaN counts as outside.
         """
-        return ((x >= self.low) & (x <= self.high)).flatten(1).all(dim=1)
+        inside, free = (x >= self.low) & (x <= self.high), None if clean is None else self.free(clean)
+        if clean is not None and free is not None:
+            inside = inside & (free | (x == clean))
+        return inside.flatten(1).all(dim=1)
 
 
 @dataclass(frozen=True)

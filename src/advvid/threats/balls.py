@@ -45,7 +45,7 @@ class LinfBall:
     def random_start(self, x: Tensor, generators: Sequence[torch.Generator], aux: Aux | None = None) -> Tensor:
         """Return ``x`` plus noise uniform in ``[-eps, eps]``, clamped to valid pixels."""
         noise = draw("rand", x.shape[1:], generators, x).mul_(2).sub_(1)
-        return self.space.clamp(x + self.eps * noise)
+        return self.space.clamp(x + self.eps * noise, x)
 
     def ascend(self, x_adv: Tensor, grad: Tensor, step_size: float, aux: Aux | None = None) -> Tensor:
         """Step by ``step_size`` along the sign of the gradient (Kinfu & Vidal, eq. 3)."""
@@ -53,11 +53,11 @@ class LinfBall:
 
     def project(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Clamp every value to within eps of the clean one and to valid pixels."""
-        return self.space.clamp(torch.minimum(torch.maximum(x_adv, x - self.eps), x + self.eps))
+        return self.space.clamp(torch.minimum(torch.maximum(x_adv, x - self.eps), x + self.eps), x)
 
     def contains(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Tell which clips keep the budget and the range."""
-        return (self.distance(x_adv, x) <= self.eps + TOLERANCE) & self.space.contains(x_adv)
+        return (self.distance(x_adv, x) <= self.eps + TOLERANCE) & self.space.contains(x_adv, x)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Return the largest absolute change in each clip."""
@@ -87,28 +87,56 @@ class L2Ball:
     def random_start(self, x: Tensor, generators: Sequence[torch.Generator], aux: Aux | None = None) -> Tensor:
         """Return a point uniform in the ball, clamped to valid pixels."""
         direction = draw("randn", x.shape[1:], generators, x)
+        free = self.space.free(x)
+        direction = direction if free is None else direction * free
         radius = draw("rand", (), generators, x).pow(1 / x[0].numel())
-        return self.space.clamp(x + direction * per_clip(self.eps * radius / _norm(direction), x))
+        return self.space.clamp(x + direction * (self.eps * per_clip(radius, x) / self._norms(direction)), x)
 
     def ascend(self, x_adv: Tensor, grad: Tensor, step_size: float, aux: Aux | None = None) -> Tensor:
         """Step by ``step_size`` along the gradient scaled to unit l2 norm; a zero gradient gives no step."""
-        return x_adv + grad * per_clip(step_size / _norm(grad), grad)
+        return x_adv + grad * (step_size / self._norms(grad))
 
     def project(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Scale the change back into the ball, then clamp to valid pixels (which only shortens it)."""
         delta = x_adv - x
-        shrink = (self.eps / _norm(delta)).clamp(max=1)
-        return self.space.clamp(x + delta * per_clip(shrink, x))
+        shrink = (self.eps / self._norms(delta)).clamp(max=1)
+        return self.space.clamp(x + delta * shrink, x)
 
     def contains(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Tell which clips keep the budget and the range."""
         # The rounding of each of n values adds up like sqrt(n) in the norm.
         room = self.eps * (1 + 1e-5) + 1e-7 * x[0].numel() ** 0.5
-        return (self.distance(x_adv, x) <= room) & self.space.contains(x_adv)
+        return (self.distance(x_adv, x) <= room) & self.space.contains(x_adv, x)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Return the l2 norm of the change in each clip."""
         return (x_adv - x).flatten(1).norm(dim=1)
+
+    def _norms(self, delta: Tensor) -> Tensor:
+        """Return the norm that each value of a change counts into, never zero, in a shape that broadcasts."""
+        return per_clip(_norm(delta), delta)
+
+
+@dataclass(frozen=True)
+class L2EachBall(L2Ball):
+    """``||x_adv - x||_2 <= eps`` in each modality of the space by itself, such as pictures and sound.
+
+    Choudhary et al., eq. 3 and 4, who take the gradient for either modality and scale it to the same eps. For clips,
+    which are one modality, it is the l2 ball.
+    """
+
+    @property
+    def budget(self) -> str:
+        """The set in words."""
+        return f"{super().budget}, in each modality"
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Return the largest l2 norm that the change has in any modality."""
+        return torch.stack([part.flatten(1).norm(dim=1) for part in self.space.parts(x_adv - x)]).amax(dim=0)
+
+    def _norms(self, delta: Tensor) -> Tensor:
+        parts = self.space.parts(delta)
+        return torch.cat([per_clip(_norm(part), part).expand_as(part) for part in parts], dim=-1)
 
 
 def _norm(x: Tensor) -> Tensor:
@@ -120,10 +148,12 @@ def ball(norm: str, eps: float, space: Space) -> LinfBall | L2Ball:
     """Return the ball of a norm's name.
 
     Raises:
-        AdvvidError: for a norm other than ``linf`` and ``l2``.
+        AdvvidError: for a norm other than ``linf``, ``l2`` and ``l2_each``.
     """
     if norm == "linf":
         return LinfBall(eps, space)
     if norm == "l2":
         return L2Ball(eps, space)
-    raise AdvvidError(f"norm={norm!r} is not known: choose linf or l2")
+    if norm == "l2_each":
+        return L2EachBall(eps, space)
+    raise AdvvidError(f"norm={norm!r} is not known: choose linf, l2 or l2_each")
