@@ -52,14 +52,9 @@ class PyAVReader:
             with av.open(str(path), metadata_errors="ignore") as container:
                 stream = container.streams.video[0]
                 self.rate = float(stream.average_rate or 25)
-                # An .avi holds no times of presentation: with B-frames they are guessed, and wrong.
-                guessed = "avi" in container.format.name and stream.codec_context.has_b_frames
-                times = [packet.pts for packet in container.demux(stream) if packet.size]
+                self.frames = sum(1 for packet in container.demux(stream) if packet.size)
         except (av.FFmpegError, IndexError) as error:
             raise ValueError(_first_line(error)) from None
-        self.frames = len(times)
-        # Whether each frame has a true time of its own, without which no decoder can seek.
-        self.timed = not guessed and None not in times and len(set(times)) == len(times)
 
     def get(self, indices: Sequence[int]) -> Tensor:
         """See ``Reader.get``."""
@@ -131,15 +126,15 @@ class TorchcodecReader:
     def __init__(self, path: Path) -> None:
         from torchcodec.decoders import VideoDecoder
 
-        walk = PyAVReader(path)
-        self.frames, self.rate = walk.frames, walk.rate
-        self._walk = None if walk.timed else walk
-        if self._walk is None:
-            try:
-                self._video = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
-            except (RuntimeError, ValueError) as error:
-                raise ValueError(_first_line(error)) from None
-            self.frames, self.rate = len(self._video), float(self._video.metadata.average_fps or 25)
+        self._walk = PyAVReader(path) if _times_are_guessed(path) else None
+        if self._walk is not None:
+            self.frames, self.rate = self._walk.frames, self._walk.rate
+            return
+        try:
+            self._video = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(_first_line(error)) from None
+        self.frames, self.rate = len(self._video), float(self._video.metadata.average_fps or 25)
 
     def get(self, indices: Sequence[int]) -> Tensor:
         """See ``Reader.get``."""
@@ -252,6 +247,15 @@ class FrameVideo(Video):
             ordered = decoded if order == list(range(len(decoded))) else decoded[order]
             return ordered.permute(3, 0, 1, 2)
         raise ValueError(f"frames {unique[0]} to {unique[-1]} cannot be decoded ({problem})")
+
+
+def _times_are_guessed(path: Path) -> bool:
+    """Tell whether nothing in the file says when its frames are shown: an .avi with B-frames, where guesses are wrong."""
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            return "avi" in container.format.name and bool(container.streams.video[0].codec_context.has_b_frames)
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(_first_line(error)) from None
 
 
 def _first_line(error: Exception) -> str:
