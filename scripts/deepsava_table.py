@@ -73,12 +73,12 @@ PARTS: dict[str, tuple[str, str, list[str], list[str], list[tuple[str, str, bool
         TABLE_7,
     ),
     "key_frame": (
-        "key frame: 15 iterations at learning rate 0.03, motion_look, 1 of 32 frames",
+        "30 iterations at learning rate 0.03, motion_look, 1 of 32 frames",
         "motion_look",
         [FIRST, BAYES, BRUTE],
         [
             "dataset.limit_test=100", f"+attack@suite.{BRUTE}=deep_sava", f"suite.{BRUTE}.key_frame=brute_force",
-            *for_all([FIRST, BAYES, BRUTE], "steps=15", "step_size=0.03"),
+            *for_all([FIRST, BAYES, BRUTE], "steps=30", "step_size=0.03"),
         ],
         [(FIRST, BAYES, False)],
     ),
@@ -86,31 +86,37 @@ PARTS: dict[str, tuple[str, str, list[str], list[str], list[tuple[str, str, bool
 UNUSED = ("sparse", "sparse_flickering", NOISE, SPATIAL, FIRST, BAYES)
 
 
-def advvid(folder: Path, *overrides: str) -> list[str]:
-    """Carry out a run in ``folder``, going on where it was stopped, and return its command line."""
+def command(folder: Path, *overrides: str) -> list[str]:
+    """Return the command line of a run in ``folder`` that goes on where it was stopped."""
     common = ["tracker=none", "runtime=cpu", "runtime.threads=1", "resume=true", f"hydra.run.dir={folder}"]
-    command = ["-m", "advvid.train", *overrides, *common]
+    return ["-m", "advvid.train", *overrides, *common]
+
+
+def carry_out(folder: Path, arguments: list[str]) -> None:
+    """Run Python with a command line, keeping what it says."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("a") as output:
-        subprocess.run([sys.executable, *command], check=True, stdout=output, stderr=subprocess.STDOUT)
-    return ["python", *command]
+        subprocess.run([sys.executable, *arguments], check=True, stdout=output, stderr=subprocess.STDOUT)
 
 
 def score(part: str, root: Path, seed: int) -> dict[str, Any]:
     """Train and evaluate what is missing of a part, and return its measures and verdicts."""
     title, data, columns, overrides, claims = PARTS[part]
     model, folder = root / f"{data}-{seed}", root / f"{part}-{seed}"
-    commands_file = folder / "commands.json"
-    if not (folder / "robustness.json").is_file() or not commands_file.is_file():
-        trained = advvid(model, "mode=train", *MODELS[data], f"seed={seed}")
-        dropped = [f"~suite.{name}" for name in UNUSED if name not in columns]
-        scored = advvid(folder, "mode=eval", f"checkpoint={model}", "suite=deepsava", *dropped, *overrides)
-        commands_file.write_text(json.dumps([" ".join(trained), " ".join(scored)]))
+    dropped = [f"~suite.{name}" for name in UNUSED if name not in columns]
+    training = command(model, "mode=train", *MODELS[data], f"seed={seed}")
+    scoring = command(folder, "mode=eval", f"checkpoint={model}", "suite=deepsava", *dropped, *overrides)
+    commands = [" ".join(["python", *arguments]) for arguments in (training, scoring)]
+    note = folder / "commands.json"
+    if not note.is_file() or json.loads(note.read_text()) != commands:
+        carry_out(model, training)
+        carry_out(folder, scoring)
+        note.write_text(json.dumps(commands))
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     table = json.loads((folder / "robustness.json").read_text())
     result: dict[str, Any] = {
         "title": title, "n": len(samples), "clean_right": sum(line["clean"] == line["label"] for line in samples),
-        "seed": seed, "commit": table["commit"], "commands": json.loads(commands_file.read_text()),
+        "seed": seed, "commit": table["commit"], "commands": commands,
         "columns": {column: measure(samples, column) for column in columns}, "orderings": [],
     }  # fmt: skip
     for lower, higher, strict in claims:
