@@ -29,7 +29,7 @@ class Square(Attack):
         eps: budget, a number or a fraction such as ``"8/255"``.
         norm: ``linf`` or ``l2``.
         queries: times the model may be asked about each clip, the first time about the clean one.
-        p_init: part of the frame that the first squares cover, in (0, 1].
+        p_init: part of the clip that the first cuboids cover, in (0, 1].
         targeted: None, ``least_likely`` or ``random``; ``run(targets=...)`` gives targets instead.
         early_exit: fooled clips leave the batch; without, their margin is lowered further.
 
@@ -57,7 +57,7 @@ class Square(Attack):
         check_targeted(self.targeted)
         if not 0 < float(self.p_init) <= 1:
             raise AdvvidError(
-                f"p_init={self.p_init:g} is not a part of the frame: choose a number above 0 and at most 1"
+                f"p_init={self.p_init:g} is not a part of the clip: choose a number above 0 and at most 1"
             )
         _ = self.threat  # refuses an impossible budget now rather than at the first batch
 
