@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch, derive_seed, parse_number
+from advvid.batch import derive_seed, parse_number
 from advvid.defenses.at import AT
-from advvid.defenses.base import Logs, Measure, Step, check_epsilon, single
+from advvid.defenses.base import Measure, Step, check_epsilon, single
 from advvid.errors import AdvvidError
 from advvid.threats.base import grey_levels
 
@@ -56,15 +55,13 @@ class AATTypes(AT):
         """Return the inner attacks to draw from, by name."""
         return {name: self.inner(attack) for name, attack in attacks.items()}
 
-    def objective(
-        self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step
-    ) -> tuple[Tensor, Logs]:
-        """Draw one choice for the batch and return the loss on clips attacked by it (algorithm 1, lines 5 to 8)."""
+    def chosen(self, attacks: Mapping[str, Attack], step: Step) -> Attack:
+        """Draw one choice for the batch (algorithm 1, lines 5 and 6)."""
         choices = self.choices(attacks)
         weights = torch.tensor(list(self._distribution(choices, step).values()))
         generator = torch.Generator().manual_seed(derive_seed(step.seed, "aat", step.key))
         index = int(torch.multinomial(weights, 1, generator=generator))
-        return self.fit_attacked(model, batch, list(choices.values())[index], step)
+        return list(choices.values())[index]
 
     def interval(self, epochs: int, choices: int) -> int:
         """Return the number of epochs between updates (algorithm 1, line 10; at least 1)."""

@@ -30,8 +30,12 @@ class AT(Defense):
     def objective(
         self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step
     ) -> tuple[Tensor, Logs]:
-        """Return the loss on clips attacked by the inner attack (eq. 5)."""
-        return self.fit_attacked(model, batch, self.inner(single(attacks, "at")), step)
+        """Return the loss on clips attacked by the step's inner attack (eq. 5)."""
+        return self.fit_attacked(model, batch, self.chosen(attacks, step), step)
+
+    def chosen(self, attacks: Mapping[str, Attack], step: Step) -> Attack:
+        """Return the inner attack of a step; subclasses choose among budgets or types."""
+        return self.inner(single(attacks, "at"))
 
     def fit_attacked(self, model: nn.Module, batch: Batch, attack: Attack, step: Step) -> tuple[Tensor, Logs]:
         """Craft with this attack as it stands and return the loss on the result; budget 0 means clean clips."""

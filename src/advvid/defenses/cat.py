@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
-
 from advvid.attacks.base import Attack
-from advvid.batch import Batch, parse_number
+from advvid.batch import parse_number
 from advvid.defenses.at import AT
-from advvid.defenses.base import Logs, Step, check_epsilon, single
+from advvid.defenses.base import Step, check_epsilon, single
 from advvid.errors import AdvvidError
 
 
@@ -74,11 +72,9 @@ class CAT(AT):
             steps = max(1, math.ceil(self.inner_steps * eps / largest - 1e-9))
         return dataclasses.replace(self, inner_steps=steps).inner(attack, eps)
 
-    def objective(
-        self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step
-    ) -> tuple[Tensor, Logs]:
-        """Return the loss on clips attacked within the present budget."""
-        return self.fit_attacked(model, batch, self.inner_at(single(attacks, "cat"), step), step)
+    def chosen(self, attacks: Mapping[str, Attack], step: Step) -> Attack:
+        """Return the inner attack at the present budget."""
+        return self.inner_at(single(attacks, "cat"), step)
 
     def describe(self, attacks: Mapping[str, Attack], step: Step) -> dict[str, Any]:
         """Return the present budget in words and as a number."""
