@@ -25,8 +25,8 @@ from omegaconf import OmegaConf
 import advvid
 from advvid import checkpoint
 from advvid.attacks.auto_attack import AutoAttack
+from advvid.columns import fingerprint
 from advvid.data.loader import eval_batches
-from advvid.evaluator import fingerprint
 from advvid.instantiate import safe_instantiate
 from advvid.models.build import build_model
 from advvid.progress import bar

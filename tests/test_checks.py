@@ -9,7 +9,7 @@ from advvid.attacks.fgsm import FGSM
 from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
 from advvid.checks import model_checks, table_checks
-from advvid.evaluator import Column
+from advvid.columns import Column
 from advvid.tasks.classification import Classification
 
 N = 100

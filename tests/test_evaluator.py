@@ -11,8 +11,9 @@ from advvid.attacks.base import AttackResult
 from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
 from advvid.batch import Batch
+from advvid.columns import Column
 from advvid.errors import AdvvidError
-from advvid.evaluator import Column, Evaluator
+from advvid.evaluator import Evaluator
 from advvid.tally import summarise, verdicts
 from advvid.tasks.classification import Classification
 

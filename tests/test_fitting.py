@@ -8,8 +8,8 @@ from advvid.attacks.flickering_universal import FlickeringUniversal
 from advvid.attacks.pgd import PGD
 from advvid.attacks.universal import Universal
 from advvid.batch import Batch
+from advvid.columns import Column
 from advvid.errors import AdvvidError
-from advvid.evaluator import Column
 from advvid.fitting import fit_columns
 from advvid.tasks.classification import Classification
 

@@ -6,7 +6,8 @@ from torch import nn
 
 from advvid.attacks.pgd import PGD
 from advvid.batch import Batch
-from advvid.evaluator import Column, Evaluator
+from advvid.columns import Column
+from advvid.evaluator import Evaluator
 from advvid.memory import activation_bytes, in_parts, micro_batch, out_of_memory
 from advvid.tasks.classification import Classification
 

@@ -16,7 +16,8 @@ from advvid.runtime import Runtime
 from advvid.validation import Meter
 
 SMALL = [
-    "schedule.epochs=3", "schedule.batch_size=8", "dataset.limit_train=128", "dataset.limit_test=23", "dataset.limit_val=20", "attack.steps=4",
+    "schedule.epochs=3", "schedule.batch_size=8", "dataset.limit_train=128", "dataset.limit_test=23", "dataset.limit_val=20",
+    "attack.steps=4",
     "defense=at", "evaluation.batch_size=4", "tracker=none", "runtime.threads=1", "schedule.checkpoint_minutes=0",
 ]  # fmt: skip
 

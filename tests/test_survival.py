@@ -5,8 +5,9 @@ import torch
 
 from advvid.attacks.pgd import PGD
 from advvid.batch import Batch
+from advvid.columns import Column
 from advvid.errors import AdvvidError
-from advvid.evaluator import Column, Evaluator
+from advvid.evaluator import Evaluator
 from advvid.survival import Survival, survivals
 from advvid.tasks.classification import Classification
 

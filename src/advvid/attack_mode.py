@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from advvid import checkpoint
 from advvid.batch import Batch
+from advvid.columns import Column, craft, fingerprint
 from advvid.data.given import GivenFiles
 from advvid.data.loader import eval_batches
 from advvid.errors import AdvvidError
-from advvid.evaluator import Column, craft, fingerprint
 from advvid.films import Panel, eight_bits, frames_of, write_gif, write_lossless, write_viewable, write_whole
 from advvid.fitting import fit_columns
 from advvid.pictures import MOST_CLIPS, RIGHT, WRONG, contact_sheet, magnification

@@ -106,6 +106,11 @@ def load_model(model: torch.nn.Module, state: dict[str, torch.Tensor], source: P
     model.load_state_dict(state)
 
 
+def clone(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy weights out of shared storage, so that a file holds nothing but them."""
+    return {name: value.detach().cpu().clone() for name, value in state.items()}
+
+
 def weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Return the weights that a checkpoint is scored with: the moving average where one was kept."""
     if state.get("average") is None:

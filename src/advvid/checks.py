@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
 from advvid.check_rules import CONVERGED, FULL_RANGE, LUCK, NO_GRADIENT, Check, finding
-from advvid.evaluator import Column
+from advvid.columns import Column
 from advvid.tasks.base import Task
 
 Right = Mapping[str, NDArray[np.bool_]]

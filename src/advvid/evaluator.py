@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,44 +15,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from advvid.attacks.base import Attack, AttackResult
+from advvid.attacks.base import AttackResult
 from advvid.attacks.fitted import FittedAttack
-from advvid.batch import Batch, clip_generators, derive_seed
+from advvid.batch import Batch, derive_seed
 from advvid.cells import Cells, outputs_of, write_samples
+from advvid.columns import Column, craft, digest, fingerprint
 from advvid.errors import AdvvidError
 from advvid.memory import in_parts
 from advvid.parallel import Peers
+from advvid.profiling import LOGGING, scope
 from advvid.progress import bar
 from advvid.survival import Survival
 from advvid.tasks.base import Task
 from advvid.visibility import visibility
 
 # A batch's clips, their adversarial versions, true and predicted answers, for pictures.
-Show = Callable[["Column", Batch, Tensor, Tensor, Tensor], None]
+Show = Callable[[Column, Batch, Tensor, Tensor, Tensor], None]
 CLEAN = "clean"
 Arrays = dict[str, Tensor | NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table: an attack under a name, with the access that it has to the system.
-
-    Args:
-        name: in the table; ``pgd@oblivious`` is a weaker access of ``pgd`` and enters neither mean nor union.
-        attack: what is run.
-        access: ``oblivious``, ``gray_box``, ``white_box`` or ``adaptive``.
-        seen: the model as this attacker sees it; None for the one that is scored.
-    """
-
-    name: str
-    attack: Attack
-    access: str = "white_box"
-    seen: nn.Module | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The attack's class and settings, as plain values."""
-        return {"class": type(self.attack).__name__, **dataclasses.asdict(self.attack)}
 
 
 class Evaluator:
@@ -171,7 +148,8 @@ class Evaluator:
             }  # fmt: skip
             self.cells.write(column.name, number, arrays)
             if number == 0 and self.show is not None:
-                self.show(column, batch, x_adv, answers, self.task.predict(out))
+                with scope(LOGGING):
+                    self.show(column, batch, x_adv, answers, self.task.predict(out))
 
     def _after(self, x_adv: Tensor, batch: Batch, clean: Tensor, todo: Tensor) -> dict[str, Tensor]:
         """Return predictions and outputs after each road that the clips must survive."""
@@ -253,48 +231,7 @@ class Evaluator:
         return lines
 
 
-def craft(
-    column: Column, model: nn.Module, clips: Tensor, labels: Tensor, ids: Sequence[str], seed: int, task: Task
-) -> tuple[AttackResult, Tensor]:
-    """Run a column's attack on clips and measure again what it claims.
-
-    Returns:
-        the attack's result and each clip's distance ``[B]``.
-
-    Raises:
-        AdvvidError: if a clip is outside the attack's threat set, naming the clip and the figure.
-    """
-    generators = clip_generators(seed, column.name.split("@")[0], ids)
-    result = column.attack.run(column.seen or model, clips, labels, generators, task=task)
-    threat = column.attack.threat
-    far = threat.distance(result.x_adv, clips)
-    allowed = threat.contains(result.x_adv, clips, result.aux)
-    if not bool(allowed.all()):
-        index = int((~allowed).nonzero()[0])
-        low, high = float(result.x_adv[index].min()), float(result.x_adv[index].max())
-        raise AdvvidError(
-            f"the attack of column {column.name} left its threat model on clip {ids[index]}: allowed is "
-            f"{threat.budget}, measured is a distance of {float(far[index]):.6g} with values from {low:.6g} to "
-            f"{high:.6g} ({int((~allowed).sum())} of {len(ids)} clips of the batch); its numbers are void"
-        )
-    return result, far
-
-
 def _add(lines: list[dict[str, Any]], name: str, values: dict[str, Any]) -> None:
     rows = zip(*(array.tolist() for array in values.values()), strict=True)
     for line, row in zip(lines, rows, strict=True):
         line["attacks"][name] = dict(zip(values, row, strict=True))
-
-
-def digest(state: dict[str, Tensor]) -> str:
-    """Hash named tensors, in a fixed order."""
-    hashed = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(state.items()):
-        hashed.update(name.encode())
-        hashed.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return hashed.hexdigest()
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Hash every weight and buffer of a model."""
-    return digest(model.state_dict())

@@ -12,8 +12,8 @@ from torch import nn
 
 from advvid.attacks.fitted import FittedAttack, Learner
 from advvid.batch import Batch, derive_seed
+from advvid.columns import Column, fingerprint
 from advvid.errors import AdvvidError
-from advvid.evaluator import Column, fingerprint
 from advvid.progress import Bar, bar
 from advvid.tasks.base import Task
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,19 @@ from torch import nn
 from advvid import checkpoint
 from advvid.analyses.base import Context, carry_out
 from advvid.attack_mode import attack_clips, check_options
+from advvid.batch import Batch
 from advvid.checks import model_checks
+from advvid.columns import Column
 from advvid.data.loader import eval_batches
+from advvid.data.prefetch import prefetch
 from advvid.errors import AdvvidError
-from advvid.evaluator import Column, Evaluator
+from advvid.evaluator import Evaluator
 from advvid.fitting import fit_columns
 from advvid.memory import micro_batch
 from advvid.models.build import build_model
 from advvid.parallel import Peers
 from advvid.parts import Parts, build
+from advvid.profiling import Profile
 from advvid.results import assemble, write
 from advvid.saved import FINISHED
 from advvid.sheets import Sheets
@@ -96,6 +100,8 @@ def _work(
     model = parts.defense.wrap(model).to(fabric.device)
     if parts.runtime.sync_batchnorm and peers.world_size > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if parts.runtime.compile:
+        model.compile(dynamic=True)  # batches shrink as clips are fooled
     parts.tracker.start(run_dir, config, str(cfg.name))
     try:
         if state is not None and source is not None:
@@ -127,7 +133,7 @@ def train(
     info = {"config": config, "classes": list(parts.dataset.classes)}
     trainer = Trainer(
         fabric, model, parts.defense, parts.attacks, parts.schedule, run_dir, cfg.seed, parts.tracker, info,
-        cfg.dataset.workers, peers,
+        cfg.dataset.workers, peers, parts.runtime.profile,
     )  # fmt: skip
     scored = trainer.fit(parts.dataset.split("train"), parts.dataset.split("val"), resume=cfg.resume)
     peers.barrier()  # the first process may still be writing
@@ -150,9 +156,12 @@ def evaluate(
         model, parts.defense.task, learned(cfg, parts, model, run_dir, peers), cfg.seed, device, run_dir,
         sheets.add if cfg.evaluation.pictures else None, parts.survive, peers, micro, fabric.autocast,
     )  # fmt: skip
-    samples = evaluator.run(
-        lambda numbers: eval_batches(split, size, numbers, workers=cfg.dataset.workers), split.ids, size
-    )
+    profile = Profile(run_dir / "profile", "evaluation", parts.runtime.profile and peers.main, skip=0, record=1)
+
+    def batches(numbers: Sequence[int]) -> Iterator[Batch]:
+        return profile.over(prefetch(eval_batches(split, size, numbers, workers=cfg.dataset.workers), device))
+
+    samples = evaluator.run(batches, split.ids, size)
     if not peers.main:
         return {}
     table = assemble(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advvid.batch import Batch
-from advvid.evaluator import Column
+from advvid.columns import Column
 from advvid.pictures import contact_sheet
 
 

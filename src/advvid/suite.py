@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from omegaconf import DictConfig
 
 from advvid.attacks.base import Attack
+from advvid.columns import Column
 from advvid.errors import AdvvidError
-from advvid.evaluator import Column
 from advvid.instantiate import safe_instantiate
 
 # A suite's key for groups of columns, whose mean is a type's accuracy (Kinfu & Vidal, table 4).

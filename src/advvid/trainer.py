@@ -12,18 +12,20 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from advvid import checkpoint
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, derive_seed
 from advvid.data.loader import Clips, eval_batches, train_batches, train_length
+from advvid.data.prefetch import prefetch
 from advvid.defenses.base import Defense, Step
 from advvid.errors import AdvvidError
 from advvid.journal import Journal
 from advvid.memory import micro_batch, out_of_memory
 from advvid.parallel import Peers
+from advvid.profiling import LOGGING, Profile, scope
 from advvid.progress import bar
 from advvid.schedules import Schedule
 from advvid.stopping import StopRequest
@@ -51,15 +53,18 @@ class Trainer:
         info: written into every checkpoint (config, classes).
         workers: loader processes.
         peers: the processes that share the work.
+        profile: write where the time of a few steps goes.
     """
 
     def __init__(
         self, fabric: Fabric, model: nn.Module, defense: Defense, attacks: Mapping[str, Attack], schedule: Schedule,
         run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int = 0, peers: Peers | None = None,
+        profile: bool = False,
     ) -> None:  # fmt: skip
         self.fabric, self.model, self.defense, self.attacks = fabric, model, defense, attacks
         self.schedule, self.run_dir, self.seed, self.info = schedule, run_dir, seed, info
         self.workers, self.peers = workers, peers or Peers()
+        self.profile = Profile(run_dir / "profile", "training", profile and self.peers.main)
         self.journal = Journal(run_dir, tracker, self.peers.main)
         trainable = [p for p in model.parameters() if p.requires_grad]
         if not trainable:
@@ -125,7 +130,7 @@ class Trainer:
         with bar(
             f"epoch {epoch + 1}/{self.schedule.epochs}", length * self.schedule.batch_size, self.meter.clips
         ) as show:
-            for index, raw in enumerate(batches, first):
+            for index, raw in enumerate(self.profile.over(prefetch(batches, self.fabric.device)), first):
                 # Dropout and the like draw from the global generator: seed it by the step, so that resuming needs no state.
                 own = [self.peers.rank] if self.peers.rank else []
                 torch.manual_seed(derive_seed(self.seed, "step", epoch, index, *own))
@@ -133,9 +138,11 @@ class Trainer:
                 last = index + 1 == length
                 due = time.monotonic() - saved > 60 * self.schedule.checkpoint_minutes or self.stop.asked
                 save = self._update(raw.to(self.fabric.device), step, last, due)
-                show.advance(len(raw))
+                with scope(LOGGING):
+                    show.advance(len(raw))
+                    if save and not last:
+                        self._save("last", epoch, index + 1)
                 if save and not last:
-                    self._save("last", epoch, index + 1)
                     saved = time.monotonic()
                     self._stop_if_asked()
 
@@ -263,8 +270,8 @@ class Trainer:
         if not self.peers.main:
             return
         state = {
-            "model": _clone(self.model.state_dict()),
-            "average": None if self.average is None else _clone(self.average.state_dict()),
+            "model": checkpoint.clone(self.model.state_dict()),
+            "average": None if self.average is None else checkpoint.clone(self.average.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "defense": self.defense.state_dict(),
@@ -289,8 +296,3 @@ class Trainer:
             self.total_passes, self.best = state["total_passes"], state["best"]
             log.info("resuming at epoch %d, batch %d", self.start_epoch + 1, self.start_batch + 1)
         self.journal.rewind(self.start_epoch)
-
-
-def _clone(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copy weights out of shared storage, so that a file holds nothing but them."""
-    return {name: value.detach().cpu().clone() for name, value in state.items()}

@@ -10,8 +10,9 @@ from advvid.analyses.base import carry_out
 from advvid.analyses.transfer_matrix import BLANK, TransferMatrix
 from advvid.attacks.base import AttackResult
 from advvid.attacks.pgd import PGD
+from advvid.columns import Column
 from advvid.errors import AdvvidError
-from advvid.evaluator import Column, Evaluator
+from advvid.evaluator import Evaluator
 from advvid.tally import summarise
 from advvid.tracking import NoTracker
 

@@ -8,7 +8,7 @@ from test_configs import composed
 
 from advvid.check_rules import RULES
 from advvid.checks import table_checks
-from advvid.evaluator import Column
+from advvid.columns import Column
 from advvid.paths import conf_dir
 
 

@@ -17,8 +17,8 @@ from advvid.attacks.base import Attack
 from advvid.attacks.fitted import FittedAttack
 from advvid.batch import Batch, derive_seed
 from advvid.cells import Cell, Cells
+from advvid.columns import Column, craft, digest, fingerprint
 from advvid.errors import AdvvidError
-from advvid.evaluator import Column, craft, digest, fingerprint
 from advvid.fitting import fit_columns
 from advvid.progress import bar
 

@@ -14,9 +14,9 @@ from torch import nn
 from advvid import checkpoint
 from advvid.analyses.base import Context
 from advvid.batch import derive_seed
+from advvid.columns import fingerprint
 from advvid.defenses.base import Defense
 from advvid.errors import AdvvidError
-from advvid.evaluator import fingerprint
 from advvid.instantiate import safe_instantiate
 from advvid.models.build import build_model
 

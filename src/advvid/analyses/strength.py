@@ -19,8 +19,9 @@ from advvid.analyses.notes import raised_checks
 from advvid.analyses.scored import Scored, named_paths, scored_models
 from advvid.analyses.settings import with_setting, written_values
 from advvid.checks import model_checks, table_checks
+from advvid.columns import Column
 from advvid.errors import AdvvidError
-from advvid.evaluator import Column, Evaluator
+from advvid.evaluator import Evaluator
 from advvid.fitting import fit_columns
 from advvid.results import near_ties
 from advvid.table import percent

@@ -22,7 +22,7 @@ from advvid.analyses.scored import Scored, named_paths, scored_models
 from advvid.attacks.base import Attack
 from advvid.attacks.transfer import UNTRAINED, Transfer, untrained
 from advvid.checks import table_checks
-from advvid.evaluator import Column, fingerprint
+from advvid.columns import Column, fingerprint
 from advvid.results import NEAR_TIE
 from advvid.statistics import wilson
 from advvid.table import percent

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
 from advvid.errors import AdvvidError
+from advvid.profiling import BACKWARD, FORWARD, scope
 from advvid.tasks.base import Task
 from advvid.threats.base import Aux, Threat, per_clip
 
@@ -81,7 +82,15 @@ def make_goal(
     targets: Tensor | None,
     task: Task,
 ) -> Goal:
-    """Return what a search raises: given targets go before the attack's own ``targeted`` rule."""
+    """Return what a search raises: given targets go before the attack's own ``targeted`` rule.
+
+    Raises:
+        AdvvidError: for targets where clips have several labels.
+    """
+    if labels.dtype == torch.bool and (rule is not None or targets is not None):
+        raise AdvvidError(
+            "a targeted attack needs data with one label per clip: leave targeted=null for several labels"
+        )
 
     def draw(high: int) -> Tensor:
         return torch.stack([torch.randint(high, (), generator=g) for g in generators]).to(labels.device)
@@ -138,7 +147,8 @@ def gradient_search(
     clean, here, choices = clips, goal, aux
     for step in range(steps):
         x_adv = x_adv.detach().requires_grad_()
-        out = model(x_adv)
+        with scope(FORWARD):
+            out = model(x_adv)
         hit = here.reached(out)
         if early_exit and bool(hit.any()):
             done = active[hit]
@@ -149,7 +159,8 @@ def gradient_search(
         elif keep == "fooled" and not early_exit:
             earlier = torch.where(per_clip(hit, x_adv), x_adv.detach(), earlier)
             earlier_at = torch.where(hit, step, earlier_at)
-        grad = gradient(x_adv, out, here, active)
+        with scope(BACKWARD):
+            grad = gradient(x_adv, out, here, active)
         # A clip that leaves now needs no gradient, whatever its neighbours do.
         calls[active[~hit] if early_exit else active] += 1
         with torch.no_grad():

@@ -1,0 +1,80 @@
+"""A column of the table: an attack, whom it sees, and the check that it keeps what it claims."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack, AttackResult
+from advvid.batch import clip_generators
+from advvid.errors import AdvvidError
+from advvid.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: an attack under a name, with the access that it has to the system.
+
+    Args:
+        name: in the table; ``pgd@oblivious`` is a weaker access of ``pgd`` and enters neither mean nor union.
+        attack: what is run.
+        access: ``oblivious``, ``gray_box``, ``white_box`` or ``adaptive``.
+        seen: the model as this attacker sees it; None for the one that is scored.
+    """
+
+    name: str
+    attack: Attack
+    access: str = "white_box"
+    seen: nn.Module | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The attack's class and settings, as plain values."""
+        return {"class": type(self.attack).__name__, **dataclasses.asdict(self.attack)}
+
+
+def craft(
+    column: Column, model: nn.Module, clips: Tensor, labels: Tensor, ids: Sequence[str], seed: int, task: Task
+) -> tuple[AttackResult, Tensor]:
+    """Run a column's attack on clips and measure again what it claims.
+
+    Returns:
+        the attack's result and each clip's distance ``[B]``.
+
+    Raises:
+        AdvvidError: if a clip is outside the attack's threat set, naming the clip and the figure.
+    """
+    generators = clip_generators(seed, column.name.split("@")[0], ids)
+    result = column.attack.run(column.seen or model, clips, labels, generators, task=task)
+    threat = column.attack.threat
+    far = threat.distance(result.x_adv, clips)
+    allowed = threat.contains(result.x_adv, clips, result.aux)
+    if not bool(allowed.all()):
+        index = int((~allowed).nonzero()[0])
+        low, high = float(result.x_adv[index].min()), float(result.x_adv[index].max())
+        raise AdvvidError(
+            f"the attack of column {column.name} left its threat model on clip {ids[index]}: allowed is "
+            f"{threat.budget}, measured is a distance of {float(far[index]):.6g} with values from {low:.6g} to "
+            f"{high:.6g} ({int((~allowed).sum())} of {len(ids)} clips of the batch); its numbers are void"
+        )
+    return result, far
+
+
+def digest(state: dict[str, Tensor]) -> str:
+    """Hash named tensors, in a fixed order."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(state.items()):
+        hashed.update(name.encode())
+        hashed.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Hash every weight and buffer of a model."""
+    return digest(model.state_dict())
