@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from advvid.analyses.base import Analysis
 from advvid.attack_mode import check_parts, given_files
 from advvid.attacks.base import Attack, in_space
+from advvid.columns import Column
 from advvid.defenses.base import Defense
-from advvid.evaluator import Column
+from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
 from advvid.runtime import Runtime
 from advvid.schedules import Schedule
@@ -56,6 +57,10 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
         check_parts(defense.task, dataset.clip_shape)
     columns = [Column(attack_name, attack)] if cfg.mode == "attack" else suite_columns(cfg.suite, attack_name, attack)
     columns = [dataclasses.replace(column, attack=in_space(column.attack, dataset.space)) for column in columns]
+    for used in (*attacks.values(), *(column.attack for column in columns)):
+        used.require_shape(dataset.clip_shape)
+    if cfg.survive and len(dataset.clip_shape) != 4:
+        raise AdvvidError("survive=... rounds and encodes pixels, and these data have none: leave survive=null")
     survive = survivals(cfg.survive, cfg.evaluation.codec, cfg.evaluation.codec_quality)
     return Parts(
         dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,8 @@ class APGD(Attack):
         >>> APGD(eps="8/255", loss="dlr", targets=9).threat.budget
         'l-inf 8/255'
     """
+
+    any_shape: ClassVar[bool] = True
 
     eps: float | str = "8/255"
     norm: str = "linf"

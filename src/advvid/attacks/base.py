@@ -49,6 +49,8 @@ class Attack(ABC):
     control: ClassVar[bool] = False
     # What the attack knows of the model that is scored: ``white_box`` or ``black_box``.
     access: ClassVar[str] = "white_box"
+    # Whether the search takes inputs of any shape, such as features ``[B, T, F]``; others change pixels of frames.
+    any_shape: ClassVar[bool] = False
 
     space: Space = field(default_factory=Space)
 
@@ -102,7 +104,8 @@ class Attack(ABC):
             task: what a wrong answer is; single-label classification when None.
 
         Raises:
-            AdvvidError: for clips outside the space, or a batch of mixed lengths.
+            AdvvidError: for clips outside the space, a batch of mixed lengths, or inputs without frames of pixels for an
+                attack that changes these.
         """
         if generators is None:
             base = int(torch.randint(2**62, ()))
@@ -112,6 +115,7 @@ class Attack(ABC):
                 f"an attack needs one label and one generator per clip, got {len(clips)} clips, {len(labels)} labels "
                 f"and {len(generators)} generators"
             )
+        self.require_shape(clips.shape[1:])
         clips = clips.detach()
         if not bool(self.space.contains(clips).all()):
             raise AdvvidError(
@@ -121,6 +125,21 @@ class Attack(ABC):
         with torch.enable_grad(), frozen(model):  # a caller may score under no_grad
             result = self._search(model, clips, labels, generators, targets, task or Classification())
         return AttackResult(result.x_adv.detach(), result.steps, result.gradient_calls, result.aux)
+
+    def require_shape(self, shape: Sequence[int]) -> None:
+        """Refuse inputs that this attack cannot change.
+
+        Args:
+            shape: of one input, ``(3, T, H, W)`` for clips.
+
+        Raises:
+            AdvvidError: for anything but clips, where the attack changes pixels of frames.
+        """
+        if not self.any_shape and len(shape) != 4:
+            raise AdvvidError(
+                f"{type(self).__name__} changes pixels of frames [B, 3, T, H, W], not inputs of shape "
+                f"{' x '.join(map(str, shape))}: choose attack=pgd_l2 or suite=features for features"
+            )
 
     def inner(self, steps: int, step_size: float | str, eps: float | None = None) -> Self:
         """Return this attack as the inner maximisation of training: plain, once, without early exit.

@@ -79,7 +79,7 @@ class CarliniWagner(MinimalNormAttack):
     ) -> AttackResult:
         goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
         with torch.no_grad():
-            wrong = goal.reached(require_logits(model(clips), labels, "CarliniWagner"))
+            wrong = goal.reached(require_logits(model(clips), labels, "CarliniWagner", several=True))
         zero = torch.zeros(len(clips), device=clips.device)
         state = {
             "best": clips.clone(), "far": torch.where(wrong, 0.0, torch.inf), "last": clips.clone(),
@@ -121,7 +121,7 @@ class CarliniWagner(MinimalNormAttack):
         for step in range(self.steps + 1):
             w = now["w"].detach().requires_grad_()
             x = self._pixels(w)
-            logits = require_logits(model(x), goal.labels, "CarliniWagner")
+            logits = require_logits(model(x), goal.labels, "CarliniWagner", several=True)
             ahead = margin(logits, goal.labels, goal.targets)
             objective = (x - now["origin"]).square().flatten(1).sum(dim=1)
             objective = objective + now["constant"] * (ahead + self.confidence).clamp_min(0)

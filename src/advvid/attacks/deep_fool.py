@@ -61,7 +61,8 @@ class DeepFool(MinimalNormAttack):
     ) -> AttackResult:
         goal = here = make_goal(self.targeted, model, clips, labels, generators, targets, task)
         with torch.no_grad():
-            rivals = likely_classes(require_logits(model(clips), labels, "DeepFool"), labels, self.classes)
+            logits = require_logits(model(clips), labels, "DeepFool", several=True)
+            rivals = likely_classes(logits, labels, self.classes)
         found, x, total, clean = clips.clone(), clips, torch.zeros_like(clips), clips
         active = torch.arange(len(clips), device=clips.device)
         steps = torch.full((len(clips),), self.steps, device=clips.device)
@@ -79,7 +80,7 @@ class DeepFool(MinimalNormAttack):
                 active, x, total, clean, rivals = active[left], x[left], total[left], clean[left], rivals[left]
                 gap, normal, here = gap[left], normal[left], here.select(left)
             total = total + to_hyperplane(x, normal, gap, self.norm, self.space)
-            x = self.space.clamp(clean + (1 + self.overshoot) * total)
+            x = self.space.clamp(clean + (1 + self.overshoot) * total, clean)
         else:
             found[active] = x
         result = self._judge(model, goal, clips, found, steps, calls)

@@ -75,7 +75,7 @@ class FAB(MinimalNormAttack):
         goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
         nearest = Nearest.nothing(clips)
         with torch.no_grad():
-            logits = require_logits(model(clips), labels, "FAB")
+            logits = require_logits(model(clips), labels, "FAB", several=True)
         wrong = goal.reached(logits)
         nearest.distance[wrong] = 0
         rivals = likely_classes(logits, labels, self.targets or self.classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from advvid.attacks.gradient import GradientAttack
 from advvid.threats.balls import LinfBall
@@ -26,6 +26,8 @@ class FGSM(GradientAttack):
         >>> FGSM(eps="4/255").step == 4 / 255
         True
     """
+
+    any_shape: ClassVar[bool] = True
 
     step_size: float | str = "eps"
     steps: int = 1

@@ -8,13 +8,21 @@ from torch import Tensor
 from advvid.errors import AdvvidError
 
 
-def require_logits(out: Tensor, labels: Tensor, attack: str) -> Tensor:
-    """Return ``out`` if it holds logits ``[B, K]`` and the labels are single classes, in float32.
+def require_logits(out: Tensor, labels: Tensor, attack: str, several: bool = False) -> Tensor:
+    """Return ``out`` if it holds logits ``[B, K]`` that fit the labels, in float32.
+
+    Args:
+        out: the model's output.
+        labels: single classes ``[B]``, or bool ``[B, K]`` with several true ones for each clip.
+        attack: its name, for the message.
+        several: whether the attack takes several labels per clip.
 
     Raises:
         AdvvidError: for any other output or label.
     """
-    if out.dim() != 2 or labels.dim() != 1 or labels.is_floating_point():
+    one = labels.dim() == 1 and not labels.is_floating_point()
+    many = several and labels.dtype == torch.bool and labels.shape == out.shape
+    if out.dim() != 2 or not (one or many):
         raise AdvvidError(
             f"{attack} needs logits [B, K] and one class per clip, got an output of shape {list(out.shape)} and labels "
             f"of shape {list(labels.shape)}: choose attack=pgd, which takes its loss from the task"
@@ -24,22 +32,36 @@ def require_logits(out: Tensor, labels: Tensor, attack: str) -> Tensor:
     return out.float()
 
 
+def best_label(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the label's logit, the largest one where a clip has several labels, ``[B]``."""
+    if labels.dim() == 2:
+        return logits.masked_fill(~labels, -torch.inf).amax(dim=1)
+    return logits.gather(1, labels[:, None]).squeeze(1)
+
+
+def _others(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the logits with those of labels, single ``[B]`` or bool ``[B, K]``, at minus infinity."""
+    if labels.dim() == 2:
+        return logits.masked_fill(labels, -torch.inf)
+    return logits.scatter(1, labels[:, None], -torch.inf)
+
+
 def best_other(logits: Tensor, classes: Tensor) -> Tensor:
-    """Return the largest logit of any class but the given one, ``[B]``."""
-    return logits.scatter(1, classes[:, None], -torch.inf).amax(dim=1)
+    """Return the largest logit of any class but the given ones, ``[B]``."""
+    return _others(logits, classes).amax(dim=1)
 
 
 def margin(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
     """Return how far the attack is from its goal, ``[B]``: negative once it is reached.
 
-    The label's logit minus the best other one; with targets, the best other logit minus the target's.
+    The best label's logit minus the best other one; with targets, the best other logit minus the target's.
 
     Example:
         >>> margin(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
         tensor([1.])
     """
     if targets is None:
-        return logits.gather(1, labels[:, None]).squeeze(1) - best_other(logits, labels)
+        return best_label(logits, labels) - best_other(logits, labels)
     return best_other(logits, targets) - logits.gather(1, targets[:, None]).squeeze(1)
 
 
@@ -65,11 +87,13 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
 
 def likely_classes(logits: Tensor, labels: Tensor, count: int) -> Tensor:
-    """Return the ``min(count, K - 1)`` largest classes other than the label, largest first, int64 ``[B, n]``.
+    """Return the ``min(count, K - 1)`` largest classes other than the labels, largest first, int64 ``[B, n]``.
+
+    A clip with so many labels that fewer other classes are left has its largest one several times.
 
     Example:
         >>> likely_classes(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]), 9)
         tensor([[2, 1]])
     """
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return others.topk(min(count, logits.shape[1] - 1), dim=1).indices
+    best = _others(logits, labels).topk(min(count, logits.shape[1] - 1), dim=1)
+    return torch.where(best.values == -torch.inf, best.indices[:, :1], best.indices)

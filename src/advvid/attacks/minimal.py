@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.hyperplane import lengths
-from advvid.attacks.logits import margin, require_logits
+from advvid.attacks.logits import best_label, margin, require_logits
 from advvid.attacks.search import Goal, check_targeted
 from advvid.errors import AdvvidError
 from advvid.threats.balls import L2Ball, LinfBall, ball
@@ -30,6 +31,8 @@ class MinimalNormAttack(Attack):
         clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape. ``aux["norm"]`` is the
         norm of the smallest fooling change found, whatever the budget; infinite where none was found.
     """
+
+    any_shape: ClassVar[bool] = True
 
     eps: float | str | None = None
     norm: str = "l2"
@@ -68,6 +71,7 @@ class MinimalNormAttack(Attack):
             steps: iterations per clip.
             calls: backward passes per clip.
         """
+        found = self.space.clamp(found, clips)
         with torch.no_grad():
             fools = goal.reached(model(found))
             norm = torch.where(fools, lengths(found - clips, self.norm), torch.inf)
@@ -91,13 +95,13 @@ def nearest_boundary(
         norm: in which nearness is measured, ``linf`` or ``l2``.
 
     Returns:
-        The logits ``[B, K]``, how far the label is ahead of the nearest rival ``[B]``, and the gradient of that gap,
+        The logits ``[B, K]``, how far the (best) label is ahead of the nearest rival ``[B]``, and the gradient of that gap,
         like ``x``. One backward pass per rival.
     """
     point = x.detach().requires_grad_()
-    logits = require_logits(model(point), goal.labels, "a minimal-norm attack")
+    logits = require_logits(model(point), goal.labels, "a minimal-norm attack", several=True)
     if goal.targets is None:
-        gaps = logits.gather(1, goal.labels[:, None]) - logits.gather(1, rivals)
+        gaps = best_label(logits, goal.labels)[:, None] - logits.gather(1, rivals)
     else:
         gaps = margin(logits, goal.labels, goal.targets)[:, None]
     nearest = torch.full_like(gaps[:, 0], torch.inf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from advvid.attacks.gradient import GradientAttack
 from advvid.threats.balls import L2Ball, LinfBall, ball
@@ -15,8 +16,9 @@ class PGD(GradientAttack):
     Distance: l-inf or l2 over the whole clip.
 
     Args:
-        norm: ``linf`` or ``l2``. Other arguments: see ``GradientAttack``. For l2 the budget is in units of the
-            clip's l2 norm and ``step_size`` wants a number or ``eps``.
+        norm: ``linf``, ``l2``, or ``l2_each`` for l2 in each modality by itself. Other arguments: see
+            ``GradientAttack``. For l2 the budget is in units of the clip's l2 norm and ``step_size`` wants a number or
+            ``eps``.
 
     Shape:
         clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape.
@@ -25,6 +27,8 @@ class PGD(GradientAttack):
         >>> PGD(eps=8 / 255, step_size=2 / 255, steps=10).threat.budget
         'l-inf 8/255'
     """
+
+    any_shape: ClassVar[bool] = True
 
     norm: str = "linf"
 

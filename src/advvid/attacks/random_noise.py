@@ -28,6 +28,7 @@ class RandomNoise(Attack):
 
     maximises: ClassVar[bool] = False
     control: ClassVar[bool] = True
+    any_shape: ClassVar[bool] = True
 
     eps: float | str = "8/255"
     norm: str = "linf"

@@ -119,6 +119,8 @@ class Counted(Attack):
         right: receives ``bool [B]`` per batch; stays empty where the task has no right answer.
     """
 
+    any_shape: ClassVar[bool] = True  # the attack inside asks for itself
+
     of: Attack
     right: list[Tensor] = field(default_factory=list)
 
