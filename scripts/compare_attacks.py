@@ -70,7 +70,7 @@ MODELS = {
     "cat": Model("CAT, eps 0 to 12", MOTION, ["defense=cat", *EMBEDDED], 50, Scale(8 / 255, 2.5), AutoAttack()),
     "r3d_18": Model(
         "torchvision r3d_18, real clips", "Weizmann (4 actions, 8 x 48 x 48), trained from scratch for 12 epochs", REAL, 8,
-        Scale(0.5 / 255, 0.5, steps=10, queries=100, targets=3, searches=3, side=48, small=True),
+        Scale(4 / 255, 2.0, steps=10, queries=100, targets=3, searches=3, side=48, small=True),
         AutoAttack(steps=20, targets=3, queries=200),
     ),
 }  # fmt: skip
