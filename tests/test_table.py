@@ -1,11 +1,14 @@
 """The table's numbers follow from samples.jsonl alone, and its pictures say what the numbers are."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from advvid.attacks.auto_attack import AutoAttack
+from advvid.check_rules import finding
 from advvid.errors import AdvvidError
 from advvid.statistics import wilson
 from advvid.table import percent, read_samples, robustness_table, summarise
@@ -141,3 +144,34 @@ def test_terminal_table_fits_its_width_and_loses_nothing(width):
 def test_a_task_without_accuracy_has_dashes():
     assert percent({"metrics": {"mse": 0.1}}) == "–"
     assert percent(None) == "–"
+
+
+def test_what_an_attack_says_of_itself_and_the_verdict_of_the_checks_stand_below():
+    score = {"acc": 0.5, "ci95": [0.1, 0.9]}
+    small = AutoAttack(steps=100, targets=3, queries=1000)
+    entry = score | {"budget": "l-inf 8/255", "access": "white_box", "notes": small.notes(10)}
+    few = score | {"budget": "l-inf 8/255", "access": "white_box", "notes": small.notes(3)}
+    checks = [dataclasses.asdict(finding("converged", raised, "words")) for raised in (True, False, False)]
+    run = {"n": 2, "clean": score, "attacks": {"aa": entry}, "mean": score, "union": score, "checks": checks}
+    text = robustness_table([("cat", run)]).markdown()
+    assert "aa: AutoAttack at a smaller scale than its authors': 3 targets (of 9), 1000 queries (of 5000)." in text
+    assert "Checks of cat: 3 made, 1 raised (converged)." in text
+    text = robustness_table([("cat", run | {"attacks": {"aa": few}, "checks": checks[1:]})]).markdown()
+    assert "aa: AutoAttack without its DLR members: they need 4 classes, the model has 3." in text
+    assert "Checks of cat: 2 made, none raised." in text
+
+
+def test_a_task_without_right_answers_has_measures_and_no_accuracy():
+    samples = [{"id": "a", "label": None, "clean": 0.4, "attacks": {"pgd": {"pred": 0.5}}}]
+    table = summarise(samples, ["pgd"])
+    assert "union" not in table
+    assert "acc" not in table["attacks"]["pgd"]
+    table["clean"]["metrics"], table["attacks"]["pgd"]["metrics"] = {"mse": 0.01}, {"mse": 0.25}
+    text = robustness_table([("none", table)]).markdown()
+    assert "| none | mse | 0.01 | 0.25 |" in text
+
+
+def test_a_type_is_the_mean_over_its_columns():
+    lines = [record(str(i), 0, 0, a=int(i < 2), b=int(i < 4)) for i in range(8)]
+    table = summarise(lines, ["a", "b"], types={"noise": ["a", "b"]})
+    assert table["types"]["noise"]["acc"] == (6 / 8 + 4 / 8) / 2

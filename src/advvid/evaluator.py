@@ -221,7 +221,8 @@ class Evaluator:
         ]
         roads = [f"@{road.name}" for road in self.survive]
         for road in roads:
-            _add(lines, f"{CLEAN}{road}", {"pred": clean[f"pred{road}"]})
+            none = np.zeros(len(lines), dtype=np.int64)
+            _add(lines, f"{CLEAN}{road}", {"pred": clean[f"pred{road}"], "distance": none.astype(float), "steps": none})
         for column in self.columns:
             cell = self.cells.column(column.name)
             _add(lines, column.name, {k: v for k, v in cell.items() if k != "out" and "@" not in k})
