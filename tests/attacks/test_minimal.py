@@ -32,6 +32,20 @@ def test_finds_the_smallest_change_of_a_linear_model(attack, norm):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("overshoot", [0.02, 0.5])
+def test_deep_fool_takes_back_what_it_does_not_need_of_the_overshoot(norm, overshoot):
+    model = LinearModel(SHAPE)
+    clips = 0.5 + 0.05 * torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(3))
+    labels = model(clips).argmax(dim=1)
+    found = DeepFool(norm=norm, overshoot=overshoot).run(model, clips, labels)
+    dual = 2 * (model.w.abs().sum() if norm == "linf" else model.w.norm())
+    closest = margin(model(clips), labels) / dual
+    # Three halvings leave an eighth.
+    assert (model(found.x_adv).argmax(dim=1) != labels).all()
+    assert (found.aux["norm"] <= closest * (1 + overshoot / 8 + 1e-3)).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_way_to_a_hyperplane_is_the_shortest_inside_the_box(norm):
     generator = torch.Generator().manual_seed(0)
     x, w = torch.rand(20, 30, generator=generator), torch.randn(20, 30, generator=generator)

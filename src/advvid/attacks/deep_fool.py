@@ -9,12 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
-from advvid.attacks.hyperplane import lengths, to_hyperplane
+from advvid.attacks.hyperplane import lengths, scaled, to_hyperplane
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.minimal import MinimalNormAttack, nearest_boundary
-from advvid.attacks.search import make_goal
+from advvid.attacks.search import Goal, make_goal
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
+from advvid.threats.base import per_clip
+
+# Halvings of the overshoot at the end.
+HALVINGS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,8 @@ class DeepFool(MinimalNormAttack):
 
     Args:
         steps: most iterations.
-        overshoot: by which part the total change is lengthened, so that it lands behind the boundary.
+        overshoot: by which part the total change is lengthened, so that it lands behind the boundary. What turns out
+            not to be needed of it is taken back at the end.
         classes: boundaries with this many most likely wrong classes are considered.
             Other arguments: see ``MinimalNormAttack``.
 
@@ -83,8 +88,20 @@ class DeepFool(MinimalNormAttack):
             x = self.space.clamp(clean + (1 + self.overshoot) * total, clean)
         else:
             found[active] = x
+        found = self._take_back(model, clips, goal, found)
         result = self._judge(model, goal, clips, found, steps, calls)
         smallest = torch.where(result.aux["norm"].isfinite(), lengths(found - clips, "l2"), torch.inf)
         return AttackResult(
             result.x_adv, steps, calls, {**result.aux, "rho": smallest / lengths(clips, "l2").clamp_min(1e-30)}
         )
+
+    @torch.no_grad()
+    def _take_back(self, model: nn.Module, clips: Tensor, goal: Goal, found: Tensor) -> Tensor:
+        """Shorten each fooling change by what it does not need of the overshoot."""
+        high = torch.ones(len(clips), device=clips.device)
+        low = high / (1 + self.overshoot)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            hit = goal.reached(model(clips + scaled(found - clips, middle)))
+            low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
+        return torch.where(per_clip(high < 1, clips), clips + scaled(found - clips, high), found)
