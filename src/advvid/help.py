@@ -27,7 +27,16 @@ EXAMPLES = (
     ("python -m advvid.train defense=cat attack=pgd", "train against PGD with a rising budget, then score"),
     ("python -m advvid.train mode=train defense=at", "train only"),
     ("python -m advvid.train mode=eval checkpoint=RUN suite=kinfu", "score a finished run over another suite"),
+    (
+        "python -m advvid.train mode=eval checkpoint=RUN suite=sanity",
+        "doubt the numbers: checks of steps, budgets and gradients",
+    ),
     ("python -m advvid.train mode=eval checkpoint=RUN analysis=strength", "draw curves in place of the suite's table"),
+    (
+        "python -m advvid.train mode=attack checkpoint=RUN files=clip.avi",
+        "make adversarial videos of a file, to look at",
+    ),
+    ("python -m advvid.train runtime=ddp defense=at", "train and score on every GPU of the machine"),
     ("python -m advvid.train hydra.run.dir=RUN resume=true ...", "go on after an interruption, or start there"),
     ("python -m advvid.train -m attack.eps=2/255,4/255,8/255 seed=0,1,2", "one run for each combination"),
     ("python -m advvid.gather FOLDER --over seed", "all runs below a folder in one table, averaged over seeds"),
