@@ -106,7 +106,8 @@ def test_deep_fool_finds_the_nearest_boundary_and_rho(world):
         least = closed_form(model, x, labels)
     found = (result.x_adv - x).flatten(1).norm(dim=1)
     # A clip with one label has one boundary to each class: its way is the shortest there is.
-    assert float(least[2]) * 0.999 <= found[2] <= float(least[2]) * (1 + 0.02 / 8 + 1e-3)  # what is left of the overshoot
+    # Of the overshoot at most an eighth is left.
+    assert float(least[2]) * 0.999 <= found[2] <= float(least[2]) * (1 + 0.02 / 8 + 1e-3)
     assert (found >= least * 0.999).all()
     torch.testing.assert_close(result.aux["rho"], found / x.flatten(1).norm(dim=1))
 
