@@ -64,6 +64,7 @@ class Trainer:
         self.fabric, self.model, self.defense, self.attacks = fabric, model, defense, attacks
         self.schedule, self.run_dir, self.seed, self.info = schedule, run_dir, seed, info
         self.workers, self.peers = workers, peers or Peers()
+        defense.peers = self.peers
         self.profile = Profile(run_dir / "profile", "training", profile and self.peers.main)
         self.journal = Journal(run_dir, tracker, self.peers.main)
         trainable = [p for p in model.parameters() if p.requires_grad]
@@ -169,6 +170,7 @@ class Trainer:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.schedule.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.defense.end_update(self.model)
         if self.schedule.kind != "plateau":
             self.scheduler.step()
         if self.average is not None:
@@ -288,7 +290,7 @@ class Trainer:
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.scheduler.load_state_dict(state["scheduler"])
+            self.schedule.restore(self.scheduler, state["scheduler"], state["config"].get("schedule", {}))
             self.defense.load_state_dict(state["defense"])
             self.start_epoch, self.start_batch = state["epoch"], state["batch"]
             # What all processes had counted together goes on with the first one.
