@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,26 @@ class Column:
     def settings(self) -> dict[str, Any]:
         """The attack's class and settings, as plain values."""
         return {"class": type(self.attack).__name__, **dataclasses.asdict(self.attack)}
+
+
+def with_views(columns: Sequence[Column], views: Mapping[str, nn.Module]) -> list[Column]:
+    """Return the columns, each white-box one followed by those of attackers who see another model.
+
+    Such an attacker cannot tell when the system is fooled, so that the attack does not stop early.
+
+    Args:
+        columns: of the table.
+        views: what is seen with an access, by its name, such as ``gray_box``.
+    """
+    found = []
+    for column in columns:
+        found.append(column)
+        if column.access != "white_box" or column.attack.control:
+            continue
+        late: dict[str, Any] = {"early_exit": False} if hasattr(column.attack, "early_exit") else {}
+        attack = dataclasses.replace(column.attack, **late)
+        found += [Column(f"{column.name}@{access}", attack, access, seen) for access, seen in views.items()]
+    return found
 
 
 def craft(

@@ -17,9 +17,10 @@ from advvid.analyses.base import Context, carry_out
 from advvid.attack_mode import attack_clips, check_options
 from advvid.batch import Batch
 from advvid.checks import model_checks
-from advvid.columns import Column
+from advvid.columns import Column, with_views
 from advvid.data.loader import eval_batches
 from advvid.data.prefetch import prefetch
+from advvid.defenses.prerequisite import Workshop
 from advvid.errors import AdvvidError
 from advvid.evaluator import Evaluator
 from advvid.fitting import fit_columns
@@ -58,6 +59,8 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
             "checkpoint=... is for mode=eval and mode=attack: to start training from weights use model.checkpoint, to go on "
             "with a run resume=true"
         )
+    if cfg.evaluation.accesses not in ("all", "strongest"):
+        raise AdvvidError(f"evaluation.accesses={cfg.evaluation.accesses!r} is not known: choose all or strongest")
     if cfg.mode != "eval" and cfg.get("analysis"):
         raise AdvvidError("analysis=... looks at a trained model: add mode=eval checkpoint=<run folder or .pt file>")
     check_options(cfg)
@@ -131,11 +134,17 @@ def train(
 ) -> nn.Module:
     """Train to the end and return the model of the selected checkpoint."""
     info = {"config": config, "classes": list(parts.dataset.classes)}
+    train_set, val_set = parts.dataset.split("train"), parts.dataset.split("val")
+    workshop = Workshop(
+        fabric=fabric, run_dir=run_dir, train_set=train_set, val_set=val_set, attacks=parts.attacks, seed=cfg.seed, info=info,
+        workers=cfg.dataset.workers, peers=peers, resume=cfg.resume,
+    )  # fmt: skip
+    parts.defense.make_ready(model, workshop)
     trainer = Trainer(
         fabric, model, parts.defense, parts.attacks, parts.schedule, run_dir, cfg.seed, parts.tracker, info,
         cfg.dataset.workers, peers, parts.runtime.profile,
     )  # fmt: skip
-    scored = trainer.fit(parts.dataset.split("train"), parts.dataset.split("val"), resume=cfg.resume)
+    scored = trainer.fit(train_set, val_set, resume=cfg.resume)
     peers.barrier()  # the first process may still be writing
     if parts.schedule.select == "best":
         path = run_dir / "checkpoints" / "best.pt"
@@ -178,8 +187,9 @@ def learned(cfg: DictConfig, parts: Parts, model: nn.Module, run_dir: Path, peer
     split, size = parts.dataset.split("val"), cfg.evaluation.batch_size
     if not peers.main:
         peers.barrier()
+    views = parts.defense.views(model) if cfg.evaluation.accesses == "all" else {}
     columns = fit_columns(
-        parts.columns, model, lambda: eval_batches(split, size, workers=cfg.dataset.workers), len(split),
+        with_views(parts.columns, views), model, lambda: eval_batches(split, size, workers=cfg.dataset.workers), len(split),
         parts.defense.task, cfg.seed, run_dir,
     )  # fmt: skip
     if peers.main:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,12 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack, AttackResult, resolve_step
 from advvid.batch import Batch, clip_generators
 from advvid.errors import AdvvidError
+from advvid.parallel import Peers
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
+
+if TYPE_CHECKING:  # which needs the trainer, which needs this module
+    from advvid.defenses.prerequisite import Workshop
 
 # Mean adversarial loss of an attack over a split ("val" or "train"), as the trainer measures it.
 Measure = Callable[[Attack, str], float]
@@ -49,6 +53,7 @@ class Defense:
             code does. Neither lets the attack move the running statistics.
         attacks: the attacks trained against; empty for the run's ``attack``.
         task: what a wrong answer is.
+        peers: the processes that share the training, for a defense with weights of its own; the trainer fills it in.
     """
 
     # What validation picks the best checkpoint by: accuracy on "clean" or "robust" clips.
@@ -59,6 +64,7 @@ class Defense:
     inner_mode: str = "eval"
     attacks: Mapping[str, Attack] = field(default_factory=dict)
     task: Task = field(default_factory=Classification)
+    peers: Peers = field(default_factory=Peers, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.inner_steps, bool) or not isinstance(self.inner_steps, int) or self.inner_steps < 1:
@@ -73,6 +79,16 @@ class Defense:
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model that is trained and attacked: the given one, or one with something around it."""
         return model
+
+    def views(self, model: nn.Module) -> dict[str, nn.Module]:
+        """Return what attackers with less access see of a wrapped model, by the name of the access.
+
+        Each gives every white-box column a companion such as ``pgd@gray_box`` in the table.
+        """
+        return {}
+
+    def make_ready(self, model: nn.Module, workshop: Workshop) -> None:
+        """Make or load, before training, what must exist by then, such as a benign classifier."""
 
     def objective(
         self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step
@@ -94,6 +110,9 @@ class Defense:
         if correct is not None:
             logs["correct"] = correct
         return loss, logs
+
+    def end_update(self, model: nn.Module) -> None:
+        """Move what the defense trains by itself, such as a discriminator; called in every process after each update."""
 
     def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
         """Adapt after an epoch; return what to write into its line of metrics.jsonl."""

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from advvid.errors import AdvvidError
 
-# Each stage of either network halves time, height and width, or doubles them.
-HALVE = {"kernel_size": 4, "stride": 2, "padding": 1}
+# Kernel, stride and padding of a stage that halves time, height and width, or doubles them.
+HALVE = (4, 2, 1)
 
 
 class Generator(nn.Module):
@@ -46,11 +46,11 @@ class Generator(nn.Module):
         _check_width(width, "generator")
         self.residual, self.skips = residual, skips
         sizes = [3, width, 2 * width, 4 * width]
-        self.down = nn.ModuleList(_stage(nn.Conv3d(a, b, **HALVE)) for a, b in pairwise(sizes))
+        self.down = nn.ModuleList(_stage(nn.Conv3d(a, b, *HALVE)) for a, b in pairwise(sizes))
         self.up = nn.ModuleList(
-            _stage(nn.ConvTranspose3d(a, b, **HALVE)) for a, b in ((4 * width, 2 * width), (2 * width, width))
+            _stage(nn.ConvTranspose3d(a, b, *HALVE)) for a, b in ((4 * width, 2 * width), (2 * width, width))
         )
-        self.last = nn.ConvTranspose3d(width, 3, **HALVE)
+        self.last = nn.ConvTranspose3d(width, 3, *HALVE)
         if residual:
             for weight in self.last.parameters():
                 nn.init.zeros_(weight)

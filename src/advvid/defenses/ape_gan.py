@@ -1,0 +1,180 @@
+"""3D APE-GAN: a generator that takes the perturbation out of clips before a frozen classifier sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack, frozen
+from advvid.batch import Batch, parse_number
+from advvid.defenses.base import Logs, Measure, Step
+from advvid.defenses.crafted import FORWARD
+from advvid.defenses.critic import Critic
+from advvid.defenses.generative import Generative, purified
+from advvid.defenses.none import NoDefense
+from advvid.defenses.prerequisite import Workshop
+from advvid.errors import AdvvidError
+from advvid.models.ape_gan import Discriminator
+from advvid.models.purified import Purified
+from advvid.schedules import Schedule
+
+# Where the classifier's weights come from, in place of a run folder: model.checkpoint, as it stands.
+GIVEN = "model"
+
+
+@dataclass(kw_only=True)
+class APEGAN(Generative):
+    """3D APE-GAN (Kinfu & Vidal, eq. 9 to 12): ``gamma_mse * MSE(G(X'), X) - gamma_gan * log D(G(X'))``, classifier frozen.
+
+    In turns: G moves with the run's optimiser and D as it is; then, on every ``discriminator_every``-th update, D moves
+    with its own optimiser on X and the new G's clips (the paper's code: two steps of G for one of D). A benign
+    classifier is trained first, unless one is given; the cost of doing so stands in its own metrics.jsonl and as
+    ``prerequisite_passes`` in this one's. Cost per clip: the inner steps, 1.5 passes (one of G and D, and F forward), and
+    another 1.5 where D moves.
+
+    Args:
+        gamma_mse: weight of the reconstruction (eq. 10: squared distance over the channels, mean over T, H, W); the paper's
+            gamma_1, 0.7 in its code.
+        gamma_gan: weight of the adversarial term, the paper's gamma_2, 0.3 in its code; 0 leaves D out.
+        discriminator: makes D from ``(3, T, H, W)``.
+        discriminator_optimizer: makes D's optimiser.
+        discriminator_every: updates of G for each of D.
+        classifier: None trains a benign one on ``classifier_schedule`` in ``prerequisites/classifier``; a run folder or .pt
+            file; or ``model``, the weights that ``model.checkpoint`` gave.
+        classifier_schedule: of that training. Other arguments: see ``Generative`` and ``Defense``.
+
+    Example:
+        >>> APEGAN(adversary=CAT()).objective(model, batch, {"pgd": PGD()}, step)     # doctest: +SKIP
+    """
+
+    gamma_mse: float | str = 0.7
+    gamma_gan: float | str = 0.3
+    discriminator: Callable[..., nn.Module] = field(default_factory=lambda: partial(Discriminator))
+    discriminator_optimizer: Callable[..., torch.optim.Optimizer] = field(
+        default_factory=lambda: partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
+    )
+    discriminator_every: int = 2
+    classifier: str | None = None
+    classifier_schedule: Schedule = field(default_factory=lambda: Schedule(epochs=20))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("gamma_mse", "gamma_gan"):
+            value = parse_number(getattr(self, name), f"defense.{name}")
+            if value < 0:
+                raise AdvvidError(f"defense.{name}={value:g} is negative: choose a number of at least 0")
+            setattr(self, name, value)
+        every = self.discriminator_every
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise AdvvidError(
+                f"defense.discriminator_every={every!r} is not possible: choose a whole number of updates of at least 1"
+            )
+        self.critic = Critic(self.discriminator, self.discriminator_optimizer)
+        self.updates, self.prerequisite_passes = 0, 0.0
+        self.pairs: list[tuple[Tensor, Tensor]] = []  # X and X' of this update, for D's turn
+        self.sums: dict[str, float] = {}
+
+    def wrap(self, model: nn.Module) -> Purified:
+        """Put a new generator in front of the model, which is frozen."""
+        system = super().wrap(model)
+        system.train_only(["generator"])
+        return system
+
+    def make_ready(self, model: nn.Module, workshop: Workshop) -> None:
+        """Train or load the benign classifier."""
+        system = purified(model)
+        if self.classifier == GIVEN:
+            return
+        if self.classifier is not None:
+            workshop.load("defense.classifier", self.classifier, system.classifier)
+            return
+        trained = system.trained
+        system.train_only(["classifier"])
+        benign = NoDefense(inner_steps=self.inner_steps, inner_step_size=self.inner_step_size, task=self.task)
+        self.prerequisite_passes = workshop.train("classifier", system.classifier, benign, self.classifier_schedule)
+        system.train_only(trained)
+
+    def objective(
+        self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step
+    ) -> tuple[Tensor, Logs]:
+        """Return the generator's loss (eq. 12) on attacked clips."""
+        system = purified(model)
+        clips, calls = self.attacked(system, batch, attacks, step)
+        restored = system.restore(clips)
+        loss = self.restoration(restored, batch, clips, step)
+        with frozen(system), torch.no_grad():
+            correct = self.task.correct(system.classifier(restored.detach()), batch.target)
+        logs = {"passes": calls + 1 + FORWARD + self.turn_passes()}
+        if correct is not None:
+            logs["correct"] = correct
+        return loss, logs
+
+    def restoration(self, restored: Tensor, batch: Batch, clips: Tensor, step: Step) -> Tensor:
+        """Return the generator's own loss on ``restored`` = G(``clips``), and keep the clips for the discriminator."""
+        mse = (restored.float() - batch.inputs).square().sum(dim=1).mean()
+        self.note("restoration_mse", mse, len(clips))
+        loss = float(self.gamma_mse) * mse
+        if self.gamma_gan:
+            self.critic.ready(batch.inputs, step.seed)
+            gan = self.critic.surprise(restored).mean()
+            self.note("generator_gan_loss", gan, len(clips))
+            loss = loss + float(self.gamma_gan) * gan
+            if self.turn:
+                self.pairs.append((batch.inputs, clips.detach()))
+        return loss
+
+    @property
+    def turn(self) -> bool:
+        """Whether the discriminator moves after this update."""
+        return bool(self.gamma_gan) and (self.updates + 1) % self.discriminator_every == 0
+
+    def turn_passes(self) -> float:
+        """Return the passes per clip of the discriminator's turn: itself, and the generator forward."""
+        return 1 + FORWARD if self.turn else 0.0
+
+    def end_update(self, model: nn.Module) -> None:
+        """Move the discriminator where it is its turn (eq. 11), against the generator as it is now."""
+        if self.turn:
+            system = purified(model)
+            with frozen(system), torch.no_grad():
+                pairs = [(clean, system.restore(clips)) for clean, clips in self.pairs]
+            loss = self.critic.learn(pairs, self.peers)
+            self.note("discriminator_loss", loss, sum(len(clean) for clean, _ in pairs))
+        self.pairs = []
+        self.updates += 1
+
+    def note(self, name: str, value: Tensor, clips: int) -> None:
+        """Add to a mean over the epoch."""
+        self.sums[name] = self.sums.get(name, 0.0) + float(value.detach()) * clips
+        self.sums[f"{name}/clips"] = self.sums.get(f"{name}/clips", 0.0) + clips
+
+    def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
+        """Return the means over the epoch, and let the adversary adapt."""
+        names = sorted(self.sums)  # the same in every process
+        sums = dict(zip(names, self.peers.sum([self.sums[name] for name in names]), strict=True))
+        self.sums = {}
+        means = {name: sums[name] / sums[f"{name}/clips"] for name in names if "/" not in name}
+        return means | super().end_epoch(attacks, step, measure)
+
+    def describe(self, attacks: Mapping[str, Attack], step: Step) -> dict[str, Any]:
+        """Return the adversary's budgets and what came before this training."""
+        return {**super().describe(attacks, step), "prerequisite_passes": self.prerequisite_passes}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the discriminator, its optimiser, and where the turns and means stand."""
+        return super().state_dict() | {
+            "critic": self.critic.state_dict(), "updates": self.updates, "sums": dict(self.sums),
+            "prerequisite_passes": self.prerequisite_passes,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them back."""
+        super().load_state_dict(state)
+        self.critic.load_state_dict(state["critic"])
+        self.updates, self.sums = state["updates"], dict(state["sums"])
+        self.prerequisite_passes = state["prerequisite_passes"]

@@ -1,0 +1,105 @@
+"""What the defenses with a generator share: F(G(X)), clips attacked as another defense would, gray-box views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack
+from advvid.batch import Batch, clip_generators
+from advvid.defenses.at import AT
+from advvid.defenses.base import Defense, Measure, Step, mode
+from advvid.errors import AdvvidError
+from advvid.models.ape_gan import Generator
+from advvid.models.purified import Purified
+
+# What the defense and the one that chooses its attacks must agree on.
+SHARED = ("inner_steps", "inner_step_size", "inner_mode")
+
+
+@dataclass(kw_only=True)
+class Generative(Defense):
+    """A generator G in front of the classifier F, trained on attacked clips (Kinfu & Vidal, sec. 4.3).
+
+    Args:
+        generator: makes G.
+        adversary: which attack each step has: ``at`` (one budget), ``cat`` (a rising one), ``aat`` (adaptive budgets) or
+            ``aat_types`` (adaptive types).
+        crafted_on: whom training attacks: the whole ``system`` F(G(X)), as in the paper's equations, or the
+            ``classifier`` alone, whose clips are those of a gray-box attacker.
+    """
+
+    monitor: ClassVar[str] = "robust"
+
+    generator: Callable[[], nn.Module] = field(default_factory=lambda: partial(Generator))
+    adversary: AT = field(default_factory=AT)
+    crafted_on: str = "system"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crafted_on not in ("system", "classifier"):
+            raise AdvvidError(f"defense.crafted_on={self.crafted_on!r} is not known: choose system or classifier")
+        if not isinstance(self.adversary, AT) or type(self.adversary).objective is not AT.objective:
+            raise AdvvidError(
+                f"defense.adversary={type(self.adversary).__name__} does not choose an attack for each step: choose at, cat, "
+                "cat_down, aat or aat_types"
+            )
+        for name in SHARED:
+            if getattr(self.adversary, name) != getattr(self, name):
+                raise AdvvidError(
+                    f"defense.{name}={getattr(self, name)!r} and defense.adversary.{name}="
+                    f"{getattr(self.adversary, name)!r} differ: set both to the same"
+                )
+        self.attacks = self.attacks or self.adversary.attacks
+
+    def wrap(self, model: nn.Module) -> Purified:
+        """Put a new generator in front of the model."""
+        return Purified(self.generator(), model)
+
+    def views(self, model: nn.Module) -> dict[str, nn.Module]:
+        """Return the classifier alone, which the paper's attacks see (sec. 5.2)."""
+        return {"gray_box": purified(model).classifier}
+
+    def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
+        """Want what the adversary wants."""
+        self.adversary.check(attacks, epochs)
+
+    def attacked(
+        self, model: Purified, batch: Batch, attacks: Mapping[str, Attack], step: Step
+    ) -> tuple[Tensor, Tensor]:
+        """Return X' = X + delta under the step's attack, and its gradient calls per clip; budget 0 means X, for nothing."""
+        attack = self.adversary.chosen(attacks, step)
+        if getattr(attack, "eps", 1) == 0:
+            return batch.inputs, torch.zeros(())
+        target: nn.Module = model if self.crafted_on == "system" else model.classifier
+        generators = clip_generators(step.seed, step.key, batch.ids)
+        with mode(model, self.inner_mode == "train"):  # of the whole, so that frozen parts stay in evaluation mode
+            result = attack.run(target, batch.inputs, batch.target, generators, task=self.task)
+        return result.x_adv, result.gradient_calls.float().mean()
+
+    def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
+        """Let the adversary adapt."""
+        return self.adversary.end_epoch(attacks, step, measure)
+
+    def describe(self, attacks: Mapping[str, Attack], step: Step) -> dict[str, Any]:
+        """Return the adversary's budgets."""
+        return self.adversary.describe(attacks, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the adversary's state."""
+        return {"adversary": self.adversary.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it back."""
+        self.adversary.load_state_dict(state["adversary"])
+
+
+def purified(model: nn.Module) -> Purified:
+    """Return the model as what ``wrap`` made of it."""
+    assert isinstance(model, Purified)
+    return model

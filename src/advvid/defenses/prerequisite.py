@@ -1,0 +1,111 @@
+"""What a defense needs before its own training: trained inside the run folder, or taken from another run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from advvid import checkpoint
+from advvid.attacks.base import Attack
+from advvid.data.loader import Clips
+from advvid.defenses.base import Defense
+from advvid.errors import AdvvidError
+from advvid.parallel import Peers
+from advvid.schedules import Schedule
+from advvid.tracking import NoTracker
+from advvid.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+FOLDER = "prerequisites"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """The means to train something before the run's own training begins.
+
+    Args:
+        fabric: devices and precision.
+        run_dir: the run folder.
+        train_set: the training split.
+        val_set: the validation split.
+        attacks: of the run, by name.
+        seed: of the run.
+        info: what the run writes into its checkpoints (config, classes).
+        workers: loader processes.
+        peers: the processes that share the work.
+        resume: whether the run goes on with what lies in its folder.
+    """
+
+    fabric: Fabric
+    run_dir: Path
+    train_set: Clips
+    val_set: Clips
+    attacks: Mapping[str, Attack]
+    seed: int
+    info: Mapping[str, Any]
+    workers: int = 0
+    peers: Peers = field(default_factory=Peers)
+    resume: bool = False
+
+    def train(
+        self, name: str, model: nn.Module, defense: Defense, schedule: Schedule, attacks: Mapping[str, Attack] | None = None
+    ) -> float:  # fmt: skip
+        """Train a model in place, in ``<run_dir>/prerequisites/<name>/``; a resumed run goes on there.
+
+        Args:
+            name: of the folder.
+            model: what is trained; in the end it holds the weights that the schedule selects.
+            defense: which objective.
+            schedule: its own, apart from the run's.
+            attacks: None for those of the run.
+
+        Returns:
+            the forward-backward passes that it took, over all clips.
+        """
+        folder = self.run_dir / FOLDER / name
+        log.info("training the %s first, in %s", name, folder)
+        if self.peers.main:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.peers.barrier()
+        trainer = Trainer(
+            self.fabric, model, defense, self.attacks if attacks is None else attacks, schedule, folder, self.seed,
+            NoTracker(), dict(self.info), self.workers, self.peers,
+        )  # fmt: skip
+        scored = trainer.fit(self.train_set, self.val_set, resume=self.resume)
+        self.peers.barrier()  # the first process may still be writing
+        if schedule.select == "best":
+            path = folder / "checkpoints" / "best.pt"
+            checkpoint.load_model(model, checkpoint.weights(checkpoint.load(path)), path)
+        elif scored is not model:
+            model.load_state_dict(scored.state_dict())
+        return trainer.total_passes
+
+    def load(self, option: str, source: str, model: nn.Module) -> None:
+        """Put the weights of another run into a model.
+
+        Args:
+            option: that names the run, for messages.
+            source: its folder, or a .pt file.
+            model: what the weights belong to.
+
+        Raises:
+            AdvvidError: if there is no such checkpoint, or it is of another model or other classes.
+        """
+        try:
+            path = checkpoint.find(source)
+            state = checkpoint.load(path)
+            if list(state["classes"]) != list(self.info["classes"]):
+                raise AdvvidError(
+                    f"{path} knows {len(state['classes'])} classes, which are not the {len(self.info['classes'])} of the data "
+                    "set: give a run on the same data set"
+                )
+            checkpoint.load_model(model, checkpoint.weights(state), path)
+        except AdvvidError as error:
+            raise AdvvidError(f"{option}={source}: {error}") from None
