@@ -1,0 +1,103 @@
+"""MultiBN with a module that chooses among the branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from advvid.attacks.base import Attack
+from advvid.batch import parse_number
+from advvid.defenses.base import Logs, Measure, Step
+from advvid.defenses.branched import Branched
+from advvid.errors import AdvvidError
+from advvid.models.multi_branch import MultiBranch, Selector
+from advvid.models.r3d_tiny import R3DTiny
+
+
+@dataclass(kw_only=True)
+class MultiBN(Branched):
+    """MultiBN (Lo & Patel 2022): a video classifier of the families weighs the branches of every BatchNorm.
+
+    Network and selector are trained together, on attacks that go through both: minimise the sum over clean clips and
+    attacks of ``L(x, y) + lambda L_det(x, y_det)``, y_det being the family. The published code holds no training script
+    for this form; its network weighs by plain softmax, the slides by Gumbel-softmax. Noise is drawn in training alone.
+
+    Cost per clip: the inner steps of all attacks, plus 1 pass for clean clips and for each attack; a pass includes the
+    selector's.
+
+    Args:
+        selector: makes the selector's network when called with ``num_classes``; None for a small 3-D network. The paper
+            has a 3D ResNet-18.
+        selector_weight: the paper's lambda, which it does not state.
+        weighting: ``gumbel`` or ``softmax``.
+        temperature: of either; the lower, the nearer to one branch.
+
+    Other arguments: see ``Branched``.
+
+    Example:
+        >>> defense = MultiBN(attacks={"pgd": PGD(), "roa": ROA()}, weighting="softmax")     # doctest: +SKIP
+        >>> model = defense.wrap(model)                                                     # doctest: +SKIP
+        >>> model.weigh(model.scores(clips))                                                # doctest: +SKIP
+    """
+
+    selector: Callable[..., nn.Module] | None = None
+    selector_weight: float | str = 1.0
+    weighting: str = "gumbel"
+    temperature: float | str = 1.0
+    counts: dict[str, int] = field(default_factory=lambda: {"right": 0, "clips": 0}, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.selector_weight = parse_number(self.selector_weight, "defense.selector_weight")
+        self.temperature = parse_number(self.temperature, "defense.temperature")
+        if self.weighting not in ("gumbel", "softmax"):
+            raise AdvvidError(f"defense.weighting={self.weighting!r} is not known: choose gumbel or softmax")
+        if self.temperature <= 0:
+            raise AdvvidError(f"defense.temperature={self.temperature:g} is not possible: choose a number above 0")
+        if self.selector_weight < 0:
+            raise AdvvidError(
+                f"defense.selector_weight={self.selector_weight:g} would train the selector to be wrong: choose at least 0"
+            )
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Give every BatchNorm its branches, each a copy of the layer as it is, and put the selector beside."""
+        kinds = len(self.names)
+        net = R3DTiny(kinds, width=0.5) if self.selector is None else self.selector(num_classes=kinds)
+        return MultiBranch(
+            model, self.names, self.families, selector=Selector(net), gumbel=self.weighting == "gumbel",
+            temperature=float(self.temperature),
+        )  # fmt: skip
+
+    def answers(self, model: MultiBranch, clips: Mapping[int, Tensor]) -> tuple[list[Tensor], Tensor | None, Logs]:
+        """Return logits, the selector's loss and how many clips it puts into their branch.
+
+        The selector sees all families at once: the statistics of its own BatchNorm are those of the mixture.
+        """
+        sizes = [len(x) for x in clips.values()]
+        scores = model.scores(torch.cat(list(clips.values())))
+        weights = model.weigh(scores).split(sizes)
+        outs = [model.weighted(x, w, branch) for (branch, x), w in zip(clips.items(), weights, strict=True)]
+        family = torch.cat([torch.full((n,), k, device=scores.device) for k, n in zip(clips, sizes, strict=True)])
+        right = (scores.argmax(dim=1) == family).float().mean()
+        self.counts["right"] += int((scores.argmax(dim=1) == family).sum())
+        self.counts["clips"] += len(family)
+        return outs, float(self.selector_weight) * F.cross_entropy(scores, family), {"selector_acc": right}
+
+    def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
+        """Report the share of the epoch's training clips that the selector put into their branch."""
+        right, clips = (int(n) for n in self.peers.sum([self.counts["right"], self.counts["clips"]]))
+        self.counts.update(right=0, clips=0)
+        return {"selector_acc": right / max(1, clips)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the counts of an epoch that was interrupted."""
+        return {"counts": dict(self.counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them back."""
+        self.counts.update(state.get("counts", {}))
