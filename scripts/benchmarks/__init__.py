@@ -1,0 +1,1 @@
+"""The parts of scripts/benchmark.py: a module for each section, and what they share."""
