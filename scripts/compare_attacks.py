@@ -30,6 +30,7 @@ from advvid.data.loader import eval_batches
 from advvid.instantiate import safe_instantiate
 from advvid.models.build import build_model
 from advvid.progress import bar
+from advvid.results import commit
 from advvid.statistics import wilson
 from peers import versions
 from strength_cells import Scale, Subject, cell
@@ -170,7 +171,7 @@ def main() -> None:
         )
     torch.set_num_threads(options.threads)
     result: dict[str, Any] = {
-        "command": f"python scripts/compare_attacks.py --seed {options.seed}", "seed": options.seed,
+        "command": f"python scripts/compare_attacks.py --seed {options.seed}", "seed": options.seed, "commit": commit(),
         "versions": {"advvid": advvid.__version__, "torch": torch.__version__, **versions()}, "notes": NOTES,
         "models": {}, "lines": [],
     }  # fmt: skip
