@@ -27,11 +27,13 @@ class Sheets:
         self.paths: dict[str, Path] = {p.stem: p for p in sorted(self.folder.glob("*.png"))}
 
     def add(self, column: Column, batch: Batch, x_adv: Tensor, before: Tensor, after: Tensor) -> None:
-        """Draw the sheet of a column.
+        """Draw the sheet of a column; features have no picture and give none.
 
         Shape:
             x_adv: like ``batch.inputs``; before, after: predicted classes ``[B]``.
         """
+        if batch.inputs.dim() != 5:
+            return
         wrong_first = (before != batch.target).int() * 2 + (after == batch.target).int()
         order = torch.argsort(wrong_first, stable=True)[: self.clips]
         path = self.folder / f"{column.name}.png"

@@ -24,7 +24,7 @@ class Clips(Protocol):
     """A split: every video once, by number.
 
     ``split[index]`` gives the clip that testing scores; ``split[index, draw_seed]`` a random clip with augmentation,
-    a function of ``draw_seed`` alone. Items are ``(uint8 [3, T, H, W], label, id)``.
+    a function of ``draw_seed`` alone. Items are ``(uint8 [3, T, H, W], label, id)``, or whatever tensors the task wants.
     """
 
     ids: list[str]
@@ -138,4 +138,4 @@ def collate(items: Sequence[Item]) -> Batch:
 def _stack(items: Sequence[Item]) -> tuple[Tensor, Tensor, list[str]]:
     clips, targets, ids = zip(*items, strict=True)
     # In a loader process this stacks straight into the memory that is shared with the main process.
-    return default_collate(list(clips)), torch.tensor(targets), list(ids)
+    return default_collate(list(clips)), default_collate(list(targets)), list(ids)

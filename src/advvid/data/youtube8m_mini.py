@@ -1,0 +1,80 @@
+"""The embedded stand-in for YouTube-8M: the same schema in real TFRecord files, made on first use."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import inspect
+import logging
+import shutil
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from advvid.data import feature_recipe as recipe
+from advvid.data import tfrecord
+from advvid.data.vocabulary import FILE
+from advvid.data.youtube8m import YouTube8M
+from advvid.errors import AdvvidError
+from advvid.paths import cache_dir
+
+log = logging.getLogger(__name__)
+
+LEAST = 50
+
+
+class YouTube8MMini(YouTube8M):
+    """Videos of 12 to 30 frames with one to three of 12 labels in three verticals; neighbouring classes differ by order.
+
+    The folder has the published layout, so that ``dataset=youtube8m dataset.root=...`` reads it too.
+
+    Args:
+        root: where the files are made; None for a folder of the cache, named after recipe, number and seed.
+        videos: how many are made: 60 % for training, the others for validation and test.
+        data_seed: of the data draw. For the other arguments see ``YouTube8M``.
+
+    Example:
+        >>> YouTube8MMini().clip_shape
+        (30, 1152)
+    """
+
+    def __init__(
+        self, root: str | None = None, splits: str | None = None, vocabulary: str | None = None,
+        verticals: Sequence[str] = (), labels: int = len(recipe.CLASSES), frames: int = recipe.LONGEST,
+        partition: int | None = None, partitions: int = 5, val_videos: int = 100, seed: int = 0,
+        limit_train: int | None = None, limit_val: int | None = None, limit_test: int | None = None,
+        workers: int | str = 0, videos: int = 1000, data_seed: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            root, splits, vocabulary, verticals, labels, frames, partition, partitions, val_videos, seed, limit_train,
+            limit_val, limit_test, workers,
+        )  # fmt: skip
+        if videos < LEAST:
+            raise AdvvidError(f"dataset.videos={videos} is too few for three splits: choose at least {LEAST}")
+        self.videos, self.data_seed = videos, data_seed
+        if root is None:
+            changed = hashlib.blake2b(inspect.getsource(recipe).encode(), digest_size=4).hexdigest()
+            self.root = cache_dir() / f"youtube8m_mini_{data_seed}_{videos}_{changed}"
+
+    def prepare(self) -> None:
+        """Make the files where they are missing, in seconds; one process makes them, others wait."""
+        folder = self._folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                scratch = folder.with_name(f".{folder.name}.tmp")
+                shutil.rmtree(scratch, ignore_errors=True)  # of a killed process
+                self._make(scratch)
+                scratch.replace(folder)
+                log.info("made %d videos in %s", self.videos, folder)
+        super().prepare()
+
+    def _make(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / FILE).write_text(recipe.vocabulary(), encoding="utf-8")
+        for kind, shards in recipe.SHARDS.items():
+            records = recipe.records(kind, self.data_seed, self.videos)
+            each = -(-round(recipe.SHARES[kind] * self.videos) // shards)  # rounded up, so that none is left
+            for shard in range(shards):
+                tfrecord.write(folder / f"{kind}{shard:02d}.tfrecord", islice(records, each))
