@@ -4,11 +4,17 @@ import math
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
+from advvid.attacks.base import in_space
+from advvid.attacks.pgd import PGD
 from advvid.errors import AdvvidError
-from advvid.features import valid_frames
+from advvid.features import FrameFeatures, valid_frames
+from advvid.models.build import build_model
 from advvid.models.feature_transformer import EncoderLayer, FeatureTransformer, positions
+from advvid.paths import conf_dir
+from advvid.tasks.multi_label import MultiLabel
 
 
 def network(**options):
@@ -128,3 +134,33 @@ def test_impossible_settings_are_refused(options):
 def test_other_inputs_are_refused(features):
     with pytest.raises(AdvvidError, match=r"features \[B, T, 48\], not \[3, 6, 40\]"):
         network()(features[..., :40])
+
+
+def test_the_option_builds_trains_and_is_attacked_as_every_model(tmp_path):
+    cfg = OmegaConf.create({"model": OmegaConf.load(conf_dir() / "model" / "feature_transformer.yaml")}).model
+    cfg.width = 0.125
+    data = torch.rand(4, 30, 1152, generator=torch.Generator().manual_seed(0)) * 4 - 2
+    data[1, 20:] = 0
+    for classes in (3, 317):
+        torch.manual_seed(0)
+        model = build_model(cfg, classes, (30, 1152)).eval()
+        labels = torch.zeros(4, classes, dtype=torch.bool)
+        with torch.no_grad():
+            labels.scatter_(1, model(data).topk(2, dim=1).indices, True)
+        task, attack = MultiLabel(), in_space(PGD(eps=1.0, norm="l2", step_size=0.25, steps=5), FrameFeatures())
+        found = attack.run(model, data, labels, task=task)
+        with torch.no_grad():
+            assert (task.loss(model(found.x_adv), labels) > task.loss(model(data), labels)).all()
+        torch.save(model.state_dict(), tmp_path / "w.pt")
+        cfg.checkpoint = str(tmp_path / "w.pt")
+        assert torch.equal(build_model(cfg, classes, (30, 1152)).eval()(data), model(data))
+        cfg.checkpoint = None
+
+
+def test_models_and_data_of_other_modalities_are_refused():
+    features = OmegaConf.create({"model": OmegaConf.load(conf_dir() / "model" / "feature_transformer.yaml")}).model
+    with pytest.raises(AdvvidError, match="choose dataset=youtube8m"):
+        build_model(features, 5, (3, 8, 32, 32))
+    clips = OmegaConf.create({"model": OmegaConf.load(conf_dir() / "model" / "r3d_tiny.yaml")}).model
+    with pytest.raises(AdvvidError, match=r"inputs are 30 x 1152: choose model=feature_transformer"):
+        build_model(clips, 5, (30, 1152))

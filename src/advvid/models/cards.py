@@ -29,8 +29,10 @@ class Cost:
     multiply_adds: int
 
 
-def native_clip(description: str) -> tuple[int, int, int]:
+def native_clip(description: str) -> tuple[int, ...]:
     """Return (frames, height, width) of the clips that a model was made for, as its description says.
+
+    Models of frame features give (frames, values).
 
     Raises:
         AdvvidError: if the description names no such clip.
@@ -39,11 +41,10 @@ def native_clip(description: str) -> tuple[int, int, int]:
         >>> native_clip("C3D (Tran et al. 2015): 79.6 M weights, 16 x 112 x 112")
         (16, 112, 112)
     """
-    found = re.search(r"(\d+) x (\d+) x (\d+)", description)
+    found = re.search(r"(\d+) x (\d+) x (\d+)|(\d+) x (\d+) features", description)
     if found is None:
         raise AdvvidError(f"{description!r} names no clip: write it as frames x height x width, such as 16 x 112 x 112")
-    frames, height, width = map(int, found.groups())
-    return frames, height, width
+    return tuple(int(number) for number in found.groups() if number is not None)
 
 
 def measure(path: Path, num_classes: int = 400) -> Cost:
@@ -59,13 +60,14 @@ def measure(path: Path, num_classes: int = 400) -> Cost:
         38.548721664
     """
     clip = native_clip(describe(path))
+    shape = [3, *clip] if len(clip) == 3 else [*clip]
     config = OmegaConf.create({"model": OmegaConf.load(path)}).model
-    config.num_classes, config.clip_shape = num_classes, [3, *clip]
+    config.num_classes, config.clip_shape = num_classes, shape
     net = _without_data(config.get("net", config)).eval()  # some models are their own wrapper
     counter = FlopCounterMode(display=False)
     try:
         with counter, torch.no_grad():
-            net(torch.empty(1, 3, *clip, device="meta"))
+            net(torch.empty(1, *shape, device="meta"))
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise AdvvidError(f"{path.stem} cannot take the clip that its first line names ({reason})") from error
