@@ -1,0 +1,60 @@
+"""An attack on classifier and detector at once: fool the one and keep the other's index low."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import AttackResult
+from advvid.attacks.pgd import PGD
+from advvid.detectors.temporal_consistency import exception_index, frame_logits, smooth_index
+from advvid.tasks.base import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointPGD(PGD):
+    """PGD on ``loss - weight * index``, with the smooth form of the exception index (adaptive evaluation of Jia et al.).
+
+    The joint loss is that of an adversary who knows the detector (Carlini & Wagner 2017b, on ten detectors). Of all
+    iterates the one is kept that fools the classifier at the lowest index; where none fools, the last.
+
+    Args:
+        weight: of the index (lambda); 0 is PGD that does not know of the detector.
+        detector: the network whose answers to single frames are compared; None for the one that is attacked.
+
+    Shape:
+        ``aux["index"]``: the exception index of the result, ``[B]``.
+    """
+
+    weight: float = 1.0
+    detector: nn.Module | None = None
+
+    def _search(
+        self, model: nn.Module, clips: Tensor, labels: Tensor, generators: Sequence[torch.Generator],
+        targets: Tensor | None, task: Task,
+    ) -> AttackResult:  # fmt: skip
+        threat, watched = self.threat, self.detector or model
+        x_adv = threat.random_start(clips, generators) if self.random_start else clips
+        best, low = x_adv, torch.full((len(clips),), torch.inf, device=clips.device)
+        at = torch.full((len(clips),), self.steps, device=clips.device)
+        for step in range(self.steps + 1):
+            x_adv = x_adv.detach().requires_grad_()
+            out, frames = model(x_adv), frame_logits(watched, x_adv)
+            index = exception_index(frames.detach().argmax(dim=2))
+            right = task.correct(out.detach(), labels)
+            better = (index < low) if right is None else (~right & (index < low))
+            best = torch.where(better.view(-1, 1, 1, 1, 1), x_adv.detach(), best)
+            low, at = torch.where(better, index, low), torch.where(better, step, at)
+            if step == self.steps:
+                break
+            gain = task.loss(out, labels) - self.weight * smooth_index(frames)
+            (grad,) = torch.autograd.grad(gain.sum(), x_adv)
+            with torch.no_grad():
+                x_adv = threat.project(threat.ascend(x_adv, grad, self.step), clips)
+        fooled = low < torch.inf
+        result = torch.where(fooled.view(-1, 1, 1, 1, 1), best, x_adv.detach())
+        calls = torch.full_like(at, self.steps)
+        return AttackResult(result, at, calls, {"index": torch.where(fooled, low, index)})

@@ -1,0 +1,94 @@
+"""Adversarial clips told by frames whose label differs from both neighbours' (Jia et al., sec. on detection)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advvid.errors import AdvvidError
+from advvid.models.per_frame import PerFrame
+
+BENIGN, SPARSE, DENSE = 0, 1, 2
+VERDICTS = ("benign", "sparse", "dense")
+
+
+def exception_index(labels: Tensor) -> Tensor:
+    """Return the exception index alpha of each clip (Jia et al., eq. 1): the share of frames that no neighbour agrees with.
+
+    The sum runs over n = 2 ... T - 1, since the equation's n = T would read past the last frame; the divisor is T.
+
+    Shape:
+        labels: the predicted class of every frame, ``[B, T]``; result: ``[B]`` in [0, 1).
+
+    Example:
+        >>> exception_index(torch.tensor([[1, 1, 2, 1, 1]]))
+        tensor([0.2000])
+    """
+    if labels.dim() != 2 or not labels.shape[1]:
+        raise AdvvidError(f"the exception index needs a label for every frame, [B, T], got {list(labels.shape)}")
+    differs = labels[:, 1:] != labels[:, :-1]
+    return (differs[:, :-1] & differs[:, 1:]).sum(dim=1) / labels.shape[1]
+
+
+def smooth_index(logits: Tensor) -> Tensor:
+    """Return the exception index with probabilities in place of labels, for attacks that follow its gradient.
+
+    That two frames differ counts as one minus the inner product of their class probabilities; where every frame is sure
+    of one class this is the exception index.
+
+    Shape:
+        logits: of every frame, ``[B, T, K]``; result: ``[B]``.
+    """
+    sure = logits.float().softmax(dim=2)
+    differs = 1 - (sure[:, 1:] * sure[:, :-1]).sum(dim=2)
+    return (differs[:, :-1] * differs[:, 1:]).sum(dim=1) / logits.shape[1]
+
+
+def frame_logits(model: nn.Module, clips: Tensor) -> Tensor:
+    """Return a network's answer to every frame by itself, ``[B, T, K]``.
+
+    A network that reads single frames is asked with its recurrent links cut (``PerFrame``); any other one is shown
+    clips in which one frame stands still.
+
+    Shape:
+        clips: ``[B, 3, T, H, W]`` in [0, 1].
+    """
+    if isinstance(model, PerFrame):
+        return model.per_frame(clips)
+    length = clips.shape[2]
+    frozen = [model(clips[:, :, n : n + 1].expand(-1, -1, length, -1, -1)) for n in range(length)]
+    return torch.stack(frozen, dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalConsistency:
+    """The detector of Jia et al.: thresholds on the exception index.
+
+    Args:
+        gamma_1: from this index on a clip counts as attacked.
+        gamma_2: from this index on the attack counts as dense, below as sparse.
+
+    Example:
+        >>> TemporalConsistency().verdict(torch.tensor([0.0, 0.2, 0.5])).tolist()
+        [0, 1, 2]
+    """
+
+    gamma_1: float = 0.175
+    gamma_2: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma_1 <= self.gamma_2 <= 1:
+            raise AdvvidError(
+                f"gamma_1={self.gamma_1:g} and gamma_2={self.gamma_2:g} are not possible: choose 0 <= gamma_1 <= gamma_2 <= 1"
+            )
+
+    def index(self, model: nn.Module, clips: Tensor) -> Tensor:
+        """Return the exception index of clips under a network, ``[B]``."""
+        with torch.no_grad():
+            return exception_index(frame_logits(model, clips).argmax(dim=2))
+
+    def verdict(self, index: Tensor) -> Tensor:
+        """Return ``BENIGN``, ``SPARSE`` or ``DENSE`` for each index, int64 ``[B]``."""
+        return (index >= self.gamma_1).long() + (index >= self.gamma_2).long()
