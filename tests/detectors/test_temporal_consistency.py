@@ -45,7 +45,7 @@ def test_any_network_reads_frames_that_stand_still(small, clips):
 def test_verdicts_and_impossible_thresholds():
     detector = TemporalConsistency(gamma_1=0.2, gamma_2=0.4)
     assert detector.verdict(torch.tensor([0.19, 0.2, 0.39, 0.4])).tolist() == [0, 1, 1, 2]
-    with pytest.raises(AdvvidError, match="gamma_1=0.5 and gamma_2=0.4 are not possible"):
+    with pytest.raises(AdvvidError, match=r"gamma_1=0\.5 and gamma_2=0\.4 are not possible"):
         TemporalConsistency(gamma_1=0.5, gamma_2=0.4)
 
 
@@ -69,18 +69,20 @@ class FramesAsClasses(nn.Module):
         return torch.stack([level, -level], dim=2)
 
     def forward(self, clips):
-        return (self.per_frame(clips) * torch.tensor([1.0, 6, 1, 1, 1]).view(1, 5, 1)).sum(dim=1)
+        return (self.per_frame(clips) * torch.tensor([1.0, 6, 1, 6, 1]).view(1, 5, 1)).sum(dim=1)
 
 
 def test_who_knows_the_detector_fools_both():
-    """One heavy frame decides the clip: an attack that ignores the detector may flip it alone, the joint one turns all."""
-    clips = torch.full((3, 3, 5, 8, 8), 0.5 + 3 / 255)
-    clips[:, :, 1] = 0.5 + 1 / 255
+    """Every other frame is easy to flip, and heavy: the attack that stops there is detected, the joint one turns all."""
+    clips = torch.full((3, 3, 5, 8, 8), 0.5 + 4.5 / 255)
+    clips[:, :, [1, 3]] = 0.5 + 0.5 / 255
     labels = torch.zeros(3, dtype=torch.int64)
     settings = {"eps": "8/255", "step_size": "1/255", "steps": 20, "random_start": False}
     model = FramesAsClasses()
+    few = JointPGD(**settings | {"steps": 3}).run(model, clips, labels)
+    assert (few.aux["index"] == 3 / 5).all()
     blind, joint = (JointPGD(**settings, weight=weight).run(model, clips, labels) for weight in (0.0, 50.0))
-    for result in (blind, joint):
+    for result in (few, blind, joint):
         assert (model(result.x_adv).argmax(dim=1) == 1).all()
         assert JointPGD(**settings).threat.contains(result.x_adv, clips).all()
         assert torch.equal(result.aux["index"], TemporalConsistency().index(model, result.x_adv))

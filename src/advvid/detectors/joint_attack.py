@@ -18,8 +18,9 @@ from advvid.tasks.base import Task
 class JointPGD(PGD):
     """PGD on ``loss - weight * index``, with the smooth form of the exception index (adaptive evaluation of Jia et al.).
 
-    The joint loss is that of an adversary who knows the detector (Carlini & Wagner 2017b, on ten detectors). Of all
-    iterates the one is kept that fools the classifier at the lowest index; where none fools, the last.
+    The joint loss is that of an adversary who knows the detector (Carlini & Wagner 2017b, on ten detectors); the index
+    enters it while the clip fools the classifier (as in selective PGD, Bryniarski et al. 2022). Of all iterates the one is
+    kept that fools the classifier at the lowest index; where none fools, the last.
 
     Args:
         weight: of the index (lambda); 0 is PGD that does not know of the detector.
@@ -50,7 +51,9 @@ class JointPGD(PGD):
             low, at = torch.where(better, index, low), torch.where(better, step, at)
             if step == self.steps:
                 break
-            gain = task.loss(out, labels) - self.weight * smooth_index(frames)
+            # Where the classifier is sure, its loss has next to no gradient and the index would lead the search astray.
+            matters = torch.ones_like(low) if right is None else (~right).float()
+            gain = task.loss(out, labels) - self.weight * matters * smooth_index(frames)
             (grad,) = torch.autograd.grad(gain.sum(), x_adv)
             with torch.no_grad():
                 x_adv = threat.project(threat.ascend(x_adv, grad, self.step), clips)
