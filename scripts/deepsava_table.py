@@ -59,7 +59,7 @@ PARTS: dict[str, tuple[str, str, list[str], list[str], list[tuple[str, str, bool
         TABLE_7,
     ),
     "similarity": (
-        "1 - SSIM at most 0.3 (scaled back, 30 iterations), embedded motion data, 1 of 8 frames",
+        "1 - SSIM at most 0.3 (scaled back to it, 30 iterations), embedded motion data, 1 of 8 frames",
         "motion",
         [NOISE, SPATIAL, FIRST, BAYES],
         [*for_all([NOISE, SPATIAL, FIRST, BAYES], "steps=30", "budget=0.3", "at_budget=project"), *FEW_TRIALS],
