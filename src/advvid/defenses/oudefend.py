@@ -1,0 +1,73 @@
+"""OUDefend: restoration of features inside the network, trained against an attack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from advvid.batch import parse_number
+from advvid.defenses.at import AT
+from advvid.errors import AdvvidError
+from advvid.models.residual import Place, add_after, check_after, residual_blocks
+from advvid.models.restoration import OverUnder
+
+
+@dataclass(kw_only=True)
+class OUDefend(AT):
+    """AT of a ResNet with OUDefend blocks (Lo, Valanarasu & Patel 2021; Lo & Patel's slides): see ``OverUnder``.
+
+    The published network, a 3D ResNet-18, has 33.6 M weights against 33.0 M without, which fits one block after each
+    stage with 7 channels, 3 levels of enlargement and 3, 2, 1, 0 of shrinking (features of 56, 28, 14 and 7 pixels). It
+    starts as the network that is wrapped. Cost per clip: AT's passes, each dearer by what the blocks compute.
+
+    Args:
+        after: every ``block``, or the last block of each ``stage``.
+        channels: inside a block.
+        over_levels: of enlargement by two.
+        under_levels: of shrinking by two; a list has one number for each stage.
+        strength: factor on what the blocks add; with 0 this is AT of the plain network.
+
+    Other arguments: see ``Defense``.
+
+    Example:
+        >>> model = OUDefend().wrap(classifier)         # doctest: +SKIP
+    """
+
+    after: str = "block"
+    channels: int = 7
+    over_levels: int = 2
+    under_levels: int | Sequence[int] = 2
+    strength: float | str = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.strength = parse_number(self.strength, "defense.strength")
+        check_after(self.after)
+        if self.channels < 1:
+            raise AdvvidError(f"defense.channels={self.channels} leaves the blocks without channels: choose at least 1")
+        for level in (self.over_levels, *self._under()):
+            if isinstance(level, bool) or not isinstance(level, int) or level < 0:
+                raise AdvvidError(f"defense: {level!r} levels are not possible: choose whole numbers of at least 0")
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Put the blocks into the model, in place.
+
+        Raises:
+            AdvvidError: if it has no residual blocks, or other stages than ``under_levels`` has numbers.
+        """
+        under, stages = self._under(), 1 + max(place.stage for place in residual_blocks(model, "oudefend"))
+        if len(under) not in (1, stages):
+            raise AdvvidError(
+                f"defense.under_levels has {len(under)} numbers for the model's {stages} stages: give one for each, or one"
+            )
+
+        def block(place: Place) -> nn.Module:
+            return OverUnder(place.channels, self.channels, self.over_levels, under[place.stage % len(under)])
+
+        add_after(model, "oudefend", self.after, block, float(self.strength))
+        return model
+
+    def _under(self) -> list[int]:
+        return [self.under_levels] if isinstance(self.under_levels, int) else list(self.under_levels)
