@@ -19,7 +19,7 @@ from advvid.defenses.generative import Generative, purified
 from advvid.defenses.none import NoDefense
 from advvid.defenses.prerequisite import Workshop
 from advvid.errors import AdvvidError
-from advvid.models.ape_gan import Discriminator
+from advvid.models.ape_gan import Discriminator, Generator
 from advvid.models.purified import Purified
 from advvid.schedules import Schedule
 
@@ -38,6 +38,7 @@ class APEGAN(Generative):
     another 1.5 where D moves.
 
     Args:
+        generator: makes G.
         gamma_mse: weight of the reconstruction (eq. 10: squared distance over the channels, mean over T, H, W); the paper's
             gamma_1, 0.7 in its code.
         gamma_gan: weight of the adversarial term, the paper's gamma_2, 0.3 in its code; 0 leaves D out.
@@ -52,6 +53,7 @@ class APEGAN(Generative):
         >>> APEGAN(adversary=CAT()).objective(model, batch, {"pgd": PGD()}, step)     # doctest: +SKIP
     """
 
+    generator: Callable[[], nn.Module] = field(default_factory=lambda: partial(Generator))
     gamma_mse: float | str = 0.7
     gamma_gan: float | str = 0.3
     discriminator: Callable[..., nn.Module] = field(default_factory=lambda: partial(Discriminator))
@@ -81,7 +83,7 @@ class APEGAN(Generative):
 
     def wrap(self, model: nn.Module) -> Purified:
         """Put a new generator in front of the model, which is frozen."""
-        system = super().wrap(model)
+        system = Purified(self.generator(), model)
         system.train_only(["generator"])
         return system
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +14,6 @@ from advvid.batch import Batch, clip_generators
 from advvid.defenses.at import AT
 from advvid.defenses.base import Defense, Measure, Step, mode
 from advvid.errors import AdvvidError
-from advvid.models.ape_gan import Generator
 from advvid.models.purified import Purified
 
 # What the defense and the one that chooses its attacks must agree on.
@@ -27,7 +25,6 @@ class Generative(Defense):
     """A generator G in front of the classifier F, trained on attacked clips (Kinfu & Vidal, sec. 4.3).
 
     Args:
-        generator: makes G.
         adversary: which attack each step has: ``at`` (one budget), ``cat`` (a rising one), ``aat`` (adaptive budgets) or
             ``aat_types`` (adaptive types).
         crafted_on: whom training attacks: the whole ``system`` F(G(X)), as in the paper's equations, or the
@@ -36,7 +33,6 @@ class Generative(Defense):
 
     monitor: ClassVar[str] = "robust"
 
-    generator: Callable[[], nn.Module] = field(default_factory=lambda: partial(Generator))
     adversary: AT = field(default_factory=AT)
     crafted_on: str = "system"
 
@@ -56,10 +52,6 @@ class Generative(Defense):
                     f"{getattr(self.adversary, name)!r} differ: set both to the same"
                 )
         self.attacks = self.attacks or self.adversary.attacks
-
-    def wrap(self, model: nn.Module) -> Purified:
-        """Put a new generator in front of the model."""
-        return Purified(self.generator(), model)
 
     def views(self, model: nn.Module) -> dict[str, nn.Module]:
         """Return the classifier alone, which the paper's attacks see (sec. 5.2)."""
