@@ -182,7 +182,7 @@ def other_rows(s: Scale) -> list[Row]:
         Row("flickering", Flickering(steps=steps, step_size=0.02, keep="last", early_exit=False), (
             art("OverTheAirFlickeringPyTorch", "last", eps_step=0.02, max_iter=steps, beta_0=1.0, beta_1=0.1, beta_2=0.9,
                 loss_margin=0.05, batch_size=64, verbose=False),
-        ), f"{steps} signed steps of 0.02, betas 1, .1, .9, last iterate", measure="mean change", minimal=True),
+        ), f"{steps} signed steps of 0.02, betas 1, .1, .9, last iterate", measure="mean change"),
     ]  # fmt: skip
 
 
@@ -216,6 +216,7 @@ def ensemble_rows(s: Scale) -> list[Row]:
         ), f"eps {grey(e)}, {said}", limit=e),
         Row("auto_attack_l2", AutoAttack(norm="l2", eps=e2, **ours), (
             ta("AutoAttack", norm="L2", eps=e2, n_classes=classes, seed=0, members=work),
+            ta("AutoAttack", "channels", norm="L2", eps=e2, n_classes=classes, seed=0, members=work),
         ), f"l2 {e2:g}, {said}", measure="l2", limit=e2),
     ]  # fmt: skip
     return rows[:1] if s.small else rows
