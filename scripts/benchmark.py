@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,8 @@ def main() -> None:
         parser.error("--device cuda was asked for but PyTorch sees no GPU: choose --device cpu")
     torch.set_num_threads(options.threads)
     setup = Setup(torch.device(device), options.threads, options.quick, options.work)
-    measured = {name: section(name, setup, options.fresh) for name in options.sections}
+    for name in options.sections:
+        section(name, setup, options.fresh)
 
 
 if __name__ == "__main__":

@@ -165,5 +165,5 @@ def test_a_run_goes_on_for_longer_only_where_its_rate_does_not_depend_on_the_len
     longer, whole = go(tmp_path / "a", 2, **steady), go(tmp_path / "b", 2, **steady)
     assert all(torch.equal(one, other) for one, other in zip(longer.parameters(), whole.parameters(), strict=True))
     go(tmp_path / "c", 1, kind="one_cycle")
-    with pytest.raises(AdvvidError, match="begun with schedule.epochs=1, on which its learning rate depends"):
+    with pytest.raises(AdvvidError, match=r"begun with schedule\.epochs=1, on which its learning rate depends"):
         go(tmp_path / "c", 2, kind="one_cycle")

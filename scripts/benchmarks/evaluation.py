@@ -27,7 +27,9 @@ TARGETS = {"benign": 10.0, "at": 1.5, "cat": 1.5}
 COLUMN = "pgd"
 
 
-def in_batches(clips: Tensor, labels: Tensor, ids: Sequence[str], size: int) -> Callable[[Sequence[int]], Iterator[Batch]]:
+def in_batches(
+    clips: Tensor, labels: Tensor, ids: Sequence[str], size: int
+) -> Callable[[Sequence[int]], Iterator[Batch]]:
     """Return what the evaluator wants: the batches with given numbers, in this order."""
 
     def batches(numbers: Sequence[int]) -> Iterator[Batch]:
@@ -49,7 +51,9 @@ def evaluate(
     return [line["attacks"][COLUMN]["pred"] != line["label"] for line in samples]
 
 
-def by_torchattacks(model: nn.Module, search: Search, clips: Tensor, labels: Tensor, size: int) -> tuple[list[bool], Tensor]:
+def by_torchattacks(
+    model: nn.Module, search: Search, clips: Tensor, labels: Tensor, size: int
+) -> tuple[list[bool], Tensor]:
     """Attack batch by batch and predict, as one does with torchattacks; return which are wrong, and by how much.
 
     Shape:

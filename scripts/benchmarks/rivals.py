@@ -90,9 +90,7 @@ def art(model: nn.Module, search: Search, classes: int) -> Attack:
     return run
 
 
-def floor(
-    model: nn.Module, search: Search, context: Callable[[], AbstractContextManager[Any]] = nullcontext
-) -> Attack:
+def floor(model: nn.Module, search: Search, context: Callable[[], AbstractContextManager[Any]] = nullcontext) -> Attack:
     """Return the passes of the bare network that the search cannot do without, and nothing else."""
 
     def run(clips: Tensor, labels: Tensor) -> Tensor:

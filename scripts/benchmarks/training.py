@@ -195,7 +195,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     ]
     for case in result["cases"]:
         cells = [
-            shown(case["ratios"][name]) for name in ("ours/plain", "ours/floor", "best/plain", "best/ours", "best/best floor")
+            shown(case["ratios"][name])
+            for name in ("ours/plain", "ours/floor", "best/plain", "best/ours", "best/best floor")
         ]
         use = ", ".join(f"{100 * value:.0f}%" for value in case["utilisation"].values())
         text.append(

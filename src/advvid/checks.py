@@ -141,7 +141,11 @@ def _weaker_knowledge(columns: Sequence[Column], right: Right) -> Iterator[Check
     blind = [c for c in columns if c.attack.control or c.attack.access == "black_box"]
     for weak in blind:
         for strong in columns:
-            if strong not in blind and strong.access == "white_box" and weak.attack.threat == strong.attack.threat:
+            if (
+                strong not in blind
+                and strong.access in ("white_box", "adaptive")
+                and weak.attack.threat == strong.attack.threat
+            ):
                 yield _beaten("less_knowledge", weak, strong, right)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig
@@ -16,6 +16,7 @@ from advvid.columns import Column
 from advvid.defenses.base import Defense
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
+from advvid.purifiers.base import Purifier
 from advvid.runtime import Runtime
 from advvid.schedules import Schedule
 from advvid.suite import suite_columns
@@ -37,6 +38,7 @@ class Parts:
     runtime: Runtime
     tracker: Tracker
     analysis: Analysis | None = None
+    purifiers: list[Purifier] = field(default_factory=list)
 
 
 def build(cfg: DictConfig, attack_name: str) -> Parts:
@@ -61,8 +63,34 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
         used.require_shape(dataset.clip_shape)
     if cfg.survive and len(dataset.clip_shape) != 4:
         raise AdvvidError("survive=... rounds and encodes pixels, and these data have none: leave survive=null")
+    purifiers = made_purifiers(cfg, dataset.clip_shape)
     survive = survivals(cfg.survive, cfg.evaluation.codec, cfg.evaluation.codec_quality)
     return Parts(
         dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),
-        safe_instantiate(cfg.tracker), safe_instantiate(cfg.analysis) if cfg.get("analysis") else None,
+        safe_instantiate(cfg.tracker), safe_instantiate(cfg.analysis) if cfg.get("analysis") else None, purifiers,
     )  # fmt: skip
+
+
+def made_purifiers(cfg: DictConfig, clip_shape: Sequence[int]) -> list[Purifier]:
+    """Return the purifiers in front of the model, in the order of the command line.
+
+    Raises:
+        AdvvidError: where nothing could pass them.
+    """
+    found = list((safe_instantiate(cfg.get("purifier")) or {}).values())
+    if not found:
+        return []
+    odd = next((p for p in found if not isinstance(p, Purifier)), None)
+    if odd is not None:
+        raise AdvvidError(f"purifier holds a {type(odd).__name__}: choose options of the group, as in purifier=[jpeg]")
+    if len(clip_shape) != 4:
+        raise AdvvidError("purifier=... changes pixels, and these data have none: leave purifier=[]")
+    if cfg.mode == "train":
+        raise AdvvidError(
+            "purifier=... stands before the finished model, not in training: choose mode=train_eval or mode=eval"
+        )
+    if any(p.random for p in found) and (cfg.mode == "attack" or cfg.get("analysis")):
+        raise AdvvidError(
+            "a random purifier would be judged by its luckiest draw here: use mode=eval without analysis, or leave it out"
+        )
+    return found

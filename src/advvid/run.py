@@ -29,6 +29,7 @@ from advvid.models.build import build_model
 from advvid.parallel import Peers
 from advvid.parts import Parts, build
 from advvid.profiling import Profile
+from advvid.purifiers.purified import PurifiedModel, behind_purifiers
 from advvid.results import assemble, write
 from advvid.saved import FINISHED
 from advvid.sheets import Sheets
@@ -115,12 +116,12 @@ def _work(
         if cfg.mode == "train":
             return {}
         if cfg.mode == "attack":
-            return attack_clips(cfg, parts, model, fabric.device, run_dir, config)
+            return attack_clips(cfg, parts, purified(cfg, parts, model), fabric.device, run_dir, config)
         if parts.analysis is not None and source is not None:
             data, name = parts.dataset, cfg.evaluation.split
             context = Context(
-                choices["analysis"], model.eval(), source, parts.defense.task, data.split(name), data.split("val"), data.classes,
-                data.clip_shape, data.views, parts.attack, choices.get("attack", "attack"), cfg.seed, fabric.device, run_dir,
+                choices["analysis"], purified(cfg, parts, model).eval(), source, parts.defense.task, data.split(name),
+                data.split("val"), data.classes, data.clip_shape, data.views, parts.attack, choices.get("attack", "attack"), cfg.seed, fabric.device, run_dir,
                 cfg.evaluation.batch_size, cfg.dataset.workers, config, data.missing.get(name, []),
             )  # fmt: skip
             return carry_out(parts.analysis, context, parts.tracker)
@@ -159,10 +160,11 @@ def evaluate(
     split, size, device = parts.dataset.split(cfg.evaluation.split), cfg.evaluation.batch_size, fabric.device
     sheets = Sheets(run_dir, parts.dataset.classes, cfg.evaluation.pictures)
     first = next(iter(eval_batches(split, size))).to(device)
-    micro = micro_batch(model, first.inputs[:1], size, cfg.evaluation.micro_batch, "the attack", peers.world_size)
-    checks = model_checks(model.to(device).eval(), first.inputs, first.target, parts.defense.task)
+    system = purified(cfg, parts, model.to(device))
+    micro = micro_batch(system, first.inputs[:1], size, cfg.evaluation.micro_batch, "the attack", peers.world_size)
+    checks = model_checks(system.eval(), first.inputs, first.target, parts.defense.task)
     evaluator = Evaluator(
-        model, parts.defense.task, learned(cfg, parts, model, run_dir, peers), cfg.seed, device, run_dir,
+        system, parts.defense.task, learned(cfg, parts, model, system, run_dir, peers), cfg.seed, device, run_dir,
         sheets.add if cfg.evaluation.pictures else None, parts.survive, peers, micro, fabric.autocast,
     )  # fmt: skip
     profile = Profile(run_dir / "profile", "evaluation", parts.runtime.profile and peers.main, skip=0, record=1)
@@ -182,14 +184,27 @@ def evaluate(
     return table
 
 
-def learned(cfg: DictConfig, parts: Parts, model: nn.Module, run_dir: Path, peers: Peers) -> list[Column]:
+def purified(cfg: DictConfig, parts: Parts, model: nn.Module) -> nn.Module:
+    """Return the model behind the purifiers of the run; the model itself where there are none."""
+    if not parts.purifiers:
+        return model
+    device = next(model.parameters()).device
+    return PurifiedModel(parts.purifiers, model, cfg.seed, parts.dataset.clip_shape[1]).to(device)
+
+
+def learned(
+    cfg: DictConfig, parts: Parts, model: nn.Module, system: nn.Module, run_dir: Path, peers: Peers
+) -> list[Column]:
     """Return the columns, those that learn fitted on the validation split: by the first process, read by the others."""
     split, size = parts.dataset.split("val"), cfg.evaluation.batch_size
     if not peers.main:
         peers.barrier()
-    views = parts.defense.views(model) if cfg.evaluation.accesses == "all" else {}
+    every = cfg.evaluation.accesses == "all"
+    columns = with_views(parts.columns, parts.defense.views(model) if every else {})
+    if isinstance(system, PurifiedModel):
+        columns = behind_purifiers(columns, system, cfg.evaluation.eot_samples, every)
     columns = fit_columns(
-        with_views(parts.columns, views), model, lambda: eval_batches(split, size, workers=cfg.dataset.workers), len(split),
+        columns, system, lambda: eval_batches(split, size, workers=cfg.dataset.workers), len(split),
         parts.defense.task, cfg.seed, run_dir,
     )  # fmt: skip
     if peers.main:

@@ -103,3 +103,14 @@ def test_normalised_clips_are_refused(small, clips, labels):
 
 def gens(seed=5, n=6):
     return [torch.Generator().manual_seed(seed + i) for i in range(n)]
+
+
+def test_a_given_class_is_the_target(small, clips, labels):
+    attack = PGD(eps=0.3, step_size=0.02, steps=60, targeted=3)
+    reached = small(attack(small, clips, labels)).argmax(dim=1)
+    wanted = torch.where(labels == 3, 4, 3)
+    assert (reached == wanted).float().mean() > 0.8
+    with pytest.raises(AdvvidError, match="targeted=5 is no class: the model knows 0 to 4"):
+        PGD(targeted=5)(small, clips, labels)
+    with pytest.raises(AdvvidError, match="or the number of a class"):
+        PGD(targeted=-1)

@@ -32,7 +32,7 @@ class Flicker(Attack):
             attack's authors: .001, beta_1 and beta_2 .5, 2500 steps).
         step_size: of an update, in [0, 1].
         steps: iterations.
-        targeted: None, ``least_likely`` or ``random``; ``run(targets=...)`` gives targets instead.
+        targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
     """
 
     beta_0: float = 1.0
@@ -42,7 +42,7 @@ class Flicker(Attack):
     optimizer: str = "sign"
     step_size: float | str = 0.02
     steps: int = 100
-    targeted: str | None = None
+    targeted: str | int | None = None
 
     def __post_init__(self) -> None:
         self._parse("beta_0", "beta_1", "beta_2", "margin", "step_size")

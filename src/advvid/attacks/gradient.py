@@ -32,7 +32,7 @@ class IteratedAttack(Attack):
         steps: iterations.
         random_start: begin at a random member of the set rather than at the clean clip.
         restarts: searches from different starts; each clip keeps its worst result.
-        targeted: None, ``least_likely`` or ``random``; ``run(targets=...)`` gives targets instead.
+        targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
         early_exit: fooled clips leave the batch (same verdicts, less work).
         keep: ``fooled`` or ``last``; see ``advvid.attacks.search.gradient_search``.
     """
@@ -40,7 +40,7 @@ class IteratedAttack(Attack):
     steps: int = 20
     random_start: bool = True
     restarts: int = 1
-    targeted: str | None = None
+    targeted: str | int | None = None
     early_exit: bool = True
     keep: str = "fooled"
 

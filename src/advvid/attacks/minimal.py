@@ -25,7 +25,7 @@ class MinimalNormAttack(Attack):
         eps: budget, a number or a fraction, or None for any clip. A larger change is moved back into the budget, and
             the clean clip is returned where that neither fools nor raises the loss.
         norm: ``linf`` or ``l2``, over the whole clip; the measure of "smallest".
-        targeted: None, ``least_likely`` or ``random``; ``run(targets=...)`` gives targets instead.
+        targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
 
     Shape:
         clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape. ``aux["norm"]`` is the
@@ -36,7 +36,7 @@ class MinimalNormAttack(Attack):
 
     eps: float | str | None = None
     norm: str = "l2"
-    targeted: str | None = None
+    targeted: str | int | None = None
 
     def __post_init__(self) -> None:
         if self.eps is not None:

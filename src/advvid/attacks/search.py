@@ -47,12 +47,13 @@ class Goal:
 
 
 def pick_targets(
-    rule: str | None, model: nn.Module, clips: Tensor, labels: Tensor, draw: Callable[[int], Tensor]
+    rule: str | int | None, model: nn.Module, clips: Tensor, labels: Tensor, draw: Callable[[int], Tensor]
 ) -> Tensor | None:
     """Choose the answers of a targeted attack.
 
     Args:
-        rule: None (untargeted), ``least_likely`` (the clean clip's smallest logit) or ``random`` (any other class).
+        rule: None (untargeted), ``least_likely`` (the clean clip's smallest logit), ``random`` (any other class), or the
+            number of a class, at which clips of that class itself are led to the next one.
         model: maps clips to logits.
         clips: ``[B, 3, T, H, W]``.
         labels: int64 ``[B]``; never chosen.
@@ -62,19 +63,25 @@ def pick_targets(
         return None
     with torch.no_grad():
         logits = model(clips)
+    classes = logits.shape[1]
+    if isinstance(rule, int):
+        if rule >= classes:
+            raise AdvvidError(f"targeted={rule} is no class: the model knows 0 to {classes - 1}")
+        return torch.where(labels == rule, (rule + 1) % classes, torch.full_like(labels, rule))
     if rule == "least_likely":
         return logits.scatter(1, labels[:, None], torch.inf).argmin(dim=1)
-    return (labels + 1 + draw(logits.shape[1] - 1)) % logits.shape[1]
+    return (labels + 1 + draw(classes - 1)) % classes
 
 
-def check_targeted(rule: str | None) -> None:
+def check_targeted(rule: str | int | None) -> None:
     """Refuse a rule that ``pick_targets`` does not know."""
-    if rule not in (None, "least_likely", "random"):
-        raise AdvvidError(f"targeted={rule!r} is not known: choose null, least_likely or random")
+    number = isinstance(rule, int) and not isinstance(rule, bool) and rule >= 0
+    if not number and rule not in (None, "least_likely", "random"):
+        raise AdvvidError(f"targeted={rule!r} is not known: choose null, least_likely, random or the number of a class")
 
 
 def make_goal(
-    rule: str | None,
+    rule: str | int | None,
     model: nn.Module,
     clips: Tensor,
     labels: Tensor,

@@ -40,7 +40,7 @@ class SparseAttack(Attack):
         trials: sets of frames that ``bayesian`` tries (K of DeepSAVA's algorithm 1).
         trial_steps: updates in each trial of ``bayesian``, before the best set gets all ``steps``; None for ``steps``,
             which leaves nothing to repeat. The published code takes 1.
-        targeted: None, ``least_likely`` or ``random``; ``run(targets=...)`` gives targets instead.
+        targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
         early_exit: fooled clips leave the batch (same verdicts, less work).
     """
 
@@ -56,7 +56,7 @@ class SparseAttack(Attack):
     at_budget: str = "stop"
     trials: int = 12
     trial_steps: int | None = 10
-    targeted: str | None = None
+    targeted: str | int | None = None
     early_exit: bool = True
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ class Square(Attack):
         norm: ``linf`` or ``l2``.
         queries: times the model may be asked about each clip, the first time about the clean one.
         p_init: part of the clip that the first cuboids cover, in (0, 1].
-        targeted: None, ``least_likely`` or ``random``; ``run(targets=...)`` gives targets instead.
+        targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
         early_exit: fooled clips leave the batch; without, their margin is lowered further.
 
     Shape:
@@ -48,7 +48,7 @@ class Square(Attack):
     norm: str = "linf"
     queries: int = 5000
     p_init: float = 0.8
-    targeted: str | None = None
+    targeted: str | int | None = None
     early_exit: bool = True
 
     def __post_init__(self) -> None:

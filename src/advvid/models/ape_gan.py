@@ -17,12 +17,13 @@ HALVE = (4, 2, 1)
 class Generator(nn.Module):
     """Clips to clips (Kinfu & Vidal, sec. 4.3; the layers and widths are those of the paper's code).
 
-    Three convolutions halve time, height and width while the channels grow to ``width``, 2 and 4 times that; three
-    transposed ones lead back; BatchNorm and LeakyReLU(0.01) between. Clips of any length and size: edges are repeated
-    up to a multiple of eight and cut off again.
+    Convolutions halve time, height and width while the channels grow to ``width``, 2 and 4 times that; as many transposed
+    ones lead back; BatchNorm and LeakyReLU(0.01) between. Clips of any length and size: edges are repeated up to a
+    multiple of eight (for three stages) and cut off again.
 
     Args:
         width: channels of the first stage; 64 in the paper's code.
+        stages: how often the size is halved; 3 in the paper's code.
         residual: add what comes out to the clip, from a last layer of zeros, so that the untrained generator is the
             identity. False, as in the paper's code: a sigmoid gives the clip anew. What is added is not cut to [0, 1],
             since that would take the gradient away from an attack where it cuts.
@@ -30,7 +31,7 @@ class Generator(nn.Module):
             code, everything passes through the smallest size.
 
     Raises:
-        AdvvidError: if ``width`` is below 1, or what it is given is no clip.
+        AdvvidError: if ``width`` or ``stages`` is below 1, or what it is given is no clip.
 
     Shape:
         clips ``[B, 3, T, H, W]`` in [0, 1]; returns the same shape.
@@ -41,15 +42,14 @@ class Generator(nn.Module):
         True
     """
 
-    def __init__(self, width: int = 64, residual: bool = False, skips: bool = False) -> None:
+    def __init__(self, width: int = 64, stages: int = 3, residual: bool = False, skips: bool = False) -> None:
         super().__init__()
-        _check_width(width, "generator")
-        self.residual, self.skips = residual, skips
-        sizes = [3, width, 2 * width, 4 * width]
-        self.down = nn.ModuleList(_stage(nn.Conv3d(a, b, *HALVE)) for a, b in pairwise(sizes))
-        self.up = nn.ModuleList(
-            _stage(nn.ConvTranspose3d(a, b, *HALVE)) for a, b in ((4 * width, 2 * width), (2 * width, width))
-        )
+        _check_count(width, "generator.width")
+        _check_count(stages, "generator.stages")
+        self.stages, self.residual, self.skips = stages, residual, skips
+        sizes = [width * 2**stage for stage in range(stages)]
+        self.down = nn.ModuleList(_stage(nn.Conv3d(a, b, *HALVE)) for a, b in pairwise([3, *sizes]))
+        self.up = nn.ModuleList(_stage(nn.ConvTranspose3d(a, b, *HALVE)) for a, b in pairwise(sizes[::-1]))
         self.last = nn.ConvTranspose3d(width, 3, *HALVE)
         if residual:
             for weight in self.last.parameters():
@@ -62,7 +62,8 @@ class Generator(nn.Module):
                 f"the generator takes clips [B, 3, T, H, W], not {list(clips.shape)}: choose a data set of clips, or "
                 "another defense"
             )
-        whole = [-(-n // 8) * 8 for n in clips.shape[2:]]
+        unit = 2**self.stages
+        whole = [-(-n // unit) * unit for n in clips.shape[2:]]
         edges = [e for n, to in zip(clips.shape[:1:-1], whole[::-1], strict=True) for e in (0, to - n)]
         padded = functional.pad(clips, edges, mode="replicate") if any(edges) else clips
         x, seen = padded, []
@@ -99,7 +100,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, clip_shape: Sequence[int], width: int = 64) -> None:
         super().__init__()
-        _check_width(width, "discriminator")
+        _check_count(width, "discriminator.width")
         channels, *size = clip_shape
         stages: list[nn.Module] = []
         for number in range(4):
@@ -126,6 +127,6 @@ def _stage(conv: nn.Conv3d | nn.ConvTranspose3d) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm3d(conv.out_channels), nn.LeakyReLU(0.01, inplace=True))
 
 
-def _check_width(width: int, name: str) -> None:
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        raise AdvvidError(f"defense.{name}.width={width!r} is not possible: choose a whole number of at least 1")
+def _check_count(value: int, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise AdvvidError(f"defense.{name}={value!r} is not possible: choose a whole number of at least 1")

@@ -1,0 +1,113 @@
+"""What a purifier is: a step in front of any model that states what an adaptive attacker has to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from advvid.batch import parse_number
+from advvid.errors import AdvvidError
+
+Generators = Sequence[torch.Generator]
+
+
+class Purifier(nn.Module):
+    """Clips to clips of the same shape in [0, 1].
+
+    A subclass writes ``purify`` and states two facts, from which evaluation picks the adaptive attack by itself:
+
+    - ``differentiable``: gradients flow through. Where they do not, the backward pass is that of ``surrogate`` (BPDA,
+      Athalye et al. 2018, sec. 4.1), while the forward pass stays exact to the bit.
+    - ``random``: each call draws anew, from the given generators; an attack averages over draws (EOT).
+
+    Args:
+        surrogate: what stands in for the purifier in the backward pass; None for the identity. Not used by
+            differentiable ones.
+
+    Shape:
+        clips ``[B, 3, T, H, W]``; generators: one per clip, None for torch's global one.
+    """
+
+    differentiable: ClassVar[bool] = True
+    random: ClassVar[bool] = False
+
+    def __init__(self, surrogate: nn.Module | None = None) -> None:
+        super().__init__()
+        self.surrogate = surrogate
+
+    def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
+        """Return the purified clips; values outside [0, 1] are cut off by the caller."""
+        raise TypeError(f"{type(self).__name__} has to define purify")
+
+    def forward(self, clips: Tensor, generators: Generators | None = None) -> Tensor:
+        """Return the purified clips."""
+        if self.differentiable:
+            return self.purify(clips, generators).clamp(0, 1)
+        with torch.no_grad():
+            exact = self.purify(clips.detach(), generators).clamp(0, 1)
+        if not (torch.is_grad_enabled() and clips.requires_grad):
+            return exact
+        result: Tensor = _StraightThrough.apply(clips if self.surrogate is None else self.surrogate(clips), exact)
+        return result
+
+    @property
+    def settings(self) -> str:
+        """The class and its settings in words, by which results are kept apart."""
+        return f"{type(self).__name__}({self.extra_repr()})" + ("" if self.surrogate is None else repr(self.surrogate))
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        own = {k: v for k, v in vars(self).items() if not k.startswith("_") and k != "training"}
+        return ", ".join(f"{k}={v!r}" for k, v in own.items())
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Forward the exact values, backward as if they were the stand-in's."""
+
+    @staticmethod
+    def forward(ctx: Any, stand_in: Tensor, exact: Tensor) -> Tensor:
+        return exact.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+def on_frames(clips: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+    """Do some work on all frames as pictures ``[B * T, 3, H, W]``."""
+    return work(clips.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(clips), -1)).transpose(1, 2)
+
+
+def per_clip(clips: Tensor, generators: Generators | None, draw: Callable[[torch.Generator | None], Tensor]) -> Tensor:
+    """Draw one tensor for each clip, from its own generator; returns them stacked on the clips' device."""
+    each: Sequence[torch.Generator | None] = [None] * len(clips) if generators is None else generators
+    drawn = [draw(generator) for generator in each] or [draw(None)[None][:0].squeeze(0)]
+    return torch.stack(drawn)[: len(clips)].to(clips.device)
+
+
+def number(value: float | str, name: str, low: float, high: float) -> float:
+    """Read a setting that may be a fraction and has to lie in a range.
+
+    Raises:
+        AdvvidError: naming the setting.
+    """
+    found = parse_number(value, name)
+    if not low <= found <= high:
+        raise AdvvidError(f"{name}={value!r} is not possible: choose a number from {low:g} to {high:g}")
+    return found
+
+
+def whole(value: int, name: str, low: int, high: int, odd: bool = False) -> int:
+    """Check a whole number that has to lie in a range.
+
+    Raises:
+        AdvvidError: naming the setting.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high or (odd and value % 2 == 0):
+        raise AdvvidError(
+            f"{name}={value!r} is not possible: choose {'an odd' if odd else 'a whole'} number from {low} to {high}"
+        )
+    return value

@@ -1,0 +1,126 @@
+"""Purifiers in front of a model, as it is scored and as attackers see it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advvid.batch import derive_seed
+from advvid.columns import Column, with_views
+from advvid.purifiers.base import Generators, Purifier
+
+# Odd, so that no bit of a value is lost; see ``content_seeds``.
+_FACTOR = 0x9E3779B97F4A7C15 - 2**64
+
+
+class PurifiedModel(nn.Module):
+    """Clips pass every purifier in turn, and then the model.
+
+    Gradients flow through: exactly where a purifier is differentiable, by its stand-in where it is not (BPDA).
+    Random purifiers draw from generators made of the seed and the clip's own values. A clip's answer therefore depends
+    on nothing else, neither on its batch nor on how often it was asked, and any change of the clip draws anew. An
+    attacker's draws have another key than the scoring's, so that no attack knows the numbers that it is judged by.
+
+    Args:
+        purifiers: in order.
+        model: maps clips to the task's output; not copied.
+        seed: of the draws.
+        frames: of one view; where a video has several, laid one after the other in time, purifiers see them one by one.
+        draws: 0 for the system as it is scored, which draws once per clip; otherwise an attacker's view of it, whose
+            output is the mean over this many draws of his own (EOT, Athalye et al. 2018, sec. 4.2), or the output
+            itself where nothing is random.
+
+    Shape:
+        clips ``[B, 3, views * T, H, W]`` in [0, 1]; returns what the model returns.
+
+    Example:
+        >>> PurifiedModel([Grayscale()], nn.Flatten())(torch.rand(2, 3, 1, 2, 2)).shape     # doctest: +SKIP
+        torch.Size([2, 12])
+    """
+
+    settings: Tensor
+
+    def __init__(
+        self, purifiers: Sequence[Purifier], model: nn.Module, seed: int = 0, frames: int | None = None, draws: int = 0
+    ) -> None:
+        super().__init__()
+        self.purifiers, self.model = nn.ModuleList(purifiers), model
+        self.seed, self.frames, self.draws = seed, frames, draws
+        self.random = any(purifier.random for purifier in purifiers)
+        # Part of the state, so that whatever is kept under a hash of the weights is kept under these as well.
+        words = [purifier.settings for purifier in purifiers]
+        self.register_buffer("settings", torch.tensor(derive_seed(seed, frames, draws if self.random else 0, *words)))
+
+    def view(self, draws: int) -> PurifiedModel:
+        """Return the same system as an attacker sees it who averages over this many draws."""
+        purifiers = [p for p in self.purifiers if isinstance(p, Purifier)]
+        seen = PurifiedModel(purifiers, self.model, self.seed, self.frames, draws)
+        return seen.to(self.settings.device).train(self.training)
+
+    def purify(self, clips: Tensor, draw: int = 0) -> Tensor:
+        """Return the clips as the model gets them, by the given one of an attacker's draws."""
+        frames = self.frames or clips.shape[2]
+        views = clips.unflatten(2, (-1, frames)).transpose(1, 2).flatten(0, 1)
+        generators = self._generators(views, draw) if self.random else None
+        for purifier in self.purifiers:
+            views = purifier(views, generators)
+        return views.unflatten(0, (len(clips), -1)).transpose(1, 2).flatten(2, 3) if len(clips) else clips
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return the model's answer to the purified clips."""
+        if not self.random or self.draws < 2:
+            return self.model(self.purify(clips))
+        return torch.stack([self.model(self.purify(clips, draw)) for draw in range(self.draws)]).mean(dim=0)
+
+    def _generators(self, clips: Tensor, draw: int) -> Generators:
+        who = "scoring" if self.draws == 0 else "attacker"
+        seeds = [derive_seed("purifier", who, self.seed, draw, content) for content in content_seeds(clips)]
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def content_seeds(clips: Tensor) -> list[int]:
+    """Return a whole number for each clip that depends on all of its values, bit by bit, and on nothing else.
+
+    Computed on the clips' device, in integers, so that the order of the sum does not matter.
+    """
+    bits = clips.detach().float().contiguous().flatten(1).view(torch.int32).long()
+    places = torch.arange(1, bits.shape[1] + 1, device=bits.device) * _FACTOR
+    mixed = (bits ^ places) * _FACTOR
+    mixed = (mixed ^ (mixed >> 29)) * _FACTOR
+    return [int(total) for total in mixed.sum(dim=1).tolist()]
+
+
+def behind_purifiers(
+    columns: Sequence[Column], system: PurifiedModel, samples: int, oblivious: bool = True
+) -> list[Column]:
+    """Return a table's columns as they run against purifiers.
+
+    Every white-box column becomes adaptive: it goes through the purifiers, by BPDA and over ``samples`` draws as these
+    demand, and is followed by ``<name>@oblivious``, whose attacker knows the bare model alone. Against random
+    purifiers no attack stops early, since a draw that fools by luck says little about the next. A black-box attacker
+    asks the whole system.
+
+    Args:
+        columns: of the table, companions of the defense included.
+        system: as it is scored.
+        samples: draws per gradient or question.
+        oblivious: False leaves out ``<name>@oblivious``.
+    """
+    seen = system.view(samples)
+    found = []
+    for column in with_views(columns, {"oblivious": system.model} if oblivious else {}):
+        if column.seen is not None or column.attack.control:
+            found.append(column)
+            continue
+        late: dict[str, Any] = {}
+        if system.random:
+            late = {k: v for k, v in (("early_exit", False), ("keep", "last")) if hasattr(column.attack, k)}
+        access = "adaptive" if column.access == "white_box" else column.access
+        found.append(
+            dataclasses.replace(column, attack=dataclasses.replace(column.attack, **late), access=access, seen=seen)
+        )
+    return found
