@@ -53,6 +53,12 @@ def clips() -> torch.Tensor:
 
 
 @pytest.fixture
+def noise() -> torch.Tensor:
+    """Clips whose frames are not square."""
+    return torch.rand(2, 3, 3, 16, 24, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture
 def labels(small: nn.Module, clips: torch.Tensor) -> torch.Tensor:
     """What the network answers, but for one clip that is wrong already."""
     with torch.no_grad():

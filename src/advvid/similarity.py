@@ -77,12 +77,15 @@ def dissimilarity(first: Tensor, second: Tensor, *, width: float = 1.0, scales: 
 def _terms(a: Tensor, b: Tensor, width: float) -> tuple[Tensor, Tensor]:
     """Return the means over places of SSIM and of its contrast-structure part, each ``[N, C]``."""
     c1, c2 = (0.01 * width) ** 2, (0.03 * width) ** 2
-    # Variances are small differences of large numbers: low precision would make noise of them.
+    # Variances are small differences of large numbers: low precision would make noise of them, and so would a frame's
+    # brightness, which is taken away before squaring and has no part in them.
     with torch.autocast(a.device.type, enabled=False):
-        stacked = _blur(torch.cat([a, b, a * a, b * b, a * b]))
-    mean_a, mean_b, square_a, square_b, product = stacked.chunk(5)
-    variances = (square_a - mean_a * mean_a) + (square_b - mean_b * mean_b)
-    contrast = (2 * (product - mean_a * mean_b) + c2) / (variances + c2)
+        light_a, light_b = (x.detach().mean(dim=(2, 3), keepdim=True) for x in (a, b))
+        a, b = a - light_a, b - light_b
+        low_a, low_b, square_a, square_b, product = _blur(torch.cat([a, b, a * a, b * b, a * b])).chunk(5)
+    variances = (square_a - low_a * low_a) + (square_b - low_b * low_b)
+    contrast = (2 * (product - low_a * low_b) + c2) / (variances + c2)
+    mean_a, mean_b = low_a + light_a, low_b + light_b
     luminance = (2 * mean_a * mean_b + c1) / (mean_a * mean_a + mean_b * mean_b + c1)
     return (luminance * contrast).flatten(2).mean(dim=2), contrast.flatten(2).mean(dim=2)
 

@@ -1,6 +1,7 @@
 """Every option of conf/analysis runs on a small model and leaves a JSON file."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -23,8 +24,16 @@ NAMES = sorted(path.stem for path in (CONF / "analysis").glob("*.yaml"))
 def test_it_runs_with_its_defaults(name, tmp_path):
     analysis = safe_instantiate(composed(f"analysis={name}").analysis)
     assert isinstance(analysis, Analysis)
-    world = context(tmp_path, network(1), name)
-    carry_out(analysis, world, NoTracker())
+    model = network(1)
+    try:
+        carry_out(analysis, context(tmp_path, model, name), NoTracker())
+    except AdvvidError as refusal:
+        # What looks at one kind of model alone names the defense that makes it.
+        defense = re.search(r"train one with defense=(\w+)", str(refusal))
+        if not defense:
+            raise
+        model = safe_instantiate(composed(f"defense={defense[1]}").defense).wrap(model).eval()
+        carry_out(analysis, context(tmp_path, model, name), NoTracker())
     result = json.loads((tmp_path / "analysis" / f"{name}.json").read_text())
     assert (result["analysis"], result["schema"], result["seed"]) == (name, 1, 0)
 

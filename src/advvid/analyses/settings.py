@@ -28,7 +28,7 @@ def numeric_settings(attack: Attack, prefix: str = "") -> Iterator[str]:
 
 
 def _may_hold_a_number(setting: dataclasses.Field[Any], value: Any) -> bool:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or setting.name == "targeted":  # a class has a number, but no order
         return False
     # An optional number, such as a width or a budget, may be null now.
     return isinstance(value, int | float) or bool({"int", "float"} & set(str(setting.type).split(" | ")))
