@@ -121,7 +121,8 @@ def _work(
             data, name = parts.dataset, cfg.evaluation.split
             context = Context(
                 choices["analysis"], purified(cfg, parts, model).eval(), source, parts.defense.task, data.split(name),
-                data.split("val"), data.classes, data.clip_shape, data.views, parts.attack, choices.get("attack", "attack"), cfg.seed, fabric.device, run_dir,
+                data.split("val"), data.classes, data.clip_shape, data.views, parts.attack,
+                choices.get("attack", "attack"), cfg.seed, fabric.device, run_dir,
                 cfg.evaluation.batch_size, cfg.dataset.workers, config, data.missing.get(name, []),
             )  # fmt: skip
             return carry_out(parts.analysis, context, parts.tracker)
