@@ -16,6 +16,7 @@ from advvid.columns import Column
 from advvid.defenses.base import Defense
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
+from advvid.models.build import check_task
 from advvid.purifiers.base import Purifier
 from advvid.runtime import Runtime
 from advvid.schedules import Schedule
@@ -49,6 +50,7 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     """
     schedule: Schedule = safe_instantiate(cfg.schedule)
     dataset = safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select)
+    check_task(cfg.model, dataset.task)
     attack = in_space(safe_instantiate(cfg.attack), dataset.space)
     defense: Defense = safe_instantiate(cfg.defense)
     defense.task = dataset.task

@@ -12,7 +12,7 @@ from advvid.models.freeze import last_layer
 from advvid.paths import conf_dir
 
 # What is no classifier of clips has tests of its own.
-OTHERS = {"feature_transformer"}
+OTHERS = {"feature_transformer", "next_frame"}
 FILES = {path.stem: path for path in sorted((conf_dir() / "model").glob("*.yaml")) if path.stem not in OTHERS}
 CLASSES = 7
 

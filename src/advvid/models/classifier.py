@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from advvid.errors import AdvvidError
+from advvid.models.fit import check_logits
 from advvid.models.freeze import freeze as freeze_parts
 from advvid.models.freeze import rest_frozen
 from advvid.models.pooling import fit_pools
@@ -47,6 +49,8 @@ class VideoClassifier(nn.Module):
         >>> model(torch.rand(2, 3, 8, 32, 32)).shape
         torch.Size([2, 10])
     """
+
+    output: ClassVar[str] = "logits"
 
     mean: Tensor
     std: Tensor
@@ -107,6 +111,29 @@ class VideoClassifier(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last_3d)
         logits = self.net(x)
         return logits if views == 1 else logits.unflatten(0, (batch, views)).mean(dim=1)
+
+    def check(self, clip_shape: Sequence[int]) -> None:
+        """Make sure that the network gives one row of logits per clip of this shape; see ``advvid.models.fit.Fits``.
+
+        Raises:
+            AdvvidError: if it cannot take such clips, with the options to change.
+        """
+        if len(clip_shape) != 4:
+            raise AdvvidError(
+                f"the model takes clips of pixels, but the data's inputs are {' x '.join(map(str, clip_shape))}: choose "
+                "model=feature_transformer for features"
+            )
+        channels, frames, height, width = clip_shape
+        try:
+            check_logits(self, (2, channels, self.views * frames, height, width), self.num_classes)
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            sees = (self.frames or frames, *(self.size or (height, width)))
+            raise AdvvidError(
+                f"the network cannot take clips of {' x '.join(map(str, sees))} (frames x height x width): set "
+                "model.frames and model.size, or dataset.frames and dataset.size, to what it was made for "
+                f"({reason})"
+            ) from error
 
     def train(self, mode: bool = True) -> VideoClassifier:
         """Switch training mode; wholly frozen parts stay in eval mode."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from advvid.errors import AdvvidError
 from advvid.features import valid_frames
+from advvid.models.fit import check_logits
 from advvid.models.weights import load_local_weights
 
 # A network's attention maps: for each modality a tensor [B, heads, T, T] per layer.
@@ -48,6 +50,8 @@ class FeatureTransformer(nn.Module):
         >>> FeatureTransformer(10, width=0.125)(torch.rand(2, 30, 1152)).shape
         torch.Size([2, 10])
     """
+
+    output: ClassVar[str] = "logits"
 
     def __init__(
         self, num_classes: int, modalities: Mapping[str, int] | None = None, width: float = 1.0, heads: int = 8,
@@ -94,6 +98,10 @@ class FeatureTransformer(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return logits ``[B, K]``."""
         return self._run(features, None)
+
+    def check(self, clip_shape: Sequence[int]) -> None:
+        """Make sure that the network gives one row of logits per video of this shape; see ``advvid.models.fit.Fits``."""
+        check_logits(self, (2, *clip_shape), self.num_classes)
 
     def attention_maps(self, features: Tensor) -> Maps:
         """Return the attention that each layer pays, per modality a list of ``[B, heads, T, T]`` by layer.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from advvid.errors import AdvvidError
+from advvid.models.fit import give_shape
 from advvid.models.weights import load_local_weights
 
 SHRINK = 4  # by the two strided convolutions of the encoder
@@ -44,6 +46,8 @@ class NextFramePredictor(nn.Module):
         torch.Size([2, 1, 10, 64, 64])
     """
 
+    output: ClassVar[str] = "frames"
+
     def __init__(
         self, channels: int | None = None, width: float = 1.0, kernel: int = 5, layers: int = 1,
         clip_shape: Sequence[int] | None = None, num_classes: int = 0, views: int = 1,
@@ -74,6 +78,15 @@ class NextFramePredictor(nn.Module):
         )  # fmt: skip
         if checkpoint is not None:
             load_local_weights(self, checkpoint)
+
+    def check(self, clip_shape: Sequence[int]) -> None:
+        """Make sure that the clips' shape is that of their prediction; see ``advvid.models.fit.Fits``.
+
+        Raises:
+            AdvvidError: if the data's inputs are no clips of as many channels.
+        """
+        given = give_shape(self, (2, *clip_shape))
+        assert given == (2, *clip_shape), f"the prediction has the shape {given}"
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return the predicted frames, ``[B, C, T, H, W]``.

@@ -31,3 +31,11 @@ class Task(Protocol):
 
     def metrics(self, outs: Tensor, targets: Tensor) -> dict[str, Any]:
         """Return the task's further measures over a whole split."""
+
+
+class Asked(Task, Protocol):
+    """The task of a data set, which also says what a model must put out."""
+
+    @property
+    def output(self) -> str:
+        """Return ``logits``, a row ``[B, K]`` per clip, or ``frames``, shaped like the clips."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ class Classification:
         >>> Classification().correct(torch.tensor([[2.0, 1.0]]), torch.tensor([0]))
         tensor([True])
     """
+
+    output: ClassVar[str] = "logits"
 
     def loss(self, out: Tensor, target: Tensor) -> Tensor:
         """Return the cross-entropy of each clip.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class MultiLabel:
         >>> MultiLabel().correct(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[True, False, True]]))
         tensor([True])
     """
+
+    output: ClassVar[str] = "logits"
 
     partitions: int = 5
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class NextFrame:
         >>> NextFrame().loss(frames + 0.1, frames)
         tensor([0.0100])
     """
+
+    output: ClassVar[str] = "frames"
 
     def loss(self, out: Tensor, target: Tensor) -> Tensor:
         """Return the mean squared error of each clip over all its predicted frames, ``[B]``, in float32."""
