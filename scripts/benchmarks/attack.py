@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from advvid.runtime import Runtime
 from benchmarks import rivals
-from benchmarks.measure import Run, Setup, interleave, matrix_speed, middle, shown, speed_ratio
+from benchmarks.measure import Part, Run, Setup, interleave, matrix_speed, middle, shown, speed_ratio
 from benchmarks.networks import CLASSES, SHAPE, TINY, answers, noise, pass_operations, untrained
 from benchmarks.rivals import Search
 
@@ -82,16 +83,15 @@ def _fooled(model: nn.Module, x_adv: Tensor, labels: Tensor) -> int:
     return int((answers(model, x_adv) != labels).sum()) if x_adv.shape[0] == len(labels) else 0
 
 
-def run(setup: Setup) -> dict[str, Any]:
-    """Measure r3d_18 and slow_r50 at 16 x 112 x 112."""
+def parts(setup: Setup) -> dict[str, Part]:
+    """Return the measurements: r3d_18 and slow_r50 at 16 x 112 x 112."""
     if setup.quick:
-        return {"networks": [one("r3d_tiny", setup, 4, 2, 2, TINY)]}
-    batch, rounds = (16, 9) if setup.gpu else (1, 9)
-    small = 9 if setup.gpu else 3
-    return {"networks": [one("r3d_18", setup, batch, rounds, 2, SHAPE), one("slow_r50", setup, batch, small, 2, SHAPE)]}
+        return {"r3d_tiny": lambda: one("r3d_tiny", setup, 4, 2, 2, TINY)}
+    batch = 16 if setup.gpu else 1
+    return {name: partial(one, name, setup, batch, 9, 2, SHAPE) for name in ("r3d_18", "slow_r50")}
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(results: list[dict[str, Any]]) -> list[str]:
     """Return the section as Markdown."""
     text = [
         "## PGD-10 at equal work",
@@ -105,7 +105,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         "best / ours | best / torchattacks | best / its floor | utilisation ours, best |",
         "|---|" + "---:|" * 11,
     ]
-    for net in result["networks"]:
+    for net in results:
         ratios = net["ratios"]
         names = [f"ours/{other}" for other in (*PEERS, "ours, keep=fooled", "floor")]
         cells = [shown(ratios[name]) for name in [*names, "best/ours", "best/torchattacks", "best/best floor"]]
@@ -113,15 +113,15 @@ def lines(result: dict[str, Any]) -> list[str]:
         text.append(
             f"| {net['model']} | {net['batch']} | {net['clips_per_second']['ours']:.3g} | {' | '.join(cells)} | {use} |"
         )
-    same = ", ".join(f"{100 * net['equal_to_torchattacks']:.2f}% on {net['model']}" for net in result["networks"])
+    same = ", ".join(f"{100 * net['equal_to_torchattacks']:.2f}% on {net['model']}" for net in results)
     text += ["", f"Values of our adversarial clips that are the same floats as torchattacks': {same}."]
     return text
 
 
-def targets(result: dict[str, Any], gpu: bool) -> list[tuple[str, float, float, bool]]:
+def targets(results: list[dict[str, Any]], gpu: bool) -> list[tuple[str, float, float, bool]]:
     """Return what the ratios have to reach, what they are, and whether they do."""
     rows = []
-    for net in result["networks"]:
+    for net in results:
         if gpu:
             reached = net["ratios"]["best/best floor"]["median"]
             rows.append((f"{net['model']}: attack loop against its floor", 1 / 1.15, reached, reached >= 1 / 1.15))

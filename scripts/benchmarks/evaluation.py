@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from advvid.columns import Column
 from advvid.evaluator import Evaluator
 from advvid.tasks.classification import Classification
 from benchmarks import rivals
-from benchmarks.measure import Setup, interleave, middle, shown, speed_ratio
+from benchmarks.measure import Part, Setup, interleave, middle, shown, speed_ratio
 from benchmarks.networks import trained
 from benchmarks.rivals import Search
 from compare_attacks import MODELS, load
@@ -106,15 +107,15 @@ def one(name: str, setup: Setup, number: int, size: int, search: Search, rounds:
     }  # fmt: skip
 
 
-def run(setup: Setup) -> dict[str, Any]:
-    """Evaluate every model."""
+def parts(setup: Setup) -> dict[str, Part]:
+    """Return the measurements: every model's evaluation."""
     if setup.quick:
-        return {"models": [one(name, setup, 8, 8, Search(steps=4), 2) for name in NAMES[:2]]}
+        return {name: partial(one, name, setup, 8, 8, Search(steps=4), 2) for name in NAMES[:2]}
     number, rounds = (200, 9) if setup.gpu else (50, 3)
-    return {"models": [one(name, setup, number, number, Search(steps=100), rounds) for name in NAMES]}
+    return {name: partial(one, name, setup, number, number, Search(steps=100), rounds) for name in NAMES}
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(results: list[dict[str, Any]]) -> list[str]:
     """Return the section as Markdown."""
     text = [
         "## Evaluation by PGD-100",
@@ -127,7 +128,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         "theirs alone |",
         "|---|" + "---:|" * 9,
     ]
-    for row in result["models"]:
+    for row in results:
         figures = [row["clean_accuracy"], row["accuracy"]["ours"], row["accuracy"]["torchattacks"]]
         text.append(
             f"| {row['title']} | {row['clips']} | {row['seconds']['ours']:.2f} | {row['seconds']['torchattacks']:.2f} | "
@@ -137,10 +138,10 @@ def lines(result: dict[str, Any]) -> list[str]:
     return text
 
 
-def targets(result: dict[str, Any], gpu: bool) -> list[tuple[str, float, float, bool]]:
+def targets(results: list[dict[str, Any]], gpu: bool) -> list[tuple[str, float, float, bool]]:
     """Return what the ratios have to reach, what they are, and whether they do."""
     rows = []
-    for row in result["models"]:
+    for row in results:
         wanted, reached = TARGETS[row["model"]], row["ratio"]["median"]
         rows.append((f"{row['title']}: PGD-100 against torchattacks", wanted, reached, reached >= wanted))
         missed = float(row["fooled_by_torchattacks_alone"])

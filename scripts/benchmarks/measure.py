@@ -17,6 +17,8 @@ import torch
 from advvid.data.loader import cores
 
 Run = Callable[[], object]
+# A measurement that is kept by itself, so that a killed run goes on behind it.
+Part = Callable[[], dict[str, Any]]
 Times = dict[str, list[float | None]]
 PACKAGES = ("torch", "torchvision", "lightning-fabric", "torchattacks", "foolbox", "adversarial-robustness-toolbox")
 STATUS = Path("/proc/self/status")

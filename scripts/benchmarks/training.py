@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from advvid.runtime import Runtime
 from advvid.schedules import Schedule
 from advvid.tracking import NoTracker
 from advvid.trainer import Trainer
-from benchmarks.measure import Run, Setup, interleave, matrix_speed, middle, shown, speed_ratio
+from benchmarks.measure import Part, Run, Setup, interleave, matrix_speed, middle, shown, speed_ratio
 from benchmarks.networks import CLASSES, SHAPE, TINY, composed, noise, pass_operations, untrained
 
 EPS, STEP = 8 / 255, 2 / 255
@@ -175,12 +176,12 @@ def cases(setup: Setup) -> list[Case]:
     return [*tiny, Case("r3d_18", SHAPE, 1, 5, "kinfu", 2)]
 
 
-def run(setup: Setup) -> dict[str, Any]:
-    """Measure every case."""
-    return {"cases": [one(case, setup) for case in cases(setup)]}
+def parts(setup: Setup) -> dict[str, Part]:
+    """Return the measurements: every case."""
+    return {f"{case.model}_{case.steps}": partial(one, case, setup) for case in cases(setup)}
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(results: list[dict[str, Any]]) -> list[str]:
     """Return the section as Markdown."""
     text = [
         "## A step of adversarial training",
@@ -193,7 +194,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         "utilisation ours, best |",
         "|---|---|" + "---:|" * 9,
     ]
-    for case in result["cases"]:
+    for case in results:
         cells = [
             shown(case["ratios"][name])
             for name in ("ours/plain", "ours/floor", "best/plain", "best/ours", "best/best floor")
@@ -206,10 +207,10 @@ def lines(result: dict[str, Any]) -> list[str]:
     return text
 
 
-def targets(result: dict[str, Any], gpu: bool) -> list[tuple[str, float, float, bool]]:
+def targets(results: list[dict[str, Any]], gpu: bool) -> list[tuple[str, float, float, bool]]:
     """Return what the ratios have to reach, what they are, and whether they do."""
     rows = []
-    for case in result["cases"]:
+    for case in results:
         name, ratios = f"{case['model']}, K = {case['steps']}", case["ratios"]
         reached = ratios["ours/floor"]["median"]
         rows.append((f"{name}: AT step against its floor", 1 / OVERHEAD, reached, reached >= 1 / OVERHEAD))
