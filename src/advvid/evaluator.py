@@ -29,7 +29,7 @@ from advvid.survival import Survival
 from advvid.tasks.base import Task
 from advvid.visibility import visibility
 
-# A batch's clips, their adversarial versions, true and predicted answers, for pictures.
+# A batch, its adversarial clips and the model's outputs on the clean and on the adversarial ones, for pictures.
 Show = Callable[[Column, Batch, Tensor, Tensor, Tensor], None]
 CLEAN = "clean"
 Arrays = dict[str, Tensor | NDArray[Any]]
@@ -123,13 +123,13 @@ class Evaluator:
         """Compute the missing cells of a batch."""
         describe(CLEAN)
         clean = self._predict(batch.inputs)
-        answers = self.task.predict(clean)
         right = self.task.correct(clean, batch.target)
         # Clips that are wrong already count as wrong under every attack: there is nothing to search for.
         todo = torch.arange(len(batch), device=self.device) if right is None else right.nonzero().squeeze(1)
         if CLEAN in missing:
             labels = [json.dumps(label) for label in self.task.label(batch.target)]
-            arrays: Arrays = {"id": np.array(batch.ids), "label": np.array(labels), "pred": answers, "out": clean}
+            arrays: Arrays = {"id": np.array(batch.ids), "label": np.array(labels), "out": clean}
+            arrays["pred"] = self.task.predict(clean)
             self.cells.write(CLEAN, number, arrays | self._after(batch.inputs, batch, clean, todo))
         for column in self.columns:
             if column.name not in missing:
@@ -149,7 +149,7 @@ class Evaluator:
             self.cells.write(column.name, number, arrays)
             if number == 0 and self.show is not None:
                 with scope(LOGGING):
-                    self.show(column, batch, x_adv, answers, self.task.predict(out))
+                    self.show(column, batch, x_adv, clean, out)
 
     def _after(self, x_adv: Tensor, batch: Batch, clean: Tensor, todo: Tensor) -> dict[str, Tensor]:
         """Return predictions and outputs after each road that the clips must survive."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -60,42 +61,73 @@ def contact_sheet(
     if not len(labels) == len(clean_predictions) == len(adversarial_predictions) == len(clean):
         raise AdvvidError("a contact sheet needs one label and two predictions per clip: pass them from the same batch")
     clips = min(MOST_CLIPS, len(clean))
-    frames = torch.linspace(0, clean.shape[2] - 1, min(MOST_FRAMES, clean.shape[2])).round().long()
-    before, after = (_frames(part[:clips], frames) for part in (clean, adversarial))
+    frames = shown_frames(clean.shape[2])
+    before, after = (strips(part[:clips], frames) for part in (clean, adversarial))
     change = after - before
     largest = float(np.abs(change).max())
     factor = magnification(largest)
 
-    count, height, width = before.shape[1:4]
-    tall = FRAME * height / width
-    figure = Figure(figsize=(TEXT + count * FRAME + 0.1, 0.62 + clips * (3 * tall + 0.22)), dpi=DPI, facecolor="white")
-    total = figure.get_size_inches()
-    figure.text(0.12 / total[0], 1 - 0.27 / total[1], attack, size=14, weight="bold", va="center")
     said = [f"budget {budget}"] * bool(budget) + [f"largest change {255 * largest:.3g}/255"]
-    said += [f"{count} of {clean.shape[2]} frames"] * (count < clean.shape[2])
-    figure.text(0.12 / total[0], 1 - 0.49 / total[1], ", ".join(said), size=9, color=QUIET, va="center")
+    said += [f"{len(frames)} of {clean.shape[2]} frames"] * (len(frames) < clean.shape[2])
+    blocks = []
     for i in range(clips):
-        top = total[1] - 0.62 - i * (3 * tall + 0.22)
-        shown = (before[i], after[i], np.clip(0.5 + factor * change[i], 0, 1))
-        words = (
-            ("clean", *_prediction(clean_predictions[i], labels[i], None, class_names)),
-            ("adversarial", *_prediction(adversarial_predictions[i], labels[i], clean_predictions[i], class_names)),
-            ("difference", f"magnified × {factor}" if largest else "no change at all", QUIET),
-        )
-        for row, (strip, (name, text, colour)) in enumerate(zip(shown, words, strict=True)):
+        told = labels[i]
+        rows = (
+            Strip(before[i], "clean", *_prediction(clean_predictions[i], told, None, class_names)),
+            Strip(after[i], "adversarial", *_prediction(adversarial_predictions[i], told, clean_predictions[i], class_names)),
+            changed(change[i], factor, bool(largest)),
+        )  # fmt: skip
+        blocks.append(("true: not told" if told is None else f"true: {_name(told, class_names)}", rows))
+    draw_sheet(path, attack, ", ".join(said), blocks)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row of a sheet: frames ``[T, H, W, C]`` in [0, 1], C being 1 or 3, what they are, and words in a colour."""
+
+    frames: np.ndarray
+    name: str
+    words: str = ""
+    colour: str = QUIET
+
+
+def changed(change: np.ndarray, factor: int, any_change: bool) -> Strip:
+    """Return the row that shows a change ``[T, H, W, C]`` around mid-grey, magnified."""
+    words = f"magnified × {factor}" if any_change else "no change at all"
+    return Strip(np.clip(0.5 + factor * change, 0, 1), "difference", words)
+
+
+def draw_sheet(path: Path, title: str, said: str, blocks: Sequence[tuple[str, Sequence[Strip]]]) -> None:
+    """Write a PNG of strips below each other, a block of them per clip.
+
+    Args:
+        path: of the PNG.
+        title: heading.
+        said: what stands below it.
+        blocks: the text beside each clip's first row, and its rows; all have as many rows and frames.
+    """
+    rows = len(blocks[0][1])
+    count, height, width = blocks[0][1][0].frames.shape[:3]
+    tall = FRAME * height / width
+    figure = Figure(
+        figsize=(TEXT + count * FRAME + 0.1, 0.62 + len(blocks) * (rows * tall + 0.22)), dpi=DPI, facecolor="white"
+    )
+    total = figure.get_size_inches()
+    figure.text(0.12 / total[0], 1 - 0.27 / total[1], title, size=14, weight="bold", va="center")
+    figure.text(0.12 / total[0], 1 - 0.49 / total[1], said, size=9, color=QUIET, va="center")
+    for i, (beside, strips) in enumerate(blocks):
+        top = total[1] - 0.62 - i * (rows * tall + 0.22)
+        figure.text(0.12 / total[0], (top - 0.14) / total[1], beside, size=10, va="center")
+        for row, strip in enumerate(strips):
             bottom = top - (row + 1) * tall
-            box = (TEXT / total[0], bottom / total[1], count * FRAME / total[0], tall / total[1])
-            axes = figure.add_axes(box)
-            axes.imshow(_in_a_row(strip), interpolation="nearest", aspect="auto", vmin=0, vmax=1)
+            axes = figure.add_axes((TEXT / total[0], bottom / total[1], count * FRAME / total[0], tall / total[1]))
+            axes.imshow(_in_a_row(strip.frames), interpolation="nearest", aspect="auto", cmap="gray", vmin=0, vmax=1)
             axes.set_axis_off()
-            middle = (bottom + tall / 2) / total[1]
-            lift = 0.11 / total[1]
-            figure.text(0.12 / total[0], middle + lift, name, size=8, color=QUIET, va="center")
-            figure.text(0.12 / total[0], middle - lift, text, size=10, color=colour, weight="bold", va="center")
-            if row == 0:
-                told = labels[i]
-                truth = "true: not told" if told is None else f"true: {_name(told, class_names)}"
-                figure.text(0.12 / total[0], (top - 0.14) / total[1], truth, size=10, va="center")
+            middle, lift = (bottom + tall / 2) / total[1], 0.11 / total[1]
+            figure.text(0.12 / total[0], middle + lift, strip.name, size=8, color=QUIET, va="center")
+            figure.text(
+                0.12 / total[0], middle - lift, strip.words, size=10, color=strip.colour, weight="bold", va="center"
+            )
     _save(figure, path)
 
 
@@ -147,14 +179,19 @@ def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure).print_png(str(path))
 
 
-def _frames(clips: Tensor, frames: Tensor) -> np.ndarray:
-    """``[N, 3, T, H, W]`` to ``[N, frames, H, W, 3]`` float32 on the host."""
+def shown_frames(frames: int) -> Tensor:
+    """Return the numbers of the frames on a sheet, int64: evenly spaced, at most eight."""
+    return torch.linspace(0, frames - 1, min(MOST_FRAMES, frames)).round().long()
+
+
+def strips(clips: Tensor, frames: Tensor) -> np.ndarray:
+    """Turn ``[N, C, T, H, W]`` into ``[N, frames, H, W, C]`` float32 on the host, cut to [0, 1]."""
     chosen = clips.detach().float().cpu()[:, :, frames]
     return chosen.clamp(0, 1).permute(0, 2, 3, 4, 1).numpy()
 
 
 def _in_a_row(frames: np.ndarray) -> np.ndarray:
-    """``[frames, H, W, 3]`` to one wide picture, enlarged, with a white gap around each frame."""
+    """``[frames, H, W, C]`` to one wide picture, enlarged, with a white gap around each frame."""
     zoom = max(1, round(224 / frames.shape[1]))
     gap = max(1, round(zoom * frames.shape[1] * 0.02))
     large = frames.repeat(zoom, axis=1).repeat(zoom, axis=2)

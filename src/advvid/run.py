@@ -159,7 +159,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score the model, write ``robustness.json``, ``robustness.md`` and pictures, and return the table."""
     split, size, device = parts.dataset.split(cfg.evaluation.split), cfg.evaluation.batch_size, fabric.device
-    sheets = Sheets(run_dir, parts.dataset.classes, cfg.evaluation.pictures)
+    sheets = Sheets(run_dir, parts.dataset.classes, cfg.evaluation.pictures, parts.defense.task)
     first = next(iter(eval_batches(split, size))).to(device)
     system = purified(cfg, parts, model.to(device))
     micro = micro_batch(system, first.inputs[:1], size, cfg.evaluation.micro_batch, "the attack", peers.world_size)

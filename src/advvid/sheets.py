@@ -11,6 +11,8 @@ from torch import Tensor
 from advvid.batch import Batch
 from advvid.columns import Column
 from advvid.pictures import contact_sheet
+from advvid.prediction_sheets import prediction_sheet
+from advvid.tasks.base import Task
 
 
 class Sheets:
@@ -19,26 +21,35 @@ class Sheets:
     Args:
         run_dir: pictures go to its ``pictures/`` folder.
         classes: names of the classes.
-        clips: rows on each sheet; clips that were right before the attack come first.
+        clips: on each sheet; those that were right before the attack come first.
+        task: what the model's outputs mean.
     """
 
-    def __init__(self, run_dir: Path, classes: Sequence[str], clips: int) -> None:
-        self.folder, self.classes, self.clips = run_dir / "pictures", list(classes), clips
+    def __init__(self, run_dir: Path, classes: Sequence[str], clips: int, task: Task) -> None:
+        self.folder, self.classes, self.clips, self.task = run_dir / "pictures", list(classes), clips, task
         self.paths: dict[str, Path] = {p.stem: p for p in sorted(self.folder.glob("*.png"))}
 
-    def add(self, column: Column, batch: Batch, x_adv: Tensor, before: Tensor, after: Tensor) -> None:
+    def add(self, column: Column, batch: Batch, x_adv: Tensor, clean: Tensor, attacked: Tensor) -> None:
         """Draw the sheet of a column; features have no picture and give none.
 
         Shape:
-            x_adv: like ``batch.inputs``; before, after: predicted classes ``[B]``.
+            x_adv: like ``batch.inputs``; clean, attacked: the model's outputs, ``[B, ...]``.
         """
         if batch.inputs.dim() != 5:
             return
-        wrong_first = (before != batch.target).int() * 2 + (after == batch.target).int()
-        order = torch.argsort(wrong_first, stable=True)[: self.clips]
-        path = self.folder / f"{column.name}.png"
-        contact_sheet(
-            path, batch.inputs[order].cpu(), x_adv[order].cpu(), batch.target[order].tolist(), before[order].tolist(),
-            after[order].tolist(), self.classes, column.name, column.attack.threat.budget,
-        )  # fmt: skip
+        path, budget = self.folder / f"{column.name}.png", column.attack.threat.budget
+        if clean.shape == batch.inputs.shape:  # frames are predicted
+            first = slice(self.clips)
+            prediction_sheet(
+                path, batch.inputs[first], x_adv[first], batch.target[first], clean[first], attacked[first], self.task,
+                column.name, budget,
+            )  # fmt: skip
+        else:
+            before, after = self.task.predict(clean), self.task.predict(attacked)
+            wrong_first = (before != batch.target).int() * 2 + (after == batch.target).int()
+            order = torch.argsort(wrong_first, stable=True)[: self.clips]
+            contact_sheet(
+                path, batch.inputs[order].cpu(), x_adv[order].cpu(), batch.target[order].tolist(), before[order].tolist(),
+                after[order].tolist(), self.classes, column.name, budget,
+            )  # fmt: skip
         self.paths[column.name] = path

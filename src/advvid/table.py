@@ -34,6 +34,8 @@ RULES = (
     "A clip that is wrong on clean counts as wrong under attack."
 )
 
+NO_VERDICT = "This task has no right and wrong answers: no accuracy, mean or union."
+
 
 def percent(score: Mapping[str, Any] | None) -> str:
     """Write an accuracy as a percentage with its interval.
@@ -146,19 +148,24 @@ def robustness_table(
         for key, (_, run) in zip(keys, runs, strict=True)
     )  # fmt: skip
     header = ("run", *described, "n", "seed", "clean", *attacks, "mean", "union")
-    blocks = [Block("", header, rows, fixed=3 + len(described))]
-    for section, name in SECTIONS:
+    fixed = 3 + len(described)
+    judged = any("acc" in run.get("clean", {}) for _, run in runs)
+    if not judged:  # nothing is right or wrong, as in next-frame prediction: the measures alone say how it went
+        header, rows = header[:fixed], tuple(row[:fixed] for row in rows)
+    blocks = [Block("", header, rows, fixed=fixed)]
+    for section, name in SECTIONS if judged else ():
         columns = names_of(runs, section)
         if columns:
             cells = tuple((label, *(percent(run.get(section, {}).get(c)) for c in columns)) for label, run in runs)
             blocks.append(Block(name, ("run", *columns), cells))
-    measured = _measured(runs)
+    measured = _measured(runs, "Further measures" if judged else "Measures")
     if measured:
         blocks.append(measured)
-    return ResultTable(title, tuple(blocks), (intervals, RULES, *_budgets(runs), *_warnings(runs)))
+    said = (intervals, RULES) if judged else (NO_VERDICT,)
+    return ResultTable(title, tuple(blocks), (*said, *_budgets(runs), *_warnings(runs)))
 
 
-def _measured(runs: Runs) -> Block | None:
+def _measured(runs: Runs, title: str) -> Block | None:
     """Lay out the task's further measures, a row per run and measure; None where no run has any."""
     columns = [c for c in names_of(runs, "attacks") + names_of(runs, "controls")]
     rows = []
@@ -167,7 +174,7 @@ def _measured(runs: Runs) -> Block | None:
         for metric in dict.fromkeys(m for e in entries.values() for m in e.get("metrics", {}) if m not in QUIET):
             values = [entries.get(name, {}).get("metrics", {}).get(metric) for name in ("clean", *columns)]
             rows.append((label, metric, *(f"{v:.4g}" if isinstance(v, int | float) else EMPTY for v in values)))
-    return Block("Further measures", ("run", "measure", "clean", *columns), tuple(rows), fixed=2) if rows else None
+    return Block(title, ("run", "measure", "clean", *columns), tuple(rows), fixed=2) if rows else None
 
 
 def names_of(runs: Runs, section: str) -> list[str]:
