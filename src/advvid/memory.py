@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 # Of the free memory, what activations may take; weights' gradients, copies of the clips and libraries want the rest.
 SHARE = 0.6
 MEMINFO = Path("/proc/meminfo")
+STATUS = Path("/proc/self/status")
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def activation_bytes(model: nn.Module, clips: Tensor) -> int:
@@ -47,12 +50,39 @@ def activation_bytes(model: nn.Module, clips: Tensor) -> int:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Return the memory that is free on a device now; None where the machine does not tell."""
+    """Return the memory that this process may still take of a device; None where the machine does not tell.
+
+    On a CPU the least of what the machine has, what the container (such as a SLURM job) may still take, and what
+    ``ulimit -v`` leaves: to run over either of the last two is to be killed while the machine has room.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    if MEMINFO.is_file():
-        for line in MEMINFO.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
+    rooms = [_field(MEMINFO, "MemAvailable:"), _container_room(), _address_room()]
+    return min((room for room in rooms if room is not None), default=None)
+
+
+def _container_room() -> int | None:
+    """Return what a control group with a bound has left, files that it may drop included."""
+    try:
+        bound, used = ((CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        files = next(
+            line for line in (CGROUP / "memory.stat").read_text().splitlines() if line.startswith("inactive_file")
+        )
+        return max(0, int(bound) - int(used) + int(files.split()[1]))
+    except (OSError, ValueError, StopIteration):
+        return None  # none here, or one without a bound ("max")
+
+
+def _address_room() -> int | None:
+    bound, used = resource.getrlimit(resource.RLIMIT_AS)[0], _field(STATUS, "VmSize:")
+    return None if bound == resource.RLIM_INFINITY or used is None else max(0, bound - used)
+
+
+def _field(file: Path, name: str) -> int | None:
+    """Return a figure that a file of /proc states in KiB, in bytes."""
+    if file.is_file():
+        for line in file.read_text().splitlines():
+            if line.startswith(name):
                 return int(line.split()[1]) * 1024
     return None
 

@@ -84,8 +84,7 @@ def on_frames(clips: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
 def per_clip(clips: Tensor, generators: Generators | None, draw: Callable[[torch.Generator | None], Tensor]) -> Tensor:
     """Draw one tensor for each clip, from its own generator; returns them stacked on the clips' device."""
     each: Sequence[torch.Generator | None] = [None] * len(clips) if generators is None else generators
-    drawn = [draw(generator) for generator in each] or [draw(None)[None][:0].squeeze(0)]
-    return torch.stack(drawn)[: len(clips)].to(clips.device)
+    return torch.stack([draw(generator) for generator in each]).to(clips.device)
 
 
 def number(value: float | str, name: str, low: float, high: float) -> float:

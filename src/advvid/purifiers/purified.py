@@ -63,12 +63,14 @@ class PurifiedModel(nn.Module):
 
     def purify(self, clips: Tensor, draw: int = 0) -> Tensor:
         """Return the clips as the model gets them, by the given one of an attacker's draws."""
+        if not len(clips):
+            return clips
         frames = self.frames or clips.shape[2]
         views = clips.unflatten(2, (-1, frames)).transpose(1, 2).flatten(0, 1)
         generators = self._generators(views, draw) if self.random else None
         for purifier in self.purifiers:
             views = purifier(views, generators)
-        return views.unflatten(0, (len(clips), -1)).transpose(1, 2).flatten(2, 3) if len(clips) else clips
+        return views.unflatten(0, (len(clips), -1)).transpose(1, 2).flatten(2, 3)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return the model's answer to the purified clips."""
