@@ -128,9 +128,10 @@ def publish(folders: dict[str, dict[int, Path]], epochs: int, target: Path) -> N
     columns = ["clean", *LO, *PGD, "mean", "union", AUTO]
     n = next(iter(next(iter(results.values())).values()))["n"]
     lines = [
-        f"Embedded motion data, draw 1, {epochs} epochs from the benign model, r3d_tiny; n = {n} test clips, {AUTO} on 50 of them with seed 0. Percent right,",
-        "95% interval of seed 0 in brackets; rows with several seeds: mean over them, lowest to highest seed in brackets. Mean and",
-        "union are over the columns to their left. Passes: forward-backward passes of a clip over the whole training, in thousands.",
+        f"Embedded motion data, draw 1, r3d_tiny, {epochs} epochs from the benign model; n = {n} test clips, {AUTO} on 50 of",
+        "them with seed 0. Percent right, 95% interval of seed 0 in brackets; rows with several seeds: mean over them, lowest to",
+        "highest seed in brackets. Mean and union are over the columns to their left. Passes: forward-backward passes of a clip over",
+        "the whole training, in thousands.",
         "Made by `python scripts/defense_table.py`.", "",
         "| training | seeds | " + " | ".join(columns) + " | passes |", "|---|---|" + "---:|" * (len(columns) + 1),
     ]  # fmt: skip
