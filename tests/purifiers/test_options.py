@@ -15,9 +15,14 @@ from advvid.purifiers.base import Purifier
 NAMES = sorted(path.stem for path in (CONF / "purifier").glob("*.yaml"))
 
 
+@pytest.fixture(scope="module")
+def configured():
+    return composed(f"purifier=[{','.join(NAMES)}]").purifier
+
+
 @pytest.fixture(params=NAMES)
-def purifier(request):
-    return safe_instantiate(composed(f"purifier=[{request.param}]").purifier[request.param]).eval()
+def purifier(request, configured):
+    return safe_instantiate(configured[request.param]).eval()
 
 
 def generators(count):
