@@ -1,0 +1,129 @@
+"""ART: the loss on a video's adversarial counterpart as a regulariser of the output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack
+from advvid.batch import Batch, parse_number
+from advvid.defenses.base import Logs, Measure, Step, single
+from advvid.defenses.crafted import Crafted, CraftedDefense, clean
+from advvid.errors import AdvvidError
+
+
+@dataclass(kw_only=True)
+class ART(CraftedDefense):
+    """ART, the adversarially robust transformer (Choudhary et al., sec. 2.1, eq. 2-4); it works with any network.
+
+    Minimises ``l(y, f(X)) + alpha * l(y, f(X + R))``. R is one step of length epsilon along the gradient of the loss, in
+    l2 for each modality (``attack=fgm``); epsilon is ``defense.attacks.fgm.eps``. Both passes draw the same dropout, so
+    that they differ in R alone. Cost per clip: ``inner_steps`` + 2 passes; with weight 0 or budget 0 it is plain
+    training, at 1 pass.
+
+    Args:
+        adversarial_weight: the paper's alpha.
+        inner_steps: 1 as in eq. 4; see ``Defense``.
+        inner_step_size: ``own`` is that of the attack, which is epsilon.
+
+    Shape:
+        see ``Defense.objective``; ``correct`` is judged on the adversarial clips.
+
+    Raises:
+        AdvvidError: for a negative weight.
+
+    Example:
+        >>> ART(adversarial_weight=1).objective(model, batch, {"fgm": attack}, step)     # doctest: +SKIP
+    """
+
+    adversarial_weight: float | str = 1.0
+    inner_steps: int = 1
+    inner_step_size: float | str = "own"
+    # Of the epoch, by the name of what is logged: the sum over clips and their number.
+    sums: dict[str, list[float]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.adversarial_weight = self._weight("adversarial_weight")
+
+    def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
+        """Want exactly one attack."""
+        single(attacks, self._name)
+
+    def prepare(self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step) -> Crafted:
+        """Make the adversarial counterparts (eq. 4), where anything is asked of them."""
+        if not self._regularises:
+            return clean(batch)
+        return self.attacked(model, batch, self.inner(single(attacks, self._name)), step)
+
+    def fit(self, model: nn.Module, batch: Batch, crafted: Crafted, step: Step) -> tuple[Tensor, Logs]:
+        """Return the regularised loss (eq. 2)."""
+        if crafted.clips is batch.inputs:  # nothing to compare with: plain training
+            return self.fit_to(model, batch.inputs, batch.target, 1)
+        with same_draws(batch.inputs.device):
+            out = model(batch.inputs)
+        return self.regularised(out, model(crafted.clips), batch.target)
+
+    def regularised(self, out: Tensor, out_adv: Tensor, target: Tensor) -> tuple[Tensor, Logs]:
+        """Return eq. 2 from the outputs for the clips and for their counterparts."""
+        loss, loss_adv = self.task.loss(out, target).mean(), self.task.loss(out_adv, target).mean()
+        self.count(len(target), clean_loss=loss, adversarial_loss=loss_adv)
+        logs = {"passes": torch.tensor(2.0), "adversarial_loss": loss_adv.detach()}
+        correct = self.task.correct(out_adv.detach(), target)
+        if correct is not None:
+            logs["correct"] = correct
+        return loss + float(self.adversarial_weight) * loss_adv, logs
+
+    def count(self, clips: int, **means: Tensor) -> None:
+        """Add the means over some clips to the epoch's."""
+        for name, mean in means.items():
+            total, number = self.sums.get(name, [0.0, 0.0])
+            self.sums[name] = [total + clips * float(mean.detach()), number + clips]
+
+    def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
+        """Report the epoch's mean of each part of the loss."""
+        # A process that saw nothing must name the same parts as the others.
+        known = {name: self.peers.sum(self.sums.get(name, [0.0, 0.0])) for name in self._parts}
+        self.sums.clear()
+        return {name: total / number for name, (total, number) in known.items() if number}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the sums of an epoch that was interrupted."""
+        return {"sums": {name: list(pair) for name, pair in self.sums.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them back; they go on with the first process."""
+        self.sums = dict(state.get("sums", {})) if self.peers.main else {}
+
+    @property
+    def _regularises(self) -> bool:
+        """Whether anything is asked of the adversarial counterparts."""
+        return float(self.adversarial_weight) > 0
+
+    @property
+    def _name(self) -> str:
+        return "art"
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        return ("clean_loss", "adversarial_loss")
+
+    def _weight(self, name: str) -> float:
+        value = parse_number(getattr(self, name), f"defense.{name}")
+        if value < 0:
+            raise AdvvidError(
+                f"defense.{name}={value:g} would reward what it should prevent: choose a number of at least 0"
+            )
+        return value
+
+
+@contextmanager
+def same_draws(device: torch.device) -> Iterator[None]:
+    """Let what follows the block draw the same random numbers as the block, such as those of dropout."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield

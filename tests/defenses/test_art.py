@@ -1,0 +1,249 @@
+"""ART and A-ART: the loss is the paper's, nothing asked for is plain training, costs, curves, resuming."""
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from stepping import metrics, random_batch, same, split, step, trained
+
+from advvid.attacks.base import in_space
+from advvid.attacks.pgd import PGD
+from advvid.batch import Batch
+from advvid.defenses.a_art import AART
+from advvid.defenses.art import ART
+from advvid.defenses.none import NoDefense
+from advvid.errors import AdvvidError
+from advvid.features import FrameFeatures
+from advvid.instantiate import safe_instantiate
+from advvid.models.attention import distance, with_attention
+from advvid.models.build import build_model
+from advvid.models.feature_transformer import FeatureTransformer
+from advvid.parallel import Peers
+from advvid.paths import conf_dir
+from advvid.runtime import Runtime
+from advvid.schedules import Schedule
+from advvid.tasks.multi_label import MultiLabel
+from advvid.tracking import NoTracker
+from advvid.trainer import Trainer
+
+FGM = PGD(eps=0.5, step_size="eps", steps=1, random_start=False, norm="l2_each")
+ALONE = {"fgm": FGM}
+SPACE = FrameFeatures(sizes=(32, 16))
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def swin():
+    torch.manual_seed(0)
+    return build_model(composed("model=swin3d_tiny").model, 5, (3, 4, 16, 16))
+
+
+def transformer(dropout=0.3):
+    torch.manual_seed(0)
+    return FeatureTransformer(5, {"rgb": 32, "audio": 16}, dropout=dropout)
+
+
+def features(index=0):
+    generator = torch.Generator().manual_seed(index)
+    x = torch.rand(4, 6, 48, generator=generator) * 2 - 1
+    x[1, 4:] = 0
+    return Batch(x, torch.rand(4, 5, generator=generator) > 0.6, [f"{index}/{i}" for i in range(4)])
+
+
+def on_features(defense):
+    defense.task = MultiLabel()
+    return defense, {"fgm": in_space(FGM, SPACE)}
+
+
+def steps(defense, count=3):
+    """Return weights and losses after some steps on features, as the trainer takes them."""
+    model, (defense, attacks), losses = transformer(), on_features(defense), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for index in range(count):
+        torch.manual_seed(index)
+        model.train()
+        loss, logs = defense.objective(model, features(index), attacks, step(iteration=index))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append((loss.item(), float(logs["passes"])))
+    return model.state_dict(), losses
+
+
+@pytest.mark.parametrize(
+    ("defense", "eps"),
+    [(ART(adversarial_weight=0), 0.5), (ART(), 0), (AART(adversarial_weight=0, attention_weight=0), 0.5), (AART(), 0)],
+    ids=["art", "art_eps", "a_art", "a_art_eps"],
+)
+def test_it_is_plain_training_where_nothing_is_asked_for(defense, eps):
+    plain, other = trained(NoDefense(), ALONE), trained(defense, {"fgm": PGD(eps=eps, norm="l2", step_size="eps")})
+    assert same(plain, other)
+    assert other[2] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(NoDefense(), AART(adversarial_weight=0, attention_weight=0)), (ART(), AART(attention_weight=0))],
+    ids=["plain", "art"],
+)
+def test_on_features_too_step_for_step(one, other):
+    first, second = steps(one), steps(other)
+    assert first[1] == second[1]
+    assert all(torch.equal(first[0][name], value) for name, value in second[0].items())
+    assert first[1] != steps(AART(attention_weight=5))[1]
+
+
+@pytest.mark.parametrize("kind", ["features", "clips"])
+def test_the_loss_is_that_of_the_paper(kind):
+    model = (transformer(0.0) if kind == "features" else swin()).eval()
+    defense, attacks, batch = AART(adversarial_weight=0.7, attention_weight=2.0), ALONE, random_batch(0)
+    if kind == "features":
+        defense, attacks = on_features(defense)
+        batch = features()
+    loss, logs = defense.objective(model, batch, attacks, step())
+
+    x = batch.inputs.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(defense.task.loss(model(x), batch.target).sum(), x)
+    space = attacks["fgm"].space
+    grad = grad if space.free(batch.inputs) is None else grad * space.free(batch.inputs)
+    ones = [p / p.flatten(1).norm(dim=1).view(-1, *[1] * (p.dim() - 1)) for p in space.parts(grad)]
+    x_adv = space.clamp(batch.inputs + 0.5 * torch.cat(ones, dim=-1), batch.inputs)
+    (out, maps), (out_adv, maps_adv) = with_attention(model, batch.inputs), with_attention(model, x_adv)
+    known = defense.task.loss(out, batch.target).mean() + 0.7 * defense.task.loss(out_adv, batch.target).mean()
+    torch.testing.assert_close(loss, known + 2 * distance(maps, maps_adv).mean(), rtol=1e-4, atol=1e-5)
+    assert logs["attention_distance"] > 0
+    assert float(logs["passes"]) == 3
+
+
+def test_both_passes_draw_the_same_dropout():
+    model, (defense, _), batch = transformer(0.5).train(), on_features(AART(attention_weight=1)), features()
+    from advvid.defenses.crafted import Crafted
+
+    loss, logs = defense.fit(model, batch, Crafted(batch.inputs.clone(), batch.target, torch.zeros(())), step())
+    assert logs["attention_distance"] == 0
+    assert loss.item() == pytest.approx(2 * logs["adversarial_loss"].item())
+    first, second = model(batch.inputs), model(batch.inputs)
+    assert not torch.equal(first, second), "the network does draw"
+
+
+@pytest.mark.parametrize("low_precision", [False, True], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["features", "clips"])
+def test_the_loss_is_finite_and_reaches_every_weight(kind, low_precision):
+    model, defense, attacks, batch = swin(), AART(attention_weight=1), ALONE, random_batch(0)
+    if kind == "features":
+        (defense, attacks), model, batch = on_features(defense), transformer(), features()
+    model.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low_precision):
+        loss, logs = defense.objective(model, batch, attacks, step())
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert len(logs["correct"]) == 4
+    assert model.training
+
+
+def test_an_epoch_reports_the_parts_of_its_loss():
+    (defense, attacks), model = on_features(AART(attention_weight=1)), transformer().train()
+    logs = [defense.objective(model, features(i), attacks, step())[1] for i in range(2)]
+    kept, other = defense.state_dict(), AART()
+    line = defense.end_epoch(attacks, step(), lambda *_: 0.0)
+    assert sorted(line) == ["adversarial_loss", "attention_distance", "clean_loss"]
+    for name in ("adversarial_loss", "attention_distance"):
+        assert line[name] == pytest.approx(sum(float(log[name]) for log in logs) / 2)
+    assert defense.end_epoch(attacks, step(), lambda *_: 0.0) == {}
+    other.load_state_dict(kept)
+    assert other.end_epoch(attacks, step(), lambda *_: 0.0) == line
+    other.peers = Peers(rank=1)  # the sums go on in the first process alone
+    other.load_state_dict(kept)
+    assert other.sums == {}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_interrupted_at_any_batch_equals_uninterrupted(tmp_path, precision):
+    data = split(16, 0), split(8, 1)
+
+    def trainer(folder):
+        folder.mkdir(exist_ok=True)
+        torch.manual_seed(0)
+        model = build_model(composed("model=swin3d_tiny").model, 3, (3, 4, 16, 16))
+        return Trainer(
+            Runtime(device="cpu", precision=precision).fabric(), model, AART(attention_weight=1), ALONE,
+            Schedule(epochs=2, batch_size=8, checkpoint_minutes=0.0), folder, 0, NoTracker(),
+            {"classes": list("abc"), "config": {}},
+        )  # fmt: skip
+
+    whole = trainer(tmp_path / "whole").fit(*data)
+    cut = trainer(tmp_path / "cut")
+    update, left = cut._update, iter(range(3))
+
+    def dies(*args, **kwargs):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return update(*args, **kwargs)
+
+    cut._update = dies
+    with pytest.raises(KeyboardInterrupt):
+        cut.fit(*data)
+    resumed = trainer(tmp_path / "cut").fit(*data, resume=True)
+    for (key, one), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), key
+    lines = metrics(tmp_path / "whole")
+    assert lines == metrics(tmp_path / "cut")
+    assert all(line["attention_distance"] > 0 for line in lines)
+    assert lines[-1]["total_passes"] == 2 * 16 * 3
+
+
+def test_the_options_choose_a_step_and_a_network_of_their_own():
+    for name, kind in (("art", ART), ("a_art", AART)):
+        cfg = composed(f"defense={name}", "defense.attacks.fgm.eps=0.25")
+        defense = safe_instantiate(cfg.defense)
+        assert type(defense) is kind
+        attack = defense.inner(defense.attacks["fgm"])
+        assert (attack.steps, attack.step, attack.norm, attack.random_start) == (1, 0.25, "l2_each", False)
+    assert "Swin" in cfg.model.net._target_
+    assert "R3D" in composed("defense=art").model.net._target_
+    assert "Feature" in composed("defense=a_art", "model=feature_transformer")["model"]._target_
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: ART(adversarial_weight=-1), "defense.adversarial_weight=-1 would reward"),
+        (lambda: AART(attention_weight="-1/2"), "defense.attention_weight=-0.5 would reward"),
+        (lambda: AART().check({"a": FGM, "b": FGM}, 3), "defense=a_art trains against one attack"),
+        (
+            lambda: AART().wrap(torch.nn.Linear(2, 2)),
+            "defense=a_art needs a model with attention, which Linear has not",
+        ),
+    ],
+)
+def test_impossible_settings_are_refused_in_words(make, words):
+    with pytest.raises(AdvvidError, match=words):
+        make()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [ART, lambda: AART(attention_weight=1)], ids=["art", "a_art"])
+def test_it_withstands_what_it_trains_against_better_than_plain_training(make, tmp_path):
+    from test_worth import TEST, TRAIN
+
+    from advvid.data.loader import eval_batches
+    from advvid.tasks.classification import Classification
+    from advvid.validation import score
+
+    strong, found = PGD(eps=1.0, step_size="eps", steps=1, random_start=False, norm="l2_each"), []
+    for name, defense in (("plain", NoDefense()), ("own", make())):
+        (tmp_path / name).mkdir()
+        torch.manual_seed(0)
+        model = build_model(composed("model=swin3d_tiny").model, 3, (3, 4, 16, 16))
+        run = Trainer(
+            Runtime(device="cpu").fabric(), model, defense, {"fgm": strong}, Schedule(epochs=10, batch_size=16),
+            tmp_path / name, 0, NoTracker(), {"classes": list("abc"), "config": {}},
+        )  # fmt: skip
+        found.append(
+            score(run.fit(TRAIN, TEST), eval_batches(TEST, 60), Classification(), torch.device("cpu"), strong).accuracy
+        )
+    assert found[1] > found[0] + 0.1
