@@ -22,11 +22,14 @@ from typing import Any
 import torch
 
 from advvid.data.loader import cores
-from benchmarks import attack, evaluation, training
+from benchmarks import attack, evaluation, growth, loader, memory, papers, publish, training
 from benchmarks.measure import Part, Setup, load, machine
 
 TOP = Path(__file__).resolve().parent.parent
-SECTIONS: dict[str, Any] = {"attack": attack, "evaluation": evaluation, "training": training}
+SECTIONS: dict[str, Any] = {
+    "attack": attack, "evaluation": evaluation, "training": training, "loader": loader, "memory": memory, "growth": growth,
+    "papers": papers,
+}  # fmt: skip
 
 
 def measured(section: str, name: str, part: Part, setup: Setup, fresh: bool) -> dict[str, Any]:
@@ -57,6 +60,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=cores(), help="of the CPU; all cores by default")
     parser.add_argument("--quick", action="store_true", help="smallest settings, nothing is published")
     parser.add_argument("--fresh", action="store_true", help="measure again what an earlier run measured")
+    parser.add_argument(
+        "--gpu-tflops",
+        type=float,
+        default=40.0,
+        help="what gpu_hours assumes of a GPU on r3d_18, where none is measured",
+    )
     parser.add_argument("--realdata", type=Path, default=os.environ.get("ADVVID_REALDATA"), help="folder of videos")
     parser.add_argument("--work", type=Path, default=TOP / "outputs" / "benchmark", help="where parts are kept")
     parser.add_argument("--target", type=Path, default=TOP / "outputs" / "published", help="where the tables go")
@@ -65,11 +74,20 @@ def main() -> None:
     if options.device == "cuda" and device == "cpu":
         parser.error("--device cuda was asked for but PyTorch sees no GPU: choose --device cpu")
     torch.set_num_threads(options.threads)
-    setup = Setup(torch.device(device), options.threads, options.quick, options.work)
-    for name in options.sections:
-        section = SECTIONS[name]
-        parts = {key: measured(name, key, part, setup, options.fresh) for key, part in section.parts(setup).items()}
-        print("\n".join(section.lines([part["result"] for part in parts.values()])), flush=True)
+    setup = Setup(
+        torch.device(device), options.threads, options.quick, options.work,
+        options.work / "quick" if options.quick else options.target, options.realdata, options.gpu_tflops,
+    )  # fmt: skip
+    sections: dict[str, dict[str, Any]] = {}
+    for name in SECTIONS:
+        if name in options.sections:
+            parts = SECTIONS[name].parts(setup)
+            sections[name] = {key: measured(name, key, part, setup, options.fresh) for key, part in parts.items()}
+            print("\n".join(SECTIONS[name].lines(publish.results(sections[name]))), flush=True)
+    if len(sections) == len(SECTIONS):
+        command = f"python scripts/benchmark.py --device {options.device} --threads {options.threads}"
+        readme = options.work / "README.md" if options.quick else TOP / "README.md"
+        publish.publish(sections, SECTIONS, setup, command, readme)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Memory is measured before it runs out, and running out costs speed, not the run."""
 
+import resource
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from advvid.attacks.pgd import PGD
 from advvid.batch import Batch
 from advvid.columns import Column
 from advvid.evaluator import Evaluator
-from advvid.memory import activation_bytes, in_parts, micro_batch, out_of_memory
+from advvid.memory import activation_bytes, free_bytes, in_parts, micro_batch, out_of_memory
 from advvid.tasks.classification import Classification
 
 
@@ -120,3 +122,24 @@ def test_low_precision_search_keeps_only_what_fools_in_fp32(small, clips, labels
     plain = accuracy(tmp_path / "fp32")
     low = accuracy(tmp_path / "bf16", search=lambda: torch.autocast("cpu", torch.bfloat16))
     assert low == plain
+
+
+def test_bounds_of_container_and_process_count_as_little_memory(tmp_path, monkeypatch):
+    """A run that looks at the machine alone is killed where less is allowed."""
+    cpu, mib = torch.device("cpu"), 2**20
+    for name, value in (("meminfo", "MemAvailable: 8192 kB"), ("status", "VmSize:\t 1024 kB")):
+        (tmp_path / name).write_text(f"Other: 1 kB\n{value}\n")
+        monkeypatch.setattr(f"advvid.memory.{name.upper()}", tmp_path / name)
+    monkeypatch.setattr("advvid.memory.CGROUP", tmp_path)
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert free_bytes(cpu) == 8 * mib  # no container
+    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {mib}\n")
+    (tmp_path / "memory.current").write_text(f"{3 * mib}\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_bytes(cpu) == 8 * mib  # one without a bound
+    (tmp_path / "memory.max").write_text(f"{6 * mib}\n")
+    assert free_bytes(cpu) == 4 * mib  # 3 MiB are in use, of which files hold 1
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (3 * mib, 3 * mib))
+    assert free_bytes(cpu) == 2 * mib
+    (tmp_path / "meminfo").unlink()
+    assert free_bytes(cpu) == 2 * mib

@@ -88,7 +88,8 @@ def parts(setup: Setup) -> dict[str, Part]:
     if setup.quick:
         return {"r3d_tiny": lambda: one("r3d_tiny", setup, 4, 2, 2, TINY)}
     batch = 16 if setup.gpu else 1
-    return {name: partial(one, name, setup, batch, 9, 2, SHAPE) for name in ("r3d_18", "slow_r50")}
+    rounds = {"r3d_18": 9, "slow_r50": 9 if setup.gpu else 5}
+    return {name: partial(one, name, setup, batch, number, 2, SHAPE) for name, number in rounds.items()}
 
 
 def lines(results: list[dict[str, Any]]) -> list[str]:

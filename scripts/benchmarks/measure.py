@@ -33,13 +33,19 @@ class Setup:
         device: where to compute.
         threads: CPU threads of PyTorch.
         quick: the smallest networks and numbers, to see that everything runs; its figures mean nothing.
-        work: where models, runs and sections are kept.
+        work: where models, runs and parts are kept.
+        target: where tables go.
+        realdata: folder of real videos; None where there are none.
+        gpu_tflops: see ``benchmarks.papers``.
     """
 
     device: torch.device
     threads: int
     quick: bool
     work: Path
+    target: Path
+    realdata: Path | None = None
+    gpu_tflops: float = 40.0
 
     @property
     def gpu(self) -> bool:

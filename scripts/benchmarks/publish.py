@@ -1,0 +1,111 @@
+"""Writing what was measured: the tables, the GPU hours and the README's paragraph."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from advvid.results import commit
+from benchmarks import papers
+from benchmarks.measure import Setup
+
+START, END = "<!-- benchmark: written by scripts/benchmark.py -->\n", "<!-- end of benchmark -->"
+# The parts of a section by name: what ``benchmark.measured`` returns.
+Parts = Mapping[str, dict[str, Any]]
+
+
+def results(parts: Parts) -> list[dict[str, Any]]:
+    """Return what the parts of a section measured."""
+    return [part["result"] for part in parts.values()]
+
+
+def head(sections: Mapping[str, Parts], command: str) -> list[str]:
+    """Return on what was measured, and how busy the machine was."""
+    parts = [part for section in sections.values() for part in section.values()]
+    about = parts[0]["machine"]
+    loads = [load for part in parts for load in part["load"]]
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    place = about["gpu"] or f"{about['processor']}, {about['cores']} cores, {about['threads']} thread(s)"
+    busy = (
+        f"Load average of the machine from {min(loads):.1f} to {max(loads):.1f} (median {statistics.median(loads):.1f}): other "
+        "work ran beside, so that seconds are longer than on an idle machine; ratios are taken within a round."
+    )
+    return [
+        f"{place}; Python {about['python']}, {versions}.", busy,
+        f"Made by `{command}` in {sum(part['seconds'] for part in parts) / 60:.0f} minutes.",
+    ]  # fmt: skip
+
+
+def reached(sections: Mapping[str, Parts], modules: Mapping[str, Any], gpu: bool) -> list[dict[str, Any]]:
+    """Return what every section has to reach, and whether it does."""
+    return [
+        {"what": what, "wanted": wanted, "reached": value, "holds": holds}
+        for name, parts in sections.items()
+        for what, wanted, value, holds in modules[name].targets(results(parts), gpu)
+    ]
+
+
+def document(sections: Mapping[str, Parts], modules: Mapping[str, Any], gpu: bool, command: str) -> str:
+    """Return all tables as Markdown."""
+    text = [
+        "# Speed and memory",
+        "",
+        *head(sections, command),
+        "",
+        "`a / b` is how many times as fast as b a is, unless it says otherwise: the median of rounds in which both ran one after the",
+        "other, lowest and highest in brackets, number of rounds in parentheses.",
+        "",
+        "| has to be reached | at least (or at most) | is | |",
+        "|---|---:|---:|---|",
+    ]
+    for row in reached(sections, modules, gpu):
+        text.append(
+            f"| {row['what']} | {row['wanted']:.3g} | {row['reached']:.3g} | {'yes' if row['holds'] else '**no**'} |"
+        )
+    for name, parts in sections.items():
+        text += ["", *modules[name].lines(results(parts))]
+    return "\n".join(text) + "\n"
+
+
+def paragraph(sections: Mapping[str, Parts], file: str) -> str:
+    """Return the README's words: attack, evaluation and training, as ratios."""
+    said = []
+    for row in results(sections["attack"]):
+        against = ", ".join(
+            f"{row['ratios'][f'ours/{peer}']['median']:.2f} times {name}"
+            for peer, name in (("torchattacks", "torchattacks"), ("foolbox", "foolbox"), ("art", "ART"))
+        )
+        said.append(f"PGD-10 on {row['model']} at equal work runs at {against}")
+    evaluation = ", ".join(f"{row['title']} {row['ratio']['median']:.1f}" for row in results(sections["evaluation"]))
+    said.append(f"an evaluation by PGD-100 against torchattacks', times as fast: {evaluation}")
+    training = ", ".join(
+        f"{1 / row['ratios']['ours/floor']['median']:.2f} ({row['model']}, {row['steps']} steps)"
+        for row in results(sections["training"])
+    )
+    said.append(f"a step of AT takes, in times of its bare forward and backward passes: {training}")
+    lines = "\n".join(f"- {words}" for words in said)
+    return f"{lines}\n\nMedians of interleaved rounds of one run; everything else stands in [{file}](outputs/published/{file}).\n"
+
+
+def publish(
+    sections: Mapping[str, Parts], modules: Mapping[str, Any], setup: Setup, command: str, readme: Path
+) -> None:
+    """Write the tables to the target, and the paragraph between the markers of the README."""
+    setup.target.mkdir(parents=True, exist_ok=True)
+    name = f"speed_{'gpu' if setup.gpu else 'cpu'}"
+    goals = reached(sections, modules, setup.gpu)
+    whole = {"command": command, "commit": commit(), "reached": goals, "sections": sections}
+    (setup.target / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n")
+    (setup.target / f"{name}.md").write_text(document(sections, modules, setup.gpu, command))
+    measured = results(sections["papers"])
+    hours = papers.hours(measured, papers.reference_tflops(measured) if setup.gpu else setup.gpu_tflops)
+    said = {"gpu_tflops": setup.gpu_tflops, "assumed": not setup.gpu, "runs": hours, "passes": measured}
+    (setup.target / "gpu_hours.json").write_text(json.dumps(said, indent=1) + "\n")
+    text = papers.page(measured, setup.gpu_tflops, setup.gpu, head({"papers": sections["papers"]}, command))
+    (setup.target / "gpu_hours.md").write_text("\n".join(text) + "\n")
+    if readme.is_file() and START in readme.read_text():
+        before, after = readme.read_text().split(START)[0], readme.read_text().split(END)[1]
+        readme.write_text(f"{before}{START}{paragraph(sections, f'{name}.md')}{END}{after}")
