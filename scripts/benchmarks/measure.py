@@ -58,12 +58,22 @@ class Setup:
 
 
 def clock(run: Run, device: torch.device) -> float:
-    """Return the seconds that a run takes, its work on the device included."""
+    """Return the seconds that a run takes, its work on the device included.
+
+    With one thread on a CPU these are seconds of the processor: what other processes take of it is left out, and on an
+    idle machine they are the seconds of the clock.
+    """
+    now = time.process_time if by_processor(device) else time.perf_counter
     _wait(device)
-    began = time.perf_counter()
+    began = now()
     run()
     _wait(device)
-    return time.perf_counter() - began
+    return now() - began
+
+
+def by_processor(device: torch.device) -> bool:
+    """Whether ``clock`` counts seconds of the processor."""
+    return device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def interleave(
@@ -163,7 +173,7 @@ def machine(setup: Setup) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name(setup.device) if setup.gpu else None
     return {
         "processor": found[0].split(": ")[1] if found else platform.processor(), "cores": cores(), "gpu": gpu,
-        "threads": setup.threads, "python": platform.python_version(), "versions": {name: _version(name) for name in PACKAGES},
+        "threads": setup.threads, "processor_time": by_processor(setup.device), "python": platform.python_version(), "versions": {name: _version(name) for name in PACKAGES},
     }  # fmt: skip
 
 

@@ -165,7 +165,7 @@ def one(key: str, setup: Setup) -> dict[str, Any]:
     base, base_clip = untrained(name, setup.device, size), noise(1, setup.device, size)
     times = interleave(
         {"own": partial(forward_backward, model, clip), "reference": partial(forward_backward, base, base_clip)},
-        setup.rounds(3), setup.device,
+        setup.rounds(2), setup.device,
     )  # fmt: skip
     work, base_work = pass_operations(model, clip), pass_operations(base, base_clip)
     both = zip(times["own"], times["reference"], strict=True)

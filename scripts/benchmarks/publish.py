@@ -29,9 +29,14 @@ def head(sections: Mapping[str, Parts], command: str) -> list[str]:
     loads = [load for part in parts for load in part["load"]]
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     place = about["gpu"] or f"{about['processor']}, {about['cores']} cores, {about['threads']} thread(s)"
+    how = (
+        "seconds are those of the processor that the one thread used, without waiting for others"
+        if about["processor_time"]
+        else "seconds are those of the clock"
+    )
     busy = (
-        f"Load average of the machine from {min(loads):.1f} to {max(loads):.1f} (median {statistics.median(loads):.1f}): other "
-        "work ran beside, so that seconds are longer than on an idle machine; ratios are taken within a round."
+        f"Load average of the machine from {min(loads):.1f} to {max(loads):.1f} (median {statistics.median(loads):.1f}), this run "
+        f"included; {how}, and ratios are taken within a round."
     )
     return [
         f"{place}; Python {about['python']}, {versions}.", busy,
