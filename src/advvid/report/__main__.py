@@ -1,0 +1,60 @@
+"""Turns run folders and tables of papers into one HTML page and Markdown.
+
+python -m advvid.report outputs/demo --out report.html
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from advvid.errors import AdvvidError
+from advvid.report.markdown import markdown
+from advvid.report.page import build_page
+from advvid.report.tables import read_tables
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m advvid.report", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="a run, a sweep, or outputs/")
+    parser.add_argument(
+        "--tables",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="JSON",
+        help="tables of papers (form: advvid.report.tables)",
+    )
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page; the Markdown lies beside it")
+    parser.add_argument("--title", default="Robustness report", help="heading of the page")
+    parser.add_argument("--megabytes", type=float, default=10.0, help="for all pictures together (10)")
+    parser.add_argument("--clips", type=int, default=1, help="clips of each contact sheet (1)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.out.suffix.lower() != ".html":
+            raise AdvvidError(f"--out {options.out} is no HTML file: let its name end in .html")
+        page = build_page(
+            options.folders, read_tables(options.tables), options.title, options.megabytes, options.clips
+        )  # fmt: skip
+    except AdvvidError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    beside = options.out.with_suffix(".md")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(page.html(), encoding="utf-8")
+    beside.write_text(markdown(page, options.out.parent), encoding="utf-8")
+    size = options.out.stat().st_size / 1e6
+    said = f"Written: {options.out} ({size:.1f} MB), {beside}; {len(page.parts)} runs, {page.raised} raised checks"
+    said += f", {page.refused} pictures without room (--megabytes)" if page.refused else ""
+    Console().print(Text(said), soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Analyses of a run for a report: their figures, and their numbers as tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group as RichGroup
+from rich.table import Table
+from rich.text import Text
+
+from advvid.analyses.base import Analysis
+from advvid.errors import AdvvidError
+from advvid.instantiate import safe_instantiate
+from advvid.report.embed import Embedded, Room, figure
+from advvid.report.grid import Grid, Group, Header, Row, Value
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with what it shows in words, and its file."""
+
+    picture: Embedded
+    alt: str
+    source: Path
+
+
+@dataclass(frozen=True)
+class AnalysisSection:
+    """What a report says of one analysis.
+
+    Args:
+        name: of its JSON file.
+        figures: that lie beside it.
+        grids: its numbers.
+        notes: sentences that belong to them.
+        left_out: why figures or numbers are missing ("" if they are not).
+    """
+
+    name: str
+    figures: tuple[Drawn, ...]
+    grids: tuple[Grid, ...]
+    notes: tuple[str, ...]
+    left_out: str = ""
+
+
+def analysis_sections(folder: Path, room: Room) -> list[AnalysisSection]:
+    """Describe every ``analysis/<name>.json`` of a run folder."""
+    return [_section(source, room) for source in sorted((folder / "analysis").glob("*.json"))]
+
+
+def _section(source: Path, room: Room) -> AnalysisSection:
+    name = source.stem
+    try:
+        result: Mapping[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+        grids, notes = _numbers(result)
+        problem = ""
+    except (OSError, ValueError, KeyError, TypeError, AdvvidError) as error:
+        grids, notes, problem = [], [], f"Its numbers cannot be shown here ({error}); they stand in {source.name}."
+    figures = []
+    for path in sorted(source.parent.glob(f"{name}*.png")):
+        vector = path.with_suffix(".svg")
+        picture = figure(vector if vector.is_file() else path)
+        if picture is not None and room.take([picture]):
+            what = path.stem.replace("_", " ")
+            figures.append(
+                Drawn(picture, f"Figure of the analysis {what}" + ("; its numbers follow" if grids else ""), path)
+            )
+    return AnalysisSection(name, tuple(figures), tuple(grids), tuple(notes), problem)
+
+
+def _numbers(result: Mapping[str, Any]) -> tuple[list[Grid], list[str]]:
+    """Return the tables that the analysis itself makes of its result, and the sentences below them.
+
+    Raises:
+        AdvvidError: if the configuration names no analysis.
+    """
+    analysis = safe_instantiate(result["config"]["analysis"])
+    if not isinstance(analysis, Analysis):
+        raise AdvvidError("its configuration names no analysis")
+    grids, notes = [], []
+    for part in _parts(analysis.table(result)):
+        if isinstance(part, Table):
+            grids.append(rich_grid(part))
+        elif text := (part.plain if isinstance(part, Text) else str(part)).strip():
+            notes.append(text)
+    return grids, notes
+
+
+def _parts(renderable: Any) -> Iterator[Any]:
+    if isinstance(renderable, RichGroup):
+        for part in renderable.renderables:
+            yield from _parts(part)
+    elif renderable is not None:
+        yield renderable
+
+
+def rich_grid(table: Table) -> Grid:
+    """Return a table of the terminal as a grid; its first column holds the rows' headings.
+
+    Example:
+        >>> table = Table("eps", "none", title="Strength")
+        >>> table.add_row("8/255", "12.0 [8.0, 17.5]")
+        >>> rich_grid(table).groups[0].rows[0].cells[0].interval
+        '8.0 to 17.5'
+    """
+    columns = [[_plain(cell) for cell in column.cells] for column in table.columns]
+    heads = [_plain(column.header) for column in table.columns]
+    rows = tuple(Row(line[0], tuple(map(_value, line[1:]))) for line in zip(*columns, strict=True))
+    words = [not all(_value(text).text[:1] in "0123456789+-–." for text in column if text) for column in columns[1:]]
+    header = tuple(Header(head, words=text) for head, text in zip(heads[1:], words, strict=True))
+    typed = tuple(
+        Row(row.head, tuple(Value(v.text, v.interval, words=w) for v, w in zip(row.cells, words, strict=True)))
+        for row in rows
+    )
+    return Grid(_plain(table.title or ""), heads[0], header, (Group(typed),))
+
+
+def _plain(cell: Any) -> str:
+    return cell.plain if isinstance(cell, Text) else Text.from_markup(str(cell)).plain
+
+
+def _value(text: str) -> Value:
+    """Split a cell such as ``51.3 [44.4, 58.1]`` into number and interval."""
+    value, bracket, interval = text.partition(" [")
+    if bracket and interval.endswith("]") and interval.count(",") == 1:
+        return Value(value, interval[:-1].replace(", ", " to "))
+    return Value(text)

@@ -1,0 +1,78 @@
+"""A report as Markdown, for a repository or a merge request: the same tables, with pictures as links to their files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from advvid.report.page import Page, RunPart
+from advvid.table import INTERVALS, RULES
+
+
+def markdown(page: Page, folder: Path) -> str:
+    """Return the page as Markdown; paths of pictures are relative to ``folder``, where the file will lie."""
+    return "\n\n".join(_parts(page, folder)) + "\n"
+
+
+def _parts(page: Page, folder: Path) -> Iterator[str]:
+    yield f"# {page.title}"
+    yield f"{INTERVALS} {RULES}"
+    if page.papers:
+        yield (
+            "Published is what the paper printed; full is measured on its data set, demo on small embedded data with narrow "
+            "networks. A difference is measured minus published."
+        )
+    for scale, counts in page.verdicts.items():
+        yield f"Claims at {scale} scale: {', '.join(f'{count} {words}' for words, count in counts.items())}."
+    for paper in page.papers:
+        yield f'<a id="{paper.anchor}"></a>\n\n## {paper.table.title}'
+        yield f"{paper.table.paper}. {' '.join(told['caption'] for told in paper.table.told.values())}".strip()
+        told = [
+            f"- {scale}: {about['dataset']}" + (f", `{about['command']}`" if about["command"] else "")
+            for scale, about in paper.table.told.items()
+        ]
+        yield "\n".join([*told, f"- {paper.same}"] if paper.same else told)
+        yield paper.grid.markdown()
+        yield from (_picture(figure.alt, figure.source, folder) for figure in paper.figures)
+        if paper.claims is not None:
+            yield paper.claims.markdown()
+    for part in page.comparisons:
+        yield f"## Measured ({part.scale}) on {part.heading}"
+        yield part.grid.markdown()
+    for run in page.parts:
+        yield from _run(run, folder)
+    if page.notes:
+        yield "\n".join(f"[^{note.number}]: {note.text}" for note in page.notes)
+
+
+def _run(part: RunPart, folder: Path) -> Iterator[str]:
+    run = part.section
+    yield f'<a id="{run.anchor}"></a>\n\n## Run {run.found.label}'
+    yield f"```\n{run.command}\n```"
+    if part.empty:
+        yield f"No table: {run.found.problem}."
+    facts = [f"- {name}: {text}" for name, text in run.facts.items()]
+    facts += [f"- checks: {run.made} made, {len(run.checks) or 'none'} raised"] if run.made else []
+    if facts:
+        yield "\n".join(facts)
+    yield from (f"> {check}" for check in run.checks)
+    if run.grid is not None:
+        yield run.grid.markdown()
+    for analysis in part.analyses:
+        yield f"### {analysis.name}"
+        yield from (_picture(figure.alt, figure.source, folder) for figure in analysis.figures)
+        yield from (table.markdown() for table in analysis.grids)
+        yield from analysis.notes
+        if analysis.left_out:
+            yield analysis.left_out
+    for path, alt in {film.source: film.alt for film in part.films}.items():
+        yield _picture(alt, path, folder)
+    for summary, text in (("Settings of the attacks", run.settings), ("Configuration", run.config)):
+        if text:
+            yield f"<details><summary>{summary}</summary>\n\n```yaml\n{text.rstrip()}\n```\n\n</details>"
+
+
+def _picture(alt: str, path: Path, folder: Path) -> str:
+    where = os.path.relpath(path.resolve(), folder.resolve())
+    return f"![{alt}](<{Path(where).as_posix()}>)"

@@ -1,0 +1,148 @@
+"""What a report holds, before it is HTML or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+import advvid
+from advvid.errors import AdvvidError
+from advvid.report.analyses import AnalysisSection, Drawn, analysis_sections
+from advvid.report.embed import Room, figure
+from advvid.report.films import Film, films
+from advvid.report.grid import Grid, anchor
+from advvid.report.notes import Note, Notes
+from advvid.report.paper_grid import Runs, claims_grid, paper_grid, runs_of, uniform, verdict_counts
+from advvid.report.runs import RunSection, comparisons, run_sections
+from advvid.report.tables import PaperTable
+
+
+@dataclass(frozen=True)
+class PaperSection:
+    """A paper's table: ``same`` says n and seed where all its numbers share them."""
+
+    table: PaperTable
+    anchor: str
+    grid: Grid
+    same: str
+    figures: tuple[Drawn, ...]
+    claims: Grid | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs of one data set side by side."""
+
+    anchor: str
+    scale: str
+    heading: str
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """A run with its analyses and films."""
+
+    section: RunSection
+    analyses: tuple[AnalysisSection, ...]
+    films: tuple[Film, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether the folder holds neither a table nor an analysis nor films."""
+        return self.section.found.result is None and not self.analyses and not self.films
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report.
+
+    Args:
+        title: heading.
+        papers: tables of papers beside measured numbers.
+        comparisons: runs side by side, per data set.
+        parts: every run.
+        notes: footnotes.
+        verdicts: number of claims by scale and verdict.
+        refused: how many pictures found no room.
+        version: of the package.
+    """
+
+    title: str
+    papers: tuple[PaperSection, ...]
+    comparisons: tuple[Comparison, ...]
+    parts: tuple[RunPart, ...]
+    notes: tuple[Note, ...]
+    verdicts: Mapping[str, Mapping[str, int]]
+    refused: int
+    version: str = advvid.__version__
+
+    @property
+    def raised(self) -> int:
+        """How many checks are raised, over all runs."""
+        return sum(len(part.section.checks) for part in self.parts)
+
+    def html(self) -> str:
+        """Return the page as one HTML file that loads nothing."""
+        loader = jinja2.PackageLoader("advvid.report")
+        environment = jinja2.Environment(
+            loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        style = jinja2.filters.do_mark_safe(environment.get_template("report.css").render())
+        return environment.get_template("report.html").render(page=self, style=style) + "\n"
+
+
+def build_page(
+    folders: Sequence[Path], tables: Sequence[PaperTable] = (), title: str = "Robustness report",
+    megabytes: float = 10.0, clips: int = 1,
+) -> Page:  # fmt: skip
+    """Gather everything below folders, and the runs that tables name, into a page.
+
+    Args:
+        folders: of runs, sweeps, or ``outputs/``.
+        tables: of papers, see ``advvid.report.tables``.
+        title: heading.
+        megabytes: for all pictures; those that find no room are counted and left out.
+        clips: of each contact sheet.
+
+    Raises:
+        AdvvidError: if a folder does not exist, or there is nothing to show.
+    """
+    sections = run_sections([*folders, *runs_of(tables)])
+    if not sections and not tables:
+        raise AdvvidError(
+            f"there is no run below {', '.join(map(str, folders)) or 'no folder'}: give the folders of finished runs"
+        )
+    notes, room = Notes(), Room(megabytes)
+    runs = Runs(sections, notes)
+    papers = tuple(_paper(table, runs, room) for table in tables)
+    side_by_side = tuple(
+        Comparison(anchor("measured", scale, heading), scale, heading, grid)
+        for scale, heading, grid in comparisons(sections, notes)
+    )
+    parts = tuple(
+        RunPart(
+            section, tuple(analysis_sections(section.found.path, room)),
+            tuple(films(section.found.path, section.found.result or {}, room, clips)),
+        )
+        for section in sections
+    )  # fmt: skip
+    verdicts = verdict_counts([claim for table in tables for claim in table.claims])
+    return Page(title, papers, side_by_side, parts, notes.all, verdicts, room.refused)
+
+
+def _paper(table: PaperTable, runs: Runs, room: Room) -> PaperSection:
+    drawn = []
+    for given in table.figures:
+        picture = figure(given.path)
+        if picture is None:
+            raise AdvvidError(f"the figure {given.path} of the table {table.id} cannot be read: correct its path")
+        if room.take([picture]):
+            drawn.append(Drawn(picture, f"{given.alt} ({given.scale} scale)", given.path))
+    claims = claims_grid(table.claims) if table.claims else None
+    return PaperSection(
+        table, anchor("table", table.id), paper_grid(table, runs), uniform(table), tuple(drawn), claims
+    )  # fmt: skip

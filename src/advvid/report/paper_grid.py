@@ -1,0 +1,143 @@
+"""A paper's table with its published numbers, and those measured at each scale, in columns of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from advvid.report.grid import NOTHING, Grid, Group, Header, Mark, Row, Value, number
+from advvid.report.notes import Notes
+from advvid.report.runs import RunSection, footnotes
+from advvid.report.tables import SCALES, Cell, Claim, Measured, PaperTable
+
+WORDS = {"holds": ("holds", "good"), "does_not_hold": ("does not hold", "bad"), "undecided": ("undecided", "")}
+
+
+class Runs:
+    """The sections of a report by run folder, so that numbers lead to them.
+
+    Args:
+        sections: of the report.
+        notes: to which raised checks are added.
+    """
+
+    def __init__(self, sections: Sequence[RunSection], notes: Notes) -> None:
+        self.notes = notes
+        self._by_path = {section.found.path.resolve(): section for section in sections}
+
+    def place(self, found: Measured) -> tuple[str, tuple[int, ...]]:
+        """Return where a number leads and the footnotes of its run's raised checks; "" for a run that is not here."""
+        section = self._by_path.get(found.run.resolve()) if found.run is not None else None
+        if section is None:
+            return "", ()
+        marks = footnotes(section, self.notes)
+        return section.column(found.column), (*marks.get(found.column, ()), *marks.get("", ()))
+
+
+def paper_grid(table: PaperTable, runs: Runs) -> Grid:
+    """Lay out a table: a row per number of the paper, in groups by the paper's rows.
+
+    The two scales have columns of their own, whether or not anything was measured there; n and seed stand in
+    columns only where they differ between the cells.
+
+    Example:
+        >>> cell = Cell(61.1, {"demo": Measured(98.5, (95.7, 99.5), 200, "0")})
+        >>> table = PaperTable("t", "T", "P", ("clean",), {"clean": "%"}, {"CAT": {"clean": cell}}, {"demo": {}})
+        >>> [value.text for value in paper_grid(table, Runs([], Notes())).groups[0].rows[0].cells]
+        ['61.1', '–', '98.5', '+37.4']
+    """
+    cells = [cell for row in table.rows.values() for cell in row.values()]
+    several = len(_common(cells)) > 1
+    header = [Header("published")]
+    for scale in SCALES:
+        header.append(Header(f"measured ({scale})"))
+        header += [Header(f"difference ({scale})")] if scale in table.told else []
+        header += [Header("n"), Header("seed")] if several and scale in table.told else []
+    groups = tuple(
+        Group(tuple(_row(table, column, cell, runs, several) for column, cell in row.items()), name)
+        for name, row in table.rows.items()
+    )
+    return Grid("", "column", tuple(header), groups)
+
+
+def uniform(table: PaperTable) -> str:
+    """Say n and seed where all numbers share them, "" otherwise."""
+    common = _common([cell for row in table.rows.values() for cell in row.values()])
+    if len(common) != 1:
+        return ""
+    ((n, seed),) = common
+    return ", ".join(part for part in (f"n = {n}" if n is not None else "", f"seed {seed}" if seed else "") if part)
+
+
+def _common(cells: Sequence[Cell]) -> set[tuple[int | None, str]]:
+    return {(found.n, found.seed) for cell in cells for found in cell.measured.values()}
+
+
+def _row(table: PaperTable, column: str, cell: Cell, runs: Runs, several: bool) -> Row:
+    unit = table.units[column]
+    values = [Value(NOTHING if cell.published is None else number(cell.published))]
+    for scale in SCALES:
+        found = cell.measured.get(scale)
+        values.append(_value(cell, scale, unit, runs))
+        if scale in table.told:
+            values.append(Value(_difference(cell.published, found, unit)))
+            if several:
+                values.append(Value(NOTHING if found is None or found.n is None else str(found.n)))
+                values.append(Value(found.seed if found is not None and found.seed else NOTHING))
+    return Row(column if unit in ("%", "") else f"{column} ({unit})", tuple(values))
+
+
+def _value(cell: Cell, scale: str, unit: str, runs: Runs) -> Value:
+    found = cell.measured.get(scale)
+    if found is None:
+        why = cell.missing.get(scale)
+        return Value(NOTHING, notes=(runs.notes.add(f"Not measured ({scale}): {why}."),) if why else ())
+    href, notes = runs.place(found)
+    text = f"{found.value:.1f}" if unit == "%" else number(found.value)
+    if found.ci95 is None:
+        return Value(text, "", href, notes)
+    low, high = found.ci95
+    said = f"{low:.1f} to {high:.1f}" if unit == "%" else f"{number(low)} to {number(high)}"
+    mark = Mark(found.value, max(low, 0), min(high, 100), cell.published) if unit == "%" else None
+    return Value(text, said, href, notes, mark)
+
+
+def _difference(published: float | None, found: Measured | None, unit: str) -> str:
+    """Write measured minus published with its sign, in points for percentages."""
+    if published is None or found is None:
+        return NOTHING
+    apart = found.value - published
+    return f"{apart:+.1f}" if unit == "%" else ("+" if apart >= 0 else "") + number(apart)
+
+
+def claims_grid(claims: Sequence[Claim]) -> Grid:
+    """A row per claim and scale, with the verdict in words."""
+    header = (
+        Header("claim", words=True), Header("scale", words=True), Header("verdict", words=True), Header("statistic"),
+    )  # fmt: skip
+    rows = tuple(
+        Row(
+            claim.id,
+            (
+                Value(claim.text, words=True), Value(claim.scale, words=True),
+                Value(WORDS[claim.verdict][0], words=True, tone=WORDS[claim.verdict][1]),
+                Value(claim.statistic or NOTHING, "" if claim.ci95 is None else " to ".join(map(number, claim.ci95))),
+            ),
+        )
+        for claim in claims
+    )  # fmt: skip
+    return Grid("", "id", header, (Group(rows),))
+
+
+def verdict_counts(claims: Sequence[Claim]) -> Mapping[str, Mapping[str, int]]:
+    """Count the verdicts by scale, in words."""
+    return {
+        scale: {words: sum(c.scale == scale and c.verdict == key for c in claims) for key, (words, _) in WORDS.items()}
+        for scale in SCALES
+        if any(claim.scale == scale for claim in claims)
+    }
+
+
+def runs_of(tables: Sequence[PaperTable]) -> list[Path]:
+    """Return the run folders that tables name and that exist, each once."""
+    return list(dict.fromkeys(path for table in tables for path in table.runs if path.is_dir()))

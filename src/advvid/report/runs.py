@@ -1,0 +1,216 @@
+"""Run folders for a report: what stands in the section of each, and the tables that put them side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advvid.average import SECTIONS
+from advvid.found_runs import FoundRun, find_runs, varied
+from advvid.report import sources
+from advvid.report.grid import (
+    NOTHING,
+    Grid,
+    Group,
+    Header,
+    Mark,
+    Row,
+    Value,
+    anchor,
+    number,
+    percentage,
+    unique_anchors,
+)
+from advvid.report.notes import Notes
+from advvid.table import QUIET, names_of
+from advvid.table import SECTIONS as OUTSIDE
+
+SUMS = ("mean", "mean_attacks", "union")
+NAMES = {"clean": "clean", "mean": "mean", "mean_attacks": "mean over attacks", "union": "union"}
+# With more runs than this a row per run reads better than a column per run.
+MOST_COLUMNS = 6
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """What a report says of one run folder.
+
+    Args:
+        found: the folder.
+        anchor: of the section.
+        command: that made it.
+        facts: seed, number of clips, cost and the like, by name.
+        grid: a row per column of its table; None for a run without one.
+        checks: a sentence per raised check.
+        made: how many checks were made.
+        config: its configuration as YAML.
+        settings: of its attacks, as YAML.
+    """
+
+    found: FoundRun
+    anchor: str
+    command: str
+    facts: Mapping[str, str]
+    grid: Grid | None = None
+    checks: tuple[str, ...] = ()
+    made: int = 0
+    config: str = ""
+    settings: str = ""
+
+    def column(self, name: str) -> str:
+        """Return the anchor of a column's row, or of the section where there is no such row."""
+        rows = [row for group in self.grid.groups for row in group.rows] if self.grid else []
+        wanted = anchor(self.anchor, name)
+        return f"#{wanted if any(row.anchor == wanted for row in rows) else self.anchor}"
+
+
+def run_sections(folders: Sequence[Path]) -> list[RunSection]:
+    """Find every run below the folders and describe it.
+
+    Raises:
+        AdvvidError: as ``advvid.found_runs.find_runs`` does.
+    """
+    found = find_runs(folders) if folders else []
+    anchors = unique_anchors([run.label for run in found], "run")
+    return [_section(run, name) for run, name in zip(found, anchors, strict=True)]
+
+
+def _section(run: FoundRun, name: str) -> RunSection:
+    command = sources.command_of(run.path)
+    cost = sources.training_cost(run.path)
+    if run.result is None:
+        return RunSection(run, name, command, {"training": cost} if cost else {})
+    result = run.result
+    config = result.get("config", {})
+    facts = {
+        "clips": str(result["n"]), "seed": str(result.get("seed", NOTHING)),
+        "scale": "demo (embedded data)" if sources.scale_of(result) == "demo" else "full",
+        "settings": ", ".join(f"{group} {choice}" for group, choice in sorted(run.choices.items()) if choice != "None"),
+        "training": cost, "evaluation": sources.attack_cost(result), "commit": str(result.get("commit") or "not known"),
+        "versions": sources.versions_text(result),
+    }  # fmt: skip
+    origin = sources.trained_in(config)
+    if origin is not None and origin.resolve() != run.path.resolve():
+        facts["model from"] = f"{config['checkpoint']}"
+        facts["its command"] = sources.command_of(origin)
+        facts["training"] = sources.training_cost(origin)
+    if result.get("missing"):
+        facts["missing clips"] = f"{len(result['missing'])} (unreadable videos), not counted in n"
+    checks = result.get("checks", ())
+    return RunSection(
+        run, name, command, {key: value for key, value in facts.items() if value}, _columns_grid(result, name),
+        tuple(sources.raised(checks)), len(checks), sources.config_text(config), sources.settings_text(result),
+    )  # fmt: skip
+
+
+def _columns_grid(result: Mapping[str, Any], name: str) -> Grid:
+    """A row per column of the run's table, with its budget and what it cost."""
+    header = (
+        Header("percent right"), Header("access", words=True), Header("budget", words=True), Header("largest distance"),
+        Header("fooling rate"), Header("gradients"), Header("seconds"), Header("further measures", words=True),
+    )  # fmt: skip
+    groups = [Group((_measured_row("clean", result["clean"], name),))]
+    for section, title in (("attacks", "Attacks"), *OUTSIDE):
+        rows = tuple(_measured_row(key, entry, name) for key, entry in result.get(section, {}).items())
+        groups += [Group(rows, title)] if rows else []
+    rows = tuple(_measured_row(key, result[key], name) for key in SUMS if key in result)
+    return Grid("", "column", header, (*groups, Group(rows, "Together")) if rows else tuple(groups))
+
+
+def _measured_row(key: str, entry: Mapping[str, Any], name: str) -> Row:
+    fooled = entry.get("measures", {}).get("fooling_rate")
+    metrics = {m: v for m, v in entry.get("metrics", {}).items() if m not in QUIET and isinstance(v, int | float)}
+    further = ", ".join(f"{metric} {number(value)}" for metric, value in metrics.items())
+    cells = (
+        _marked(entry), Value(str(entry.get("access") or NOTHING).replace("_", " "), words=True),
+        Value(str(entry.get("budget") or NOTHING), words=True), _number(entry.get("max_distance")),
+        Value(NOTHING if fooled is None else f"{100 * fooled:.1f}"), _number(entry.get("gradient_calls")),
+        _number(entry.get("seconds")), Value(further or NOTHING, words=True),
+    )  # fmt: skip
+    return Row(NAMES.get(key, key), cells, anchor(name, key))
+
+
+def _number(value: Any) -> Value:
+    return Value(number(value) if isinstance(value, int | float) else NOTHING)
+
+
+def _marked(score: Mapping[str, Any] | None, href: str = "", notes: tuple[int, ...] = ()) -> Value:
+    """An accuracy with its interval, in words and drawn."""
+    value = percentage(score, href, notes)
+    if score is None or score.get("acc") is None:
+        return value
+    low, high = score["ci95"]
+    mark = Mark(100 * score["acc"], 100 * low, 100 * high)
+    return Value(value.text, value.interval, href, notes, mark)
+
+
+def comparisons(sections: Sequence[RunSection], notes: Notes) -> list[tuple[str, str, Grid]]:
+    """Return a table per data set and number of clips, as (scale, heading, table); raised checks become footnotes."""
+    sets: dict[tuple[str, str, int], list[RunSection]] = {}
+    for section in sections:
+        result = section.found.result
+        if result is not None:
+            dataset = section.found.choices.get("dataset", "unknown data")
+            sets.setdefault((sources.scale_of(result), dataset, result["n"]), []).append(section)
+    return [
+        (scale, f"{dataset}, n = {n}", _comparison(group, notes)) for (scale, dataset, n), group in sorted(sets.items())
+    ]
+
+
+def _comparison(sections: Sequence[RunSection], notes: Notes) -> Grid:
+    runs = [(section.anchor, section.found.result or {}) for section in sections]
+    marks = [footnotes(section, notes) for section in sections]
+    settings = {key: values for key, values in varied([s.found for s in sections]).items() if key != "seed"}
+    told = tuple(
+        Row(key, tuple(Value(value or NOTHING, words=True) for value in values))
+        for key, values in (*settings.items(), ("seed", [str(run.get("seed", NOTHING)) for _, run in runs]))
+    )
+    groups = [Group(told, "Settings that differ, and seed")] if settings else [Group(told)]
+
+    def row(key: str, section: str | None, budget: str = "") -> Row:
+        found = [run.get(key) if section is None else run.get(section, {}).get(key) for _, run in runs]
+        cells = tuple(
+            _marked(score, s.column(key), marks[i].get(key, ())) for i, (s, score) in enumerate(zip(sections, found, strict=True))
+        )  # fmt: skip
+        return Row(NAMES.get(key, key), cells, strong=section is None and key != "clean", notes=_said(key, runs, notes))
+
+    top = [row("clean", None), *(row(key, "attacks") for key in names_of(runs, "attacks"))]
+    groups.append(
+        Group((*top, *(row(key, None) for key in SUMS if any(key in run for _, run in runs))), "Percent right")
+    )
+    for section, title in OUTSIDE:
+        rows = tuple(row(key, section) for key in names_of(runs, section))
+        groups += [Group(rows, title)] if rows else []
+    header = tuple(
+        Header(s.found.label, href=f"#{s.anchor}", notes=marks[i].get("", ())) for i, s in enumerate(sections)
+    )
+    grid = Grid("", "column", header, tuple(groups))
+    return grid.turned() if len(sections) > MOST_COLUMNS else grid
+
+
+def _said(key: str, runs: Sequence[tuple[str, Mapping[str, Any]]], notes: Notes) -> tuple[int, ...]:
+    """Footnote a column with its budget and access, once per wording."""
+    entries = [run[s][key] for _, run in runs for s in SECTIONS if key in run.get(s, {})]
+    texts = dict.fromkeys(
+        ", ".join(
+            str(e[part]).replace("_", " ") for part in ("budget", "access") if e.get(part) not in (None, "", "none")
+        )
+        for e in entries
+    )
+    return tuple(notes.add(f"{key}: {text}.") for text in texts if text)
+
+
+def footnotes(section: RunSection, notes: Notes) -> dict[str, tuple[int, ...]]:
+    """Return the footnotes of raised checks by column of the run; "" holds those of the whole run."""
+    result: Mapping[str, Any] = section.found.result or {}
+    names = [name for s in SECTIONS for name in result.get(s, {})]
+    found: dict[str, tuple[int, ...]] = {}
+    for text in section.checks:
+        index = notes.add(f"Check raised for {section.found.label}: {text}", section.anchor)
+        about = [name for name in names if re.search(rf"(?<![\w@]){re.escape(name)}(?![\w@])", text)]
+        for name in about or [""]:
+            found[name] = (*found.get(name, ()), index)
+    return found

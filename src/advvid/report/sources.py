@@ -1,0 +1,128 @@
+"""Where a run's numbers come from: its command, its configuration, what it cost, and the run that trained its model."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from advvid.paths import conf_dir
+from advvid.table import names_of
+
+PROGRAM = "python -m advvid.train"
+UNKNOWN = "unknown: the folder holds no .hydra/overrides.yaml"
+
+
+def command_of(folder: Path) -> str:
+    """Return the command line that made a run folder, or say that it is unknown.
+
+    Example:
+        >>> command_of(Path("nowhere"))
+        'unknown: the folder holds no .hydra/overrides.yaml'
+    """
+    task = _loaded(folder / ".hydra" / "overrides.yaml")
+    if not isinstance(task, list):
+        return UNKNOWN
+    whole = _loaded(folder / ".hydra" / "hydra.yaml")
+    given = whole.get("hydra", {}).get("overrides", {}).get("hydra", []) if isinstance(whole, dict) else []
+    own = [item for item in given if str(item).startswith("hydra.run.dir=")]
+    return " ".join([PROGRAM, *(shlex.quote(str(item)) for item in (*task, *own))])
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Return a configuration as YAML, in the order in which it was written."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110)
+
+
+def settings_text(result: Mapping[str, Any]) -> str:
+    """Return the settings of every column of a ``robustness.json`` as YAML, ``name: {class: ..., eps: ...}``."""
+    runs = [("", result)]
+    entries = {name: result[s][name] for s in ("attacks", "controls", "extra") for name in names_of(runs, s)}
+    kept = {name: entry["settings"] for name, entry in entries.items() if "settings" in entry}
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=110) if kept else ""
+
+
+def is_embedded(dataset: str) -> bool:
+    """Tell whether a data set comes with the package, so that its numbers are at demo scale."""
+    source = conf_dir() / "dataset" / f"{dataset}.yaml"
+    return source.is_file() and source.read_text(encoding="utf-8").startswith("# Embedded")
+
+
+def scale_of(result: Mapping[str, Any]) -> str:
+    """Return ``demo`` for a result on embedded data, ``full`` otherwise."""
+    return "demo" if is_embedded(str(result.get("config", {}).get("choices", {}).get("dataset", ""))) else "full"
+
+
+def trained_in(config: Mapping[str, Any]) -> Path | None:
+    """Return the run folder whose model an evaluation scored, where it can still be found."""
+    given = config.get("checkpoint")
+    if not given:
+        return None
+    path = Path(str(given))
+    folder = path.parent.parent if path.suffix == ".pt" else path
+    return folder if folder.is_dir() else None
+
+
+def training_cost(folder: Path) -> str:
+    """Say how many epochs and forward-backward passes a run folder's training took; "" where it trained nothing."""
+    try:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        last = json.loads(lines[-1])
+        epochs, passes = int(last["epoch"]), last.get("total_passes")
+    except (OSError, ValueError, IndexError, KeyError, TypeError):
+        return ""
+    counted = f", {float(passes):,.0f} forward-backward passes of a clip" if passes is not None else ""
+    return f"{epochs} epochs{counted}"
+
+
+def attack_cost(result: Mapping[str, Any]) -> str:
+    """Say what the attacks of a table cost; "" where nothing was written down."""
+    entries = [entry for s in ("attacks", "controls", "extra") for entry in result.get(s, {}).values()]
+    seconds = [entry["seconds"] for entry in entries if "seconds" in entry]
+    calls = [entry["gradient_calls"] for entry in entries if "gradient_calls" in entry]
+    said = [f"{duration(sum(seconds))} of attacks"] if seconds else []
+    said += [f"{sum(calls):,} gradients of a clip"] if calls else []
+    return ", ".join(said)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in the largest unit that leaves a whole part.
+
+    Example:
+        >>> duration(41.4), duration(373), duration(9000)
+        ('41 seconds', '6.2 minutes', '2.5 hours')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.1f} minutes" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
+
+
+def versions_text(result: Mapping[str, Any]) -> str:
+    """Return the versions that a result was computed with, in one line."""
+    return ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
+
+
+def raised(checks: Sequence[Any]) -> list[str]:
+    """Return a sentence per raised check: what was found, what it means, what to do."""
+    found = []
+    for check in checks:
+        if isinstance(check, str):
+            found.append(check)
+        elif check.get("raised", True):
+            said = [check.get("message"), check.get("means"), check.get("remedy") and f"remedy: {check['remedy']}"]
+            found.append("; ".join(filter(None, said)) + ".")
+    return found
+
+
+def _loaded(path: Path) -> Any:
+    """Read YAML without resolving anything; None where that fails."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, yaml.YAMLError, OmegaConfBaseException):
+        return None
