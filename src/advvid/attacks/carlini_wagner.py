@@ -170,8 +170,13 @@ def _adam(now: dict[str, Tensor], grad: Tensor, step: int, rate: float) -> None:
 
 
 def _bisect(state: dict[str, Tensor], rows: Tensor, success: Tensor) -> None:
-    """Choose each clip's next constant: smaller after a success, larger after a failure."""
+    """Choose each clip's next constant: smaller after a success, larger after a failure.
+
+    Halfway on a logarithmic scale, as it also grows: constants differ by orders of magnitude, of which the arithmetic mean
+    would hardly leave the larger.
+    """
     now = state["constant"][rows]
     low, high = torch.where(success, state["low"][rows], now), torch.where(success, now, state["high"][rows])
     state["low"][rows], state["high"][rows] = low, high
-    state["constant"][rows] = torch.where(high < LARGEST, (low + high) / 2, now * GROWTH)
+    between = torch.where(low > 0, (low * high).sqrt(), high / GROWTH)
+    state["constant"][rows] = torch.where(high < LARGEST, between, now * GROWTH)
