@@ -5,9 +5,13 @@ import torch
 from omegaconf import OmegaConf
 
 from advvid.errors import AdvvidError
-from advvid.models.build import build_model
+from advvid.models.build import build_model, check_task
 from advvid.models.classifier import VideoClassifier
+from advvid.models.fit import Fits, give_shape
 from advvid.paths import conf_dir
+from advvid.tasks.classification import Classification
+from advvid.tasks.multi_label import MultiLabel
+from advvid.tasks.next_frame import NextFrame
 
 
 def config(name="r3d_tiny", **options):
@@ -80,5 +84,50 @@ def test_a_head_of_another_size_and_a_foreign_target_are_refused():
     with pytest.raises(AdvvidError, match=r"\[2, 3\] for 2 clips instead of \[2, 10\]"):
         build_model(cfg, 10, (3, 8, 32, 32))
     cfg = OmegaConf.create({"model": {"_target_": "torch.nn.Identity"}})
-    with pytest.raises(AdvvidError):
+    with pytest.raises(AdvvidError, match="is no model for a run"):
         build_model(cfg.model, 10, (3, 8, 32, 32))
+
+
+def test_a_predictor_of_frames_is_built_for_the_datas_channels():
+    for channels in (1, 3):
+        model = build_model(config("next_frame", width=0.125), 0, (channels, 4, 16, 16))
+        assert model(torch.rand(2, channels, 4, 16, 16)).shape == (2, channels, 4, 16, 16)
+        assert isinstance(model, Fits)
+    with pytest.raises(AdvvidError, match=r"takes clips \[B, 1, T, H, W\], not \[2, 3, 4, 16, 16\]"):
+        build_model(config("next_frame", channels=1), 0, (3, 4, 16, 16))
+    with pytest.raises(AdvvidError):
+        build_model(config("next_frame", channels=1), 0, (30, 1152))
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "said"),
+    [
+        ("next_frame", Classification(), "choose another model, or dataset=moving_digits"),
+        ("next_frame", MultiLabel(), "choose another model, or dataset=moving_digits"),
+        ("r3d_tiny", NextFrame(), "choose model=next_frame"),
+        ("feature_transformer", NextFrame(), "choose model=next_frame"),
+    ],
+)
+def test_a_model_for_another_task_is_refused_before_it_is_made(name, task, said):
+    with pytest.raises(AdvvidError, match=said):
+        check_task(config(name), task)
+
+
+def test_models_of_the_right_task_pass():
+    for name, task in (
+        ("next_frame", NextFrame()),
+        ("r3d_tiny", Classification()),
+        ("feature_transformer", MultiLabel()),
+    ):
+        check_task(config(name), task)
+
+
+def test_the_shape_of_an_output_is_found_with_and_without_data():
+    class Reads(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * float(x.sum() >= 0)  # impossible without data
+
+    for kind in (torch.nn.Linear, Reads):
+        net = kind(3, 2).train()
+        assert give_shape(net, (5, 3)) == (5, 2)
+        assert net.training
