@@ -91,6 +91,9 @@ def made_purifiers(cfg: DictConfig, clip_shape: Sequence[int]) -> list[Purifier]
         raise AdvvidError(
             "purifier=... stands before the finished model, not in training: choose mode=train_eval or mode=eval"
         )
+    samples = cfg.evaluation.eot_samples
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise AdvvidError(f"evaluation.eot_samples={samples!r} is not possible: choose a whole number of at least 1")
     if any(p.random for p in found) and (cfg.mode == "attack" or cfg.get("analysis")):
         raise AdvvidError(
             "a random purifier would be judged by its luckiest draw here: use mode=eval without analysis, or leave it out"

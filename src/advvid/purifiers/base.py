@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,8 @@ class Purifier(nn.Module):
         clips ``[B, 3, T, H, W]``; generators: one per clip, None for torch's global one.
     """
 
-    differentiable: ClassVar[bool] = True
-    random: ClassVar[bool] = False
+    differentiable: bool = True
+    random: bool = False
 
     def __init__(self, surrogate: nn.Module | None = None) -> None:
         super().__init__()
