@@ -101,7 +101,7 @@ class Grid:
     def turned(self) -> Grid:
         """Return the grid with rows and columns exchanged; anchors and groups do not survive."""
         rows = [row for group in self.groups for row in group.rows]
-        header = tuple(Header(row.head, href=row.href, notes=row.notes) for row in rows)
+        header = tuple(Header(row.head, all(v.words for v in row.cells), row.href, row.notes) for row in rows)
         turned = tuple(
             Row(column.text, tuple(row.cells[i] for row in rows), href=column.href, notes=column.notes)
             for i, column in enumerate(self.header)
@@ -143,6 +143,16 @@ def percentage(score: Mapping[str, Any] | None, href: str = "", notes: tuple[int
         return Value(NOTHING)
     low, high = (100 * end for end in score["ci95"])
     return Value(f"{100 * score['acc']:.1f}", f"{low:.1f} to {high:.1f}", href, notes)
+
+
+def signed(text: str) -> str:
+    """Write a number with a true minus sign, and a plus sign where it has none.
+
+    Example:
+        >>> signed("-4.8"), signed("0.3")
+        ('−4.8', '+0.3')
+    """
+    return text.replace("-", "−") if text.startswith("-") else "+" + text
 
 
 def number(value: float, digits: int = 4) -> str:

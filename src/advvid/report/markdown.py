@@ -50,8 +50,8 @@ def _run(part: RunPart, folder: Path) -> Iterator[str]:
     run = part.section
     yield f'<a id="{run.anchor}"></a>\n\n## Run {run.found.label}'
     yield f"```\n{run.command}\n```"
-    if part.empty:
-        yield f"No table: {run.found.problem}."
+    if part.without:
+        yield part.without
     facts = [f"- {name}: {text}" for name, text in run.facts.items()]
     facts += [f"- checks: {run.made} made, {len(run.checks) or 'none'} raised"] if run.made else []
     if facts:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup, escape
 
 import advvid
 from advvid.errors import AdvvidError
@@ -51,9 +53,13 @@ class RunPart:
     films: tuple[Film, ...]
 
     @property
-    def empty(self) -> bool:
-        """Whether the folder holds neither a table nor an analysis nor films."""
-        return self.section.found.result is None and not self.analyses and not self.films
+    def without(self) -> str:
+        """Why there is nothing to show of the folder; "" where there is something."""
+        if self.section.found.result is not None or self.analyses or self.films:
+            return ""
+        if self.section.only_trained:
+            return "It trained a model and scored nothing."
+        return f"No table: {self.section.found.problem}."
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Page:
         environment = jinja2.Environment(
             loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
+        environment.filters["breakable"] = _breakable
         style = jinja2.filters.do_mark_safe(environment.get_template("report.css").render())
         return environment.get_template("report.html").render(page=self, style=style) + "\n"
 
@@ -132,6 +139,12 @@ def build_page(
     )  # fmt: skip
     verdicts = verdict_counts([claim for table in tables for claim in table.claims])
     return Page(title, papers, side_by_side, parts, notes.all, verdicts, room.refused)
+
+
+def _breakable(text: str) -> Markup:
+    """Let a long name break after the signs that join its words, and nowhere else."""
+    parts = re.split(r"(?<=[/_.,])(?=[^\s\d])", text)
+    return Markup("<wbr>").join(map(escape, parts))
 
 
 def _paper(table: PaperTable, runs: Runs, room: Room) -> PaperSection:

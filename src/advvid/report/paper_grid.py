@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from advvid.report.grid import NOTHING, Grid, Group, Header, Mark, Row, Value, number
+from advvid.report.grid import NOTHING, Grid, Group, Header, Mark, Row, Value, number, signed
 from advvid.report.notes import Notes
 from advvid.report.runs import RunSection, footnotes
 from advvid.report.tables import SCALES, Cell, Claim, Measured, PaperTable
@@ -44,12 +44,12 @@ def paper_grid(table: PaperTable, runs: Runs) -> Grid:
         >>> cell = Cell(61.1, {"demo": Measured(98.5, (95.7, 99.5), 200, "0")})
         >>> table = PaperTable("t", "T", "P", ("clean",), {"clean": "%"}, {"CAT": {"clean": cell}}, {"demo": {}})
         >>> [value.text for value in paper_grid(table, Runs([], Notes())).groups[0].rows[0].cells]
-        ['61.1', '–', '98.5', '+37.4']
+        ['61.1', '98.5', '+37.4', '–']
     """
     cells = [cell for row in table.rows.values() for cell in row.values()]
     several = len(_common(cells)) > 1
     header = [Header("published")]
-    for scale in SCALES:
+    for scale in _order(table):
         header.append(Header(f"measured ({scale})"))
         header += [Header(f"difference ({scale})")] if scale in table.told else []
         header += [Header("n"), Header("seed")] if several and scale in table.told else []
@@ -58,6 +58,11 @@ def paper_grid(table: PaperTable, runs: Runs) -> Grid:
         for name, row in table.rows.items()
     )
     return Grid("", "column", tuple(header), groups)
+
+
+def _order(table: PaperTable) -> list[str]:
+    """The scales, first those at which the table was made: on a narrow screen the first columns are seen."""
+    return sorted(SCALES, key=lambda scale: scale not in table.told)
 
 
 def uniform(table: PaperTable) -> str:
@@ -75,8 +80,8 @@ def _common(cells: Sequence[Cell]) -> set[tuple[int | None, str]]:
 
 def _row(table: PaperTable, column: str, cell: Cell, runs: Runs, several: bool) -> Row:
     unit = table.units[column]
-    values = [Value(NOTHING if cell.published is None else number(cell.published))]
-    for scale in SCALES:
+    values = [Value(_printed(cell.published, unit))]
+    for scale in _order(table):
         found = cell.measured.get(scale)
         values.append(_value(cell, scale, unit, runs))
         if scale in table.told:
@@ -107,7 +112,14 @@ def _difference(published: float | None, found: Measured | None, unit: str) -> s
     if published is None or found is None:
         return NOTHING
     apart = found.value - published
-    return f"{apart:+.1f}" if unit == "%" else ("+" if apart >= 0 else "") + number(apart)
+    return signed(f"{apart:.1f}" if unit == "%" else number(apart))
+
+
+def _printed(published: float | None, unit: str) -> str:
+    """Write a published number with the decimals that it was printed with, and at least one for percentages."""
+    if published is None:
+        return NOTHING
+    return f"{published:.1f}" if unit == "%" and round(published, 1) == published else number(published)
 
 
 def claims_grid(claims: Sequence[Claim]) -> Grid:

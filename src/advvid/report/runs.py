@@ -60,6 +60,11 @@ class RunSection:
     config: str = ""
     settings: str = ""
 
+    @property
+    def only_trained(self) -> bool:
+        """Whether the run was asked to train and to score nothing, and did."""
+        return self.found.result is None and "mode=train" in self.command.split() and "training" in self.facts
+
     def column(self, name: str) -> str:
         """Return the anchor of a column's row, or of the section where there is no such row."""
         rows = [row for group in self.grid.groups for row in group.rows] if self.grid else []
@@ -164,11 +169,11 @@ def _comparison(sections: Sequence[RunSection], notes: Notes) -> Grid:
     runs = [(section.anchor, section.found.result or {}) for section in sections]
     marks = [footnotes(section, notes) for section in sections]
     settings = {key: values for key, values in varied([s.found for s in sections]).items() if key != "seed"}
-    told = tuple(
-        Row(key, tuple(Value(value or NOTHING, words=True) for value in values))
-        for key, values in (*settings.items(), ("seed", [str(run.get("seed", NOTHING)) for _, run in runs]))
-    )
-    groups = [Group(told, "Settings that differ, and seed")] if settings else [Group(told)]
+    seeds = [str(run.get("seed", NOTHING)) for _, run in runs]
+    # What a reader tells runs apart by stands above the numbers, the many keys of a configuration below them.
+    chosen = {key: values for key, values in settings.items() if "." not in key and key != "checkpoint"}
+    groups = [Group(tuple(_told(key, values) for key, values in (*chosen.items(), ("seed", seeds))))]
+    keys = tuple(_told(key, values) for key, values in settings.items() if key not in chosen)
 
     def row(key: str, section: str | None, budget: str = "") -> Row:
         found = [run.get(key) if section is None else run.get(section, {}).get(key) for _, run in runs]
@@ -184,6 +189,7 @@ def _comparison(sections: Sequence[RunSection], notes: Notes) -> Grid:
     for section, title in OUTSIDE:
         rows = tuple(row(key, section) for key in names_of(runs, section))
         groups += [Group(rows, title)] if rows else []
+    groups += [Group(keys, "Settings that differ")] if keys else []
     header = tuple(
         Header(s.found.label, href=f"#{s.anchor}", notes=marks[i].get("", ())) for i, s in enumerate(sections)
     )
@@ -191,8 +197,12 @@ def _comparison(sections: Sequence[RunSection], notes: Notes) -> Grid:
     return grid.turned() if len(sections) > MOST_COLUMNS else grid
 
 
+def _told(key: str, values: Sequence[str]) -> Row:
+    return Row(key, tuple(Value(value or NOTHING, words=True) for value in values))
+
+
 def _said(key: str, runs: Sequence[tuple[str, Mapping[str, Any]]], notes: Notes) -> tuple[int, ...]:
-    """Footnote a column with its budget and access, once per wording."""
+    """Footnote a column with what its attack was allowed, in every wording where the runs differ."""
     entries = [run[s][key] for _, run in runs for s in SECTIONS if key in run.get(s, {})]
     texts = dict.fromkeys(
         ", ".join(
@@ -200,7 +210,9 @@ def _said(key: str, runs: Sequence[tuple[str, Mapping[str, Any]]], notes: Notes)
         )
         for e in entries
     )
-    return tuple(notes.add(f"{key}: {text}.") for text in texts if text)
+    wordings = [text for text in texts if text]
+    differs = " (differs by run)" if len(wordings) > 1 else ""
+    return (notes.add(f"{key}: {' | '.join(wordings)}{differs}."),) if wordings else ()
 
 
 def footnotes(section: RunSection, notes: Notes) -> dict[str, tuple[int, ...]]:
