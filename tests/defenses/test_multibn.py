@@ -220,7 +220,7 @@ def test_the_papers_selector_may_be_asked_for():
         "width": 0.05,
     }
     defense = safe_instantiate({"_target_": "advvid.defenses.multibn.MultiBN", "selector": selector})
-    model = defense.wrap(Small3D())
+    model = defense.wrap(Small3D()).eval()
     assert isinstance(model.selector.net, ResNet3D)
     assert model.scores(torch.rand(1, 3, 8, 32, 32)).shape == (1, 2)
     assert not [m for m in model.selector.modules() if isinstance(m, BranchNorm)]  # it sees the mixture
