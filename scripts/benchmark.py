@@ -33,18 +33,27 @@ SECTIONS: dict[str, Any] = {
 
 
 def measured(section: str, name: str, part: Part, setup: Setup, fresh: bool) -> dict[str, Any]:
-    """Return a part's result: as an earlier run left it where it had the same settings and versions, else measured."""
+    """Return a part's result: as an earlier run left it where settings, versions and rounds allow, else measured."""
     key = {"quick": setup.quick, **machine(setup)}
     file = setup.work / setup.device.type / f"{section}_{name}{'_quick' if setup.quick else ''}.json"
     if file.is_file() and not fresh:
         kept: dict[str, Any] = json.loads(file.read_text())
-        if kept["machine"] == key:
+        most = kept.get("rounds")
+        if kept["machine"] == key and (most is None or (setup.most is not None and most >= setup.most)):
             print(f"{section} {name}: kept from {file}", flush=True)
             return kept
+    if fresh and (rounds := setup.kept(f"{section}_{name}")) is not None:
+        rounds.unlink(missing_ok=True)
     print(f"{section} {name}: measuring ...", flush=True)
     began, before = time.perf_counter(), load()
     result = part()
-    new = {"machine": key, "load": [before, load()], "seconds": time.perf_counter() - began, "result": result}
+    new = {
+        "machine": key,
+        "load": [before, load()],
+        "seconds": time.perf_counter() - began,
+        "rounds": setup.most,
+        "result": result,
+    }
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_suffix(".tmp")
     scratch.write_text(json.dumps(new, indent=1) + "\n")
@@ -59,6 +68,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=cores(), help="of the CPU; all cores by default")
     parser.add_argument("--quick", action="store_true", help="smallest settings, nothing is published")
+    parser.add_argument("--rounds", type=int, help="at most; by default each section's own number, up to 9")
     parser.add_argument("--fresh", action="store_true", help="measure again what an earlier run measured")
     parser.add_argument(
         "--gpu-tflops",
@@ -76,7 +86,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     setup = Setup(
         torch.device(device), options.threads, options.quick, options.work,
-        options.work / "quick" if options.quick else options.target, options.realdata, options.gpu_tflops,
+        options.work / "quick" if options.quick else options.target, options.realdata, options.rounds, options.gpu_tflops,
     )  # fmt: skip
     sections: dict[str, dict[str, Any]] = {}
     for name in SECTIONS:

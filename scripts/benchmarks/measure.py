@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
@@ -36,6 +37,7 @@ class Setup:
         work: where models, runs and parts are kept.
         target: where tables go.
         realdata: folder of real videos; None where there are none.
+        most: rounds at most; None for each section's own number.
         gpu_tflops: see ``benchmarks.papers``.
     """
 
@@ -45,6 +47,7 @@ class Setup:
     work: Path
     target: Path
     realdata: Path | None = None
+    most: int | None = None
     gpu_tflops: float = 40.0
 
     @property
@@ -54,7 +57,11 @@ class Setup:
 
     def rounds(self, usual: int) -> int:
         """Return how often the variants of a section run."""
-        return 2 if self.quick else usual
+        return 2 if self.quick else min(usual, self.most or usual)
+
+    def kept(self, name: str) -> Path | None:
+        """Return where the rounds of a long part are kept until it is done."""
+        return None if self.quick else self.work / self.device.type / f"rounds_{name}.json"
 
 
 def clock(run: Run, device: torch.device) -> float:
@@ -78,7 +85,7 @@ def by_processor(device: torch.device) -> bool:
 
 def interleave(
     variants: Mapping[str, Run], rounds: int, device: torch.device, warm: Mapping[str, Run] | None = None,
-    rarely: Collection[str] = (), few: int = 3,
+    rarely: Collection[str] = (), few: int = 3, kept: Path | None = None,
 ) -> Times:  # fmt: skip
     """Run all variants by turns, each round beginning with another one, and return their seconds per round.
 
@@ -89,20 +96,29 @@ def interleave(
         warm: shorter runs of the same names for the untimed one at the start.
         rarely: names that run in only ``few`` rounds, spread evenly; the others have None there.
         few: see ``rarely``.
+        kept: a file that holds the rounds so far, for a run that is killed; those that it has are not run again.
 
     Example:
         >>> interleave({"a": lambda: None, "b": lambda: None}, 2, torch.device("cpu")).keys()
         dict_keys(['a', 'b'])
     """
-    for name, run in variants.items():
+    times: Times = {name: [] for name in variants}
+    if kept is not None and kept.is_file():
+        found = json.loads(kept.read_text())
+        times = found if found.keys() == times.keys() else times
+    done = len(next(iter(times.values())))
+    for name, run in variants.items() if done < rounds else ():
         (warm or {}).get(name, run)()
     chosen = {round(i * rounds / few) for i in range(few)} if few < rounds else set(range(rounds))
-    times: Times = {name: [] for name in variants}
     names = list(variants)
-    for turn in range(rounds):
+    for turn in range(done, rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             left_out = name in rarely and turn not in chosen
             times[name].append(None if left_out else clock(variants[name], device))
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.with_suffix(".tmp").write_text(json.dumps(times))
+            kept.with_suffix(".tmp").replace(kept)
     return times
 
 
@@ -172,9 +188,14 @@ def machine(setup: Setup) -> dict[str, Any]:
     found = [line for line in info.read_text().splitlines() if "model name" in line] if info.is_file() else []
     gpu = torch.cuda.get_device_name(setup.device) if setup.gpu else None
     return {
-        "processor": found[0].split(": ")[1] if found else platform.processor(), "cores": cores(), "gpu": gpu,
-        "threads": setup.threads, "processor_time": by_processor(setup.device), "python": platform.python_version(), "versions": {name: _version(name) for name in PACKAGES},
-    }  # fmt: skip
+        "processor": found[0].split(": ")[1] if found else platform.processor(),
+        "cores": cores(),
+        "gpu": gpu,
+        "threads": setup.threads,
+        "processor_time": by_processor(setup.device),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
 
 
 def load() -> float:

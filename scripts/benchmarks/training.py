@@ -148,7 +148,7 @@ def one(case: Case, setup: Setup) -> dict[str, Any]:
     times = interleave(
         {name: make(case) for name, make in made.items()}, setup.rounds(case.rounds), setup.device,
         warm=None if setup.gpu else {name: make(short) for name, make in made.items()},
-        rarely=() if case.rounds > 2 else ("best", "best floor"), few=1,
+        rarely=() if case.rounds > 2 else ("best", "best floor"), few=1, kept=setup.kept(f"training_{case.model}_{case.steps}"),
     )  # fmt: skip
     # A pass for the weights computes their gradient on top of that of the input: half as much again.
     work = pass_operations(case.network(setup), case.data(setup)[0]) * (case.steps + 1.5)
