@@ -29,7 +29,8 @@ def _parts(page: Page, folder: Path) -> Iterator[str]:
         yield f'<a id="{paper.anchor}"></a>\n\n## {paper.table.title}'
         yield f"{paper.table.paper}. {' '.join(told['caption'] for told in paper.table.told.values())}".strip()
         told = [
-            f"- {scale}: {about['dataset']}" + (f", `{about['command']}`" if about["command"] else "")
+            f"- {scale}: {', '.join(filter(None, (about['dataset'], about['cost'])))}"
+            + (f", `{about['command']}`" if about["command"] else "")
             for scale, about in paper.table.told.items()
         ]
         yield "\n".join([*told, f"- {paper.same}"] if paper.same else told)

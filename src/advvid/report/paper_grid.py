@@ -80,12 +80,13 @@ def _common(cells: Sequence[Cell]) -> set[tuple[int | None, str]]:
 
 def _row(table: PaperTable, column: str, cell: Cell, runs: Runs, several: bool) -> Row:
     unit = table.units[column]
-    values = [Value(_printed(cell.published, unit))]
+    spread = "" if cell.spread is None else f" ± {number(cell.spread)}"
+    values = [Value(_written(cell.published, cell.published) + spread)]
     for scale in _order(table):
         found = cell.measured.get(scale)
         values.append(_value(cell, scale, unit, runs))
         if scale in table.told:
-            values.append(Value(_difference(cell.published, found, unit)))
+            values.append(Value(_difference(cell.published, found)))
             if several:
                 values.append(Value(NOTHING if found is None or found.n is None else str(found.n)))
                 values.append(Value(found.seed if found is not None and found.seed else NOTHING))
@@ -96,30 +97,30 @@ def _value(cell: Cell, scale: str, unit: str, runs: Runs) -> Value:
     found = cell.measured.get(scale)
     if found is None:
         why = cell.missing.get(scale)
-        return Value(NOTHING, notes=(runs.notes.add(f"Not measured ({scale}): {why}."),) if why else ())
+        return Value(NOTHING, notes=(runs.notes.add(f"Not measured ({scale}): {why.rstrip('.')}."),) if why else ())
     href, notes = runs.place(found)
-    text = f"{found.value:.1f}" if unit == "%" else number(found.value)
+    text = _written(found.value, cell.published)
     if found.ci95 is None:
         return Value(text, "", href, notes)
     low, high = found.ci95
-    said = f"{low:.1f} to {high:.1f}" if unit == "%" else f"{number(low)} to {number(high)}"
+    said = " to ".join(_written(end, cell.published) for end in found.ci95)
     mark = Mark(found.value, max(low, 0), min(high, 100), cell.published) if unit == "%" else None
     return Value(text, said, href, notes, mark)
 
 
-def _difference(published: float | None, found: Measured | None, unit: str) -> str:
+def _difference(published: float | None, found: Measured | None) -> str:
     """Write measured minus published with its sign, in points for percentages."""
     if published is None or found is None:
         return NOTHING
-    apart = found.value - published
-    return signed(f"{apart:.1f}" if unit == "%" else number(apart))
+    return signed(_written(found.value - published, published))
 
 
-def _printed(published: float | None, unit: str) -> str:
-    """Write a published number with the decimals that it was printed with, and at least one for percentages."""
-    if published is None:
+def _written(value: float | None, published: float | None) -> str:
+    """Write a number with as many decimals as its published one, at least one and at most four."""
+    if value is None:
         return NOTHING
-    return f"{published:.1f}" if unit == "%" and round(published, 1) == published else number(published)
+    printed = f"{published:g}" if published is not None else "0.0" if abs(value) >= 1 or value == 0 else "0.000"
+    return f"{value:.{min(4, max(1, len(printed.partition('.')[2])))}f}"
 
 
 def claims_grid(claims: Sequence[Claim]) -> Grid:

@@ -10,10 +10,10 @@
       "scale": "demo",                  or "full"; the two never share a column
       "caption": "What a reader must know, in a sentence or two.",
       "columns": ["clean", "pgd_eps4"],               as in the paper, in its order
-      "units": {"pgd_eps4": "%"},       optional: "%" (where nothing is said) or any short text, "" for plain numbers
+      "units": {"pgd_eps4": "%"},       optional, any short text; "%" also draws each number on a bar from 0 to 100
       "rows": [{"name": "CAT, eps 0 to 12", "cells": {
         "clean": {
-          "published": 61.1,            a number or null
+          "published": 61.1,            a number or null; its spread may stand beside it as "published_spread"
           "measured": {"value": 98.3, "ci95": [95.1, 99.5], "n": 100, "seed": 0,
                        "run": "outputs/papers/demo/ab12", "column": "clean"},      or null
           "why_missing": null           a text where "measured" is null
@@ -21,13 +21,15 @@
       "claims": [{"id": "kinfu-c3", "text": "CAT beats AT at every budget", "verdict": "holds",
                   "statistic": 7.5, "ci95": [2.1, 12.9]}],
       "figures": ["table2.svg"],        files (svg, png, webp, gif), or {"path": ..., "alt": "what it shows"}
-      "command": "make kinfu-table2 SCALE=demo"
+      "command": "make kinfu-table2 SCALE=demo",
+      "seconds": 840.0                  optional: what all its runs cost
     }]
 
-Published and measured numbers of a column are in one unit, percent unless ``units`` says otherwise, so that accuracies
-stand here as 61.1 and not as 0.611. ``ci95``, ``n``, ``seed`` and ``column`` (the column of the run's own table) may be
-null or left out; ``seed`` may be a list. ``verdict`` is holds, does_not_hold or undecided. Paths are taken from the
-working directory or from the folder of the JSON file. Runs that exist join the report, so that numbers lead to them.
+Published and measured numbers of a column are in one unit, the paper's, so that accuracies stand here as 61.1 and not as
+0.611. ``ci95``, ``n``, ``seed`` and ``column`` (the column of the run's own table) may be
+null or left out; ``seed`` may be a list. A ``value`` of null counts as missing. ``verdict`` is holds, does_not_hold or
+undecided. Paths are taken from the working directory or from the folder of the JSON file. Runs that exist join the
+report, so that numbers lead to them.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from advvid.errors import AdvvidError
+from advvid.report.sources import duration
 
 SCALES = ("full", "demo")
 VERDICTS = ("holds", "does_not_hold", "undecided")
@@ -64,6 +67,7 @@ class Cell:
     published: float | None
     measured: Mapping[str, Measured] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    spread: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class PaperFigure:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """One table of a paper at one or both scales; ``told`` holds data set, caption and command by scale."""
+    """One table of a paper at one or both scales; ``told`` holds data set, caption, command and cost by scale."""
 
     id: str
     title: str
@@ -158,22 +162,24 @@ def _table(entry: Any, source: Path) -> PaperTable:
             f"{source}: the table {name} does not follow the form of advvid.report.tables ({type(error).__name__}: {error})"
         ) from None
     told = {key: str(entry.get(key) or "") for key in ("dataset", "caption", "command")}
-    units = {column: str((entry.get("units") or {}).get(column, "%")) for column in columns}
+    told["cost"] = duration(float(entry["seconds"])) if entry.get("seconds") else ""
+    units = {column: str((entry.get("units") or {}).get(column, "")) for column in columns}
     return PaperTable(name, entry["title"], entry["paper"], columns, units, rows, {scale: told}, claims, figures)
 
 
 def _cell(entry: Mapping[str, Any], scale: str, source: Path) -> Cell:
     published, measured = entry.get("published"), entry.get("measured")
     number = None if published is None else float(published)
-    if measured is None:
-        return Cell(number, {}, {scale: str(entry["why_missing"])} if entry.get("why_missing") else {})
+    spread = None if entry.get("published_spread") is None else float(entry["published_spread"])
+    if measured is None or measured["value"] is None:
+        return Cell(number, {}, {scale: str(entry["why_missing"])} if entry.get("why_missing") else {}, spread)
     seed = measured.get("seed")
     found = Measured(
         float(measured["value"]), _interval(measured.get("ci95")), measured.get("n"),
         "" if seed is None else ", ".join(map(str, seed)) if isinstance(seed, list) else str(seed),
         located(measured["run"], source) if measured.get("run") else None, str(measured.get("column") or ""),
     )  # fmt: skip
-    return Cell(number, {scale: found})
+    return Cell(number, {scale: found}, {}, spread)
 
 
 def _claim(entry: Mapping[str, Any], scale: str) -> Claim:
@@ -233,4 +239,5 @@ def _both(one: PaperTable, other: PaperTable, row: str, column: str) -> Cell:
         printed.pop() if printed else None,
         {**first.measured, **second.measured},
         {**first.missing, **second.missing},
+        first.spread if first.spread is not None else second.spread,
     )
