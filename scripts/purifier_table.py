@@ -131,7 +131,8 @@ def publish(results: dict[str, dict[str, dict[str, Any]]], options: argparse.Nam
         for row in rows.values():
             row["restored"] = {attack: restored(row, bare, attack) for attack in ATTACKS}
         lines += [
-            f"**{MODELS[model][0]}** (r3d_tiny, embedded motion data, n = {bare['n']} test clips, PGD of {MODELS[model][2]}; percent right, 95% interval)", "",
+            f"**{MODELS[model][0]}** (r3d_tiny, embedded motion data, n = {bare['n']} test clips, PGD of {MODELS[model][2]}; "
+            "percent right, 95% interval)", "",
             "| purifier | gradient | clean | " + " | ".join(f"{title}: blind | sees it | restored" for title in ATTACKS.values()) + " |",
             "|---|---|---:|" + "---:|---:|---:|" * len(ATTACKS),
         ]  # fmt: skip
