@@ -7,6 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from advvid.attacks.pgd import PGD
 from advvid.models.build import build_model
 from advvid.models.freeze import last_layer
 from advvid.paths import conf_dir
@@ -69,4 +70,27 @@ def test_network_at_its_published_shape(name, tmp_path):
     again = build_model(cfg, CLASSES, (3, *shape)).eval()
     with torch.no_grad():
         assert torch.equal(again(clips), logits)
+    low_precision(again, clips.detach(), logits.detach())
+    pgd_lowers_the_probability(again, clips.detach(), logits.argmax(dim=1))
+    with torch.no_grad():
         assert no_softmax(model.train()(clips)), "training mode gives no logits"
+
+
+def low_precision(model, clips, logits):
+    """Run forward and backward in bf16, near to what fp32 gives."""
+    x = clips.clone().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = model(x)
+    nn.functional.cross_entropy(low.float(), torch.tensor([1])).backward()
+    assert torch.isfinite(x.grad).all()
+    assert x.grad.abs().sum() > 0
+    assert (low.float() - logits).abs().max() < 0.05 * logits.abs().max() + 0.1
+    model.zero_grad(set_to_none=True)
+
+
+def pgd_lowers_the_probability(model, clips, labels):
+    attack = PGD(eps="8/255", step_size="2/255", steps=2, random_start=False, early_exit=False)
+    x_adv = attack(model, clips, labels)
+    with torch.no_grad():
+        before, after = (model(x).log_softmax(dim=1).gather(1, labels[:, None]) for x in (clips, x_adv))
+    assert (after < before).all()
