@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import av
-import numpy as np
 import torch
 from torch import Tensor
 
-from advvid.data.encode import write_video
+from advvid.data.round_trip import round_trips
 from advvid.errors import AdvvidError
 
 KINDS = ("uint8", "codec")
@@ -23,8 +19,8 @@ class Survival:
     """A road that adversarial clips must survive; the attack does not know of it (DeepSAVA, sec. 4.4).
 
     Args:
-        name: ``uint8`` rounds every value to 8 bits, as any video file does; ``codec`` writes each clip to a video
-            file and reads it back.
+        name: ``uint8`` rounds every value to 8 bits, as any video file does; ``codec`` encodes each clip as a video
+            file does and decodes it again.
         codec: ``libx264``, ``mpeg4`` or, without loss, ``ffv1``.
         quality: constant rate factor of libx264, quantiser of mpeg4; None for 18 and 3.
 
@@ -44,8 +40,8 @@ class Survival:
     def __call__(self, clips: Tensor) -> Tensor:
         """Return clips ``[B, 3, T, H, W]`` in [0, 1] as they arrive at the other end."""
         levels = clips.mul(255).round().clamp(0, 255).to(torch.uint8)
-        if self.name == "codec" and len(levels):
-            levels = torch.stack([through_file(clip, self.codec, self.quality) for clip in levels.cpu()])
+        if self.name == "codec":
+            levels = through_codec(levels, self.codec, self.quality)
         return levels.to(clips.device).float().div_(255)
 
 
@@ -55,21 +51,24 @@ def survivals(kinds: str | Sequence[str] | None, codec: str, quality: int | None
     return [Survival(str(name), codec, quality) for name in dict.fromkeys(names)]
 
 
-def through_file(clip: Tensor, codec: str, quality: int | None, rate: int = 25) -> Tensor:
-    """Write a clip to a video file, read it back, and return what was read.
+def through_codec(
+    levels: Tensor, codec: str, quality: int | None, gop: int = 12, rate: int = 25, processes: int = 1
+) -> Tensor:
+    """Encode every clip of a batch and decode it again.
+
+    Args:
+        levels: the clips.
+        codec: see ``advvid.data.round_trip``, and so the rest.
+        quality: None for the codec's usual one.
+        gop: largest distance between frames that decode by themselves.
+        rate: frames per second.
+        processes: that share the clips.
 
     Shape:
-        clip: uint8 ``[3, T, H, W]`` on the CPU, H and W even but for ffv1; the result is alike.
+        levels: uint8 ``[B, 3, T, H, W]``; the result is alike, and on the CPU.
 
     Raises:
         AdvvidError: if the codec cannot take such frames, or another number of frames comes back.
     """
-    frames = clip.permute(1, 2, 3, 0).contiguous().numpy()
-    with tempfile.TemporaryDirectory(prefix="advvid-") as folder:
-        path = Path(folder) / "clip.mkv"
-        write_video(path, frames, rate, codec, quality)
-        with av.open(str(path)) as file:
-            back = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
-    if len(back) != len(frames):
-        raise AdvvidError(f"{codec} gave back {len(back)} of {len(frames)} frames: choose another evaluation.codec")
-    return torch.from_numpy(np.stack(back)).permute(3, 0, 1, 2)
+    frames = levels.permute(0, 2, 3, 4, 1).contiguous().cpu().numpy()
+    return torch.from_numpy(round_trips(frames, codec, quality, gop, rate, processes)).permute(0, 4, 1, 2, 3)
