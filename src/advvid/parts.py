@@ -14,6 +14,7 @@ from advvid.attack_mode import check_parts, given_files
 from advvid.attacks.base import Attack, in_space
 from advvid.columns import Column
 from advvid.defenses.base import Defense
+from advvid.detectors.routing import Routing
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
 from advvid.models.build import check_task
@@ -40,6 +41,7 @@ class Parts:
     tracker: Tracker
     analysis: Analysis | None = None
     purifiers: list[Purifier] = field(default_factory=list)
+    routing: Routing | None = None
 
 
 def build(cfg: DictConfig, attack_name: str) -> Parts:
@@ -65,11 +67,11 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
         used.require_shape(dataset.clip_shape)
     if cfg.survive and len(dataset.clip_shape) != 4:
         raise AdvvidError("survive=... rounds and encodes pixels, and these data have none: leave survive=null")
-    purifiers = made_purifiers(cfg, dataset.clip_shape)
+    purifiers, routing = made_purifiers(cfg, dataset.clip_shape), made_routing(cfg, dataset.clip_shape)
     survive = survivals(cfg.survive, cfg.evaluation.codec, cfg.evaluation.codec_quality)
     return Parts(
         dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),
-        safe_instantiate(cfg.tracker), safe_instantiate(cfg.analysis) if cfg.get("analysis") else None, purifiers,
+        safe_instantiate(cfg.tracker), safe_instantiate(cfg.analysis) if cfg.get("analysis") else None, purifiers, routing,
     )  # fmt: skip
 
 
@@ -85,11 +87,32 @@ def made_purifiers(cfg: DictConfig, clip_shape: Sequence[int]) -> list[Purifier]
     odd = next((p for p in found if not isinstance(p, Purifier)), None)
     if odd is not None:
         raise AdvvidError(f"purifier holds a {type(odd).__name__}: choose options of the group, as in purifier=[jpeg]")
+    _check_front("purifier", found, cfg, clip_shape)
+    return found
+
+
+def made_routing(cfg: DictConfig, clip_shape: Sequence[int]) -> Routing | None:
+    """Return the detector in front of the model, with the purifiers that it chooses from.
+
+    Raises:
+        AdvvidError: where nothing could pass it.
+    """
+    found = safe_instantiate(cfg.detector) if cfg.get("detector") else None
+    if found is None:
+        return None
+    if not isinstance(found, Routing):
+        raise AdvvidError(f"detector holds a {type(found).__name__}: choose detector=temporal_consistency")
+    _check_front("detector", [found.sparse, found.dense], cfg, clip_shape)
+    return found
+
+
+def _check_front(what: str, found: Sequence[Purifier], cfg: DictConfig, clip_shape: Sequence[int]) -> None:
+    """Refuse what cannot stand in front of the model of this run."""
     if len(clip_shape) != 4:
-        raise AdvvidError("purifier=... changes pixels, and these data have none: leave purifier=[]")
+        raise AdvvidError(f"{what}=... changes pixels, and these data have none: leave it out")
     if cfg.mode == "train":
         raise AdvvidError(
-            "purifier=... stands before the finished model, not in training: choose mode=train_eval or mode=eval"
+            f"{what}=... stands before the finished model, not in training: choose mode=train_eval or mode=eval"
         )
     samples = cfg.evaluation.eot_samples
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
@@ -98,4 +121,3 @@ def made_purifiers(cfg: DictConfig, clip_shape: Sequence[int]) -> list[Purifier]
         raise AdvvidError(
             "a random purifier would be judged by its luckiest draw here: use mode=eval without analysis, or leave it out"
         )
-    return found

@@ -14,6 +14,7 @@ from torch import nn
 
 from advvid import checkpoint
 from advvid.analyses.base import Context, carry_out
+from advvid.analyses.scored import rebuilt
 from advvid.attack_mode import attack_clips, check_options
 from advvid.batch import Batch
 from advvid.checks import model_checks
@@ -186,11 +187,18 @@ def evaluate(
 
 
 def purified(cfg: DictConfig, parts: Parts, model: nn.Module) -> nn.Module:
-    """Return the model behind the purifiers of the run; the model itself where there are none."""
-    if not parts.purifiers:
+    """Return the model behind the detector and the purifiers of the run; the model itself where there are none."""
+    front, data = list(parts.purifiers), parts.dataset
+    if parts.routing is not None:
+        network, source = None, parts.routing.source
+        if source is not None:
+            config: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+            network, _ = rebuilt(source, data.classes, data.clip_shape, data.views, config)
+        front.insert(0, parts.routing.route(model, network))
+    if not front:
         return model
     device = next(model.parameters()).device
-    return PurifiedModel(parts.purifiers, model, cfg.seed, parts.dataset.clip_shape[1]).to(device)
+    return PurifiedModel(front, model, cfg.seed, data.clip_shape[1]).to(device)
 
 
 def learned(

@@ -225,7 +225,7 @@ NOISE = {"noise": {"_target_": "advvid.purifiers.noise_injection.NoiseInjection"
     ("settings", "shape", "words"),
     [
         ({"purifier": JPEG, "mode": "train"}, (3, 8, 32, 32), "stands before the finished model, not in training"),
-        ({"purifier": JPEG}, (300, 1152), "changes pixels, and these data have none: leave purifier="),
+        ({"purifier": JPEG}, (300, 1152), "changes pixels, and these data have none: leave it out"),
         ({"purifier": NOISE, "mode": "attack"}, (3, 8, 32, 32), "luckiest draw"),
         ({"purifier": NOISE, "analysis": {"name": 1}}, (3, 8, 32, 32), "luckiest draw"),
         ({"purifier": {"pgd": {"_target_": "advvid.attacks.pgd.PGD"}}}, (3, 8, 32, 32), "purifier holds a PGD"),

@@ -65,7 +65,8 @@ def scored_models(context: Context, checkpoints: Sequence[str], labels: Sequence
     for path in checkpoints:
         source = selected(path)
         if source.resolve() not in [known.resolve() for known, *_ in found]:
-            found.append((source, *_rebuilt(source, context)))
+            model, config = rebuilt(source, context.classes, context.clip_shape, context.views, context.config)
+            found.append((source, model.to(context.device), config))
     names = _labels([source for source, *_ in found], [config for *_, config in found], labels)
     models = []
     for name, (source, model, config) in zip(names, found, strict=True):
@@ -84,24 +85,40 @@ def selected(path: str) -> Path:
     return checkpoint.find(path, str(config.get("schedule", {}).get("select", "last")))
 
 
-def _rebuilt(source: Path, context: Context) -> tuple[nn.Module, Mapping[str, Any]]:
-    """Build a run's model from its saved configuration, which may make only what ``safe_instantiate`` allows."""
+def rebuilt(
+    source: Path, classes: Sequence[str], clip_shape: Sequence[int], views: int, config: Mapping[str, Any]
+) -> tuple[nn.Module, Mapping[str, Any]]:
+    """Build a run's model from its saved configuration, which may make only what ``safe_instantiate`` allows.
+
+    Args:
+        source: the checkpoint file.
+        classes: of the present clips.
+        clip_shape: ``(3, T, H, W)`` of one view of them.
+        views: clips per video.
+        config: of the present run, for a warning where its clips are others than those of training.
+
+    Returns:
+        the model in evaluation mode, on the CPU, and its run's configuration.
+
+    Raises:
+        AdvvidError: if the checkpoint knows other classes or cannot take the clips.
+    """
     state = checkpoint.load(source)
-    if list(state["classes"]) != list(context.classes):
+    if list(state["classes"]) != list(classes):
         raise AdvvidError(
             f"the checkpoint {source} knows {len(state['classes'])} classes ({', '.join(state['classes'][:3])}, ...) but "
-            f"the clips have {len(context.classes)} ({', '.join(list(context.classes)[:3])}, ...): compare models that "
+            f"the clips have {len(classes)} ({', '.join(list(classes)[:3])}, ...): compare models that "
             "were trained on the same classes"
         )
     cfg = OmegaConf.create(state["config"])
     assert isinstance(cfg, DictConfig)  # a run's configuration is a mapping
-    _warn_of_other_clips(source, state["config"].get("dataset", {}), context.config.get("dataset", {}))
+    _warn_of_other_clips(source, state["config"].get("dataset", {}), config.get("dataset", {}))
     defense: Defense = safe_instantiate(cfg.defense)
-    network = build_model(cfg.model, len(context.classes), context.clip_shape, context.views, load_weights=False)
+    network = build_model(cfg.model, len(classes), tuple(clip_shape), views, load_weights=False)
     model = defense.wrap(network)
     checkpoint.load_model(model, checkpoint.weights(state), source)
     defense.load_state_dict(state["defense"])
-    return model.to(context.device).eval(), state["config"]
+    return model.eval(), state["config"]
 
 
 def _warn_of_other_clips(source: Path, trained: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
