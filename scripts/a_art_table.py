@@ -228,9 +228,9 @@ def remarks(result: dict[str, Any]) -> list[str]:
         f"{art['peak'] / a_art['peak']:.2f} times (paper: about 10).",
         "- Epsilon 0.5 and alpha 1 are the paper's. Its beta of 0.001 moves nothing here: the loss is the sum over classes, of which the "
         "paper may have taken the mean, and the weights of 30 frames are larger than those of 300. Beta was chosen among 0.1 to 100.",
-        f"- What the attention term can gain is what ART leaves: the change of its maps is {100 * art['relative']:.2f}% of their mean square "
-        f"(Non-ART: {100 * plain['relative']:.2f}%, A-ART: {100 * a_art['relative']:.2f}%). A larger beta goes on steadying the maps by making "
-        "them even, at the cost of the order of scenes that tells neighbouring labels apart.",
+        f"- What the attention term can gain is what ART leaves: the change of its maps is {100 * art['relative']:.2f}% of their "
+        f"mean square (Non-ART: {100 * plain['relative']:.2f}%, A-ART: {100 * a_art['relative']:.2f}%). With a much larger beta the maps "
+        "hold still because they look at nothing in particular, and the order of scenes, which tells neighbouring labels apart, is lost.",
     ]  # fmt: skip
 
 
