@@ -64,6 +64,12 @@ class PublishedTable:
         return self.rows[row][column]
 
 
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file; with the C loader where there is one, which is ten times as fast."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), loader)
+
+
 @cache
 def published_tables() -> Mapping[str, PublishedTable]:
     """Return every table of every paper, by name.
@@ -79,7 +85,7 @@ def published_tables() -> Mapping[str, PublishedTable]:
 
 
 def _read(path: Path) -> Iterator[PublishedTable]:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     for name, table in content["tables"].items():
         columns = tuple(map(str, table["columns"]))
         rows = {}

@@ -1,0 +1,123 @@
+"""The papers' tables and figures: ``python -m advvid.papers list``, ``run kinfu-table2 --scale demo``, ``check``, ``claims``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markdown import Markdown
+
+from advvid.errors import AdvvidError
+from advvid.papers.listing import listing
+from advvid.papers.plan import DEMO, FULL, SCALES, all_targets, find_target
+from advvid.papers.tables import counted, make_table, markdown, publish, write
+from advvid.papers.work import Workbench, WorkError
+
+DATA = ("ucf101", "hmdb51", "youtube8m", "cifar10", "moving_mnist")
+log = logging.getLogger(__name__)
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Make the tables that were asked for; 1 where one has no number at all."""
+    names = list(all_targets()) if options.targets == ["all"] else options.targets
+    wanted = [find_target(name) for name in names]
+    bench = Workbench(options.root, options.scale, _given(options), options.threads)
+    if options.jobs > 1:
+        _ahead(bench, options)
+    empty = 0
+    for plan, target in wanted:
+        command = f"make {target.id}" + (" SCALE=demo" if options.scale == DEMO else "")
+        table = make_table(bench, plan, target, command)
+        files = write(table, options.root / options.scale / "tables")
+        if options.publish is not None:
+            files.append(publish(table, options.publish))
+        console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
+        console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
+        done, cells = counted(table)
+        empty += bool(cells and not done) or bool(not cells and not table["figures"])
+    return 1 if empty else 0
+
+
+def _ahead(bench: Workbench, options: argparse.Namespace) -> None:
+    """Carry out all work several at a time; the tables then find it finished."""
+    names = list(all_targets()) if options.targets == ["all"] else options.targets
+    pairs = {
+        (plan.name, *pair): plan for plan, target in map(find_target, names) for pair in target.wanted(bench.scale)
+    }
+
+    def one(place: tuple[str, str, str]) -> None:
+        try:
+            bench.scored(pairs[place], place[1], place[2])
+        except AdvvidError as error:
+            log.warning("%s, %s of %s: %s", *place[::2], place[1], error)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(one, pairs))
+
+
+def _given(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the words that say where data and weights are."""
+    found = {}
+    for name in DATA:
+        place = getattr(options, name)
+        if place:
+            root, _, splits = place.partition(",")
+            found[name] = [f"dataset.root={root}"] + ([f"dataset.splits={splits}"] if splits else [])
+    if options.words:
+        found[""] = list(options.words)
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    top = argparse.ArgumentParser(prog="python -m advvid.papers", description=(__doc__ or "").split("\n", 1)[0])
+    commands = top.add_subparsers(dest="command", required=True)
+    show = commands.add_parser("list", help="a line for each table and figure")
+    show.add_argument("--root", type=Path, default=Path("outputs/papers"))
+    make = commands.add_parser("run", help="carry out what is missing of some tables, and print them")
+    make.add_argument("targets", nargs="+", metavar="TARGET", help="such as kinfu-table2, or all")
+    make.add_argument("--scale", choices=SCALES, default=FULL)
+    make.add_argument("--root", type=Path, default=Path("outputs/papers"), help="where runs and tables are kept")
+    make.add_argument("--publish", type=Path, help="also put the tables into papers.json of this folder")
+    make.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    make.add_argument("--threads", type=int, help="of each process (default: as the run's runtime says)")
+    for name in DATA:
+        make.add_argument(
+            f"--{name.replace('_', '-')}", dest=name, metavar="FOLDER", help="where it is, or FOLDER,LISTS"
+        )
+    make.add_argument("--words", nargs="*", default=[], help="further options of every run, such as seed=1")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = parser().parse_args(arguments)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False, show_level=False)]
+    )
+    try:
+        if options.command == "list":
+            console.print(listing(options.root))
+            return 0
+        return run(options, console)
+    except (WorkError, AdvvidError, HydraException, OmegaConfBaseException) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the same command goes on from here\n")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

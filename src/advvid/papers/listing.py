@@ -1,0 +1,66 @@
+"""A line for each table and figure: its data, what it costs, and how much of it is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from advvid.papers.plan import SCALES, all_targets, plans
+from advvid.papers.published import published_tables
+from advvid.papers.tables import counted
+
+PUBLISHED = Path("outputs/published")
+
+
+def listing(root: Path, published: Path = PUBLISHED) -> Table:
+    """Return the targets as a table.
+
+    Args:
+        root: where runs and tables are kept.
+        published: the folder of ``papers.json`` and ``gpu_hours.json``.
+    """
+    layout = Table(title="make TARGET, or make TARGET SCALE=demo", title_justify="left", header_style="bold", box=None)
+    for heading in ("target", "data", "cells", "full: GPU h", "demo: minutes", "full", "demo", "what"):
+        layout.add_column(heading, overflow="fold", no_wrap=heading == "target")
+    hours, known = _read(published / "gpu_hours.json") or {}, _read(published / "papers.json") or []
+    costs = {table["id"]: table["seconds"] / 60 for table in known if table["scale"] == "demo"}
+    for name, target in all_targets().items():
+        cells = sum(len(row) for row in target.cells.values())
+        states = []
+        for scale in SCALES:
+            table = _read(root / scale / "tables" / f"{name}.json") or next(
+                (t for t in known if (t["id"], t["scale"]) == (name, scale)), None
+            )
+            if table is not None and scale == "demo":
+                costs[name] = table["seconds"] / 60
+            states.append(_state(table))
+        printed = published_tables().get(name)
+        data = (
+            printed.data
+            if printed
+            else ", ".join(sorted({d for w in plans()[target.paper].runs.values() for d in w.data}))
+        )
+        hour = hours.get(name)
+        layout.add_row(
+            name, data, str(cells or "figure"), "" if hour is None else f"{_number(hour):.1f}",
+            f"{costs[name]:.0f}" if name in costs else "not run", *states, target.title,
+        )  # fmt: skip
+    return layout
+
+
+def _number(value: Any) -> float:
+    return float(value["hours"] if isinstance(value, dict) else value)
+
+
+def _state(table: Any) -> str:
+    if table is None:
+        return "–"
+    done, cells = counted(table)
+    return f"{done}/{cells}" if cells else f"{len(table['figures'])} pictures"
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else None

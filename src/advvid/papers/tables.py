@@ -1,0 +1,167 @@
+"""One table of a paper, published and measured side by side, as JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from advvid.errors import AdvvidError
+from advvid.papers.measured import measure
+from advvid.papers.plan import CellPlan, PaperPlan, Target
+from advvid.papers.published import PublishedTable, published_tables
+from advvid.papers.work import Workbench
+
+ROW_MEAN, ROW_DIFFERENCE = "row_mean", "row_difference"
+UNITS = {"full": "at the paper's scale", "demo": "demo: embedded data, narrow networks, 32 x 32"}
+
+
+def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) -> dict[str, Any]:
+    """Carry out what a target needs and return its table; a cell that cannot be had says why."""
+    folders: dict[tuple[str, str], Path] = {}
+    problems: dict[tuple[str, str], str] = {}
+    for run, score in target.wanted(bench.scale):
+        try:
+            folders[run, score] = bench.scored(plan, run, score)
+        except AdvvidError as error:
+            problems[run, score] = str(error)
+    printed = published_tables().get(target.id)
+    rows: list[dict[str, Any]] = [
+        {"name": row, "cells": {c: _cell(bench, printed, row, c, cell, folders, problems) for c, cell in cells.items()}}
+        for row, cells in target.cells.items()
+    ]
+    for row in rows:
+        _averages(row["cells"], target.cells[row["name"]])
+    figures = [str(path) for pair in target.figures if pair in folders for path in _pictures(folders[pair])]
+    seconds = sum(bench.seconds(plan, run, score) for run, score in folders)
+    note = " ".join(text for text in (printed.note if printed else "", target.note.get(bench.scale, "")) if text)
+    return {
+        "id": target.id, "title": target.title, "paper": target.paper, "source": printed.source if printed else "",
+        "dataset": printed.data if printed else "", "scale": bench.scale,
+        "caption": f"{target.title} ({UNITS[bench.scale]}). {note}".strip(),
+        "columns": list(printed.columns) if printed else [], "rows": rows, "claims": [], "figures": figures,
+        "problems": sorted(set(problems.values())), "seconds": round(seconds, 1), "command": command,
+    }  # fmt: skip
+
+
+def _cell(
+    bench: Workbench, printed: PublishedTable | None, row: str, column: str, cell: CellPlan,
+    folders: Mapping[tuple[str, str], Path], problems: Mapping[tuple[str, str], str],
+) -> dict[str, Any]:  # fmt: skip
+    number = printed.cell(row, column) if printed else None
+    found: dict[str, Any] = {
+        "published": None if number is None else number.value,
+        "measured": None,
+        "why_missing": None,
+    }
+    if number is not None and number.spread is not None:
+        found["published_spread"] = number.spread
+    pair = (cell.run, cell.score)
+    if bench.scale in cell.why:
+        found["why_missing"] = cell.why[bench.scale]
+    elif cell.measure in (ROW_MEAN, ROW_DIFFERENCE):
+        pass  # once the row is there
+    elif pair in problems:
+        found["why_missing"] = problems[pair]
+    else:
+        try:
+            found["measured"] = measure(folders[pair], cell)
+        except (AdvvidError, OSError, KeyError) as error:
+            found["why_missing"] = str(error)
+    return found
+
+
+def _averages(cells: dict[str, dict[str, Any]], plan: Mapping[str, CellPlan]) -> None:
+    """Fill cells that are the mean or the difference of others of their row."""
+    for column, cell in plan.items():
+        if cell.measure not in (ROW_MEAN, ROW_DIFFERENCE):
+            continue
+        members = [cells[other]["measured"] for other in cell.options["over"]]
+        lacking = [name for name, found in zip(cell.options["over"], members, strict=True) if found is None]
+        if lacking:
+            cells[column]["why_missing"] = f"made with {lacking[0]}, which is missing"
+            continue
+        values = [found["value"] for found in members]
+        value = values[0] - values[1] if cell.measure == ROW_DIFFERENCE else sum(values) / len(values)
+        cells[column] |= {"measured": {**members[0], "value": value, "ci95": None}, "why_missing": None}
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted((folder / "analysis").glob("*.png"))
+
+
+def counted(table: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many cells of a table are measured, and how many it has."""
+    cells = [cell for row in table["rows"] for cell in row["cells"].values()]
+    return sum(cell["measured"] is not None for cell in cells), len(cells)
+
+
+def markdown(table: Mapping[str, Any]) -> str:
+    """Return a table as Markdown, published and measured numbers in columns of their own."""
+    columns = table["columns"]
+    scale = table["scale"]
+    lines = [f"### {table['id']}: {table['title']}", "", table["caption"], ""]
+    if columns:
+        heads = [f"{c}, published | {c}, {scale}" for c in columns]
+        lines += ["| | " + " | ".join(heads) + " |", "|---|" + "---:|---:|" * len(columns)]
+        lines += [_row(row["name"], [row["cells"][column] for column in columns]) for row in table["rows"]]
+        lines += ["", *_notes(table)]
+    lines += [f"![{table['title']}]({path})" for path in table["figures"]]
+    lines += [f"Made by `{table['command']}`; {table['seconds'] / 60:.1f} minutes of computing.", ""]
+    return "\n".join(lines)
+
+
+def _row(name: str, cells: Sequence[Mapping[str, Any]]) -> str:
+    shown = []
+    for cell in cells:
+        published, spread, measured = cell["published"], cell.get("published_spread"), cell["measured"]
+        shown.append("" if published is None else f"{published:g}" + (f" ± {spread:g}" if spread is not None else ""))
+        if measured is None or measured["value"] is None:
+            shown.append("–")
+        else:
+            digits = 1 if abs(measured["value"]) >= 1 else 3
+            ends = measured["ci95"]
+            shown.append(
+                f"{measured['value']:.{digits}f}" + (f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else "")
+            )
+    return f"| {name} | " + " | ".join(shown) + " |"
+
+
+def _notes(table: Mapping[str, Any]) -> list[str]:
+    """Say how many clips and which seed are behind the numbers, and why cells are empty."""
+    measured = [cell["measured"] for row in table["rows"] for cell in row["cells"].values() if cell["measured"]]
+    sizes = sorted({m["n"] for m in measured if m["n"] is not None})
+    seeds = sorted({m["seed"] for m in measured})
+    lines = []
+    if measured:
+        size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else "-"
+        lines.append(f"Measured: n = {size}, seed {', '.join(map(str, seeds))}; 95% intervals over clips in brackets.")
+    reasons: dict[str, list[str]] = {}
+    for row in table["rows"]:
+        for column, cell in row["cells"].items():
+            if cell["why_missing"]:
+                reasons.setdefault(cell["why_missing"], []).append(f"{row['name']}/{column}")
+    for reason, places in reasons.items():
+        shown = ", ".join(places[:4]) + (f" and {len(places) - 4} more" if len(places) > 4 else "")
+        lines.append(f"- No number for {shown}: {reason}")
+    return [*lines, ""]
+
+
+def write(table: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write a table's JSON and Markdown and return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{table['id']}.json", folder / f"{table['id']}.md"]
+    files[0].write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    files[1].write_text(markdown(table), encoding="utf-8")
+    return files
+
+
+def publish(table: Mapping[str, Any], target: Path) -> Path:
+    """Put a table into ``papers.json``, in place of the one of the same name and scale."""
+    path = target / "papers.json"
+    known = json.loads(path.read_text()) if path.is_file() else []
+    kept = [other for other in known if (other["id"], other["scale"]) != (table["id"], table["scale"])]
+    target.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(sorted([*kept, table], key=lambda t: (t["id"], t["scale"])), indent=1) + "\n")
+    return path

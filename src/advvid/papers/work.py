@@ -1,0 +1,164 @@
+"""Carries out trainings and evaluations, each once, in folders named after their settings."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from advvid.errors import AdvvidError
+from advvid.papers.keys import scoring_key, training_key
+from advvid.papers.plan import DEMO, PaperPlan
+
+log = logging.getLogger(__name__)
+
+DONE = "done.json"
+RUN = re.compile(r"\{run:(\w+)\}")
+_composing = threading.Lock()  # Hydra composes one configuration at a time
+
+
+class WorkError(AdvvidError):
+    """A training or an evaluation that ended without a result."""
+
+
+class Workbench:
+    """The finished and unfinished work of one scale.
+
+    Args:
+        root: where everything is kept, such as ``outputs/papers``.
+        scale: ``full`` or ``demo``.
+        given: further words of every run, such as ``dataset.root=...``, by the data set that they are for; ``""``: all.
+        threads: of each process; None: as many as there are cores.
+
+    Example:
+        >>> bench = Workbench(Path("outputs/papers"), "demo")         # doctest: +SKIP
+        >>> bench.scored(plans()["kinfu"], "cat", "pgd")              # doctest: +SKIP
+        PosixPath('outputs/papers/demo/kinfu-cat-1b2c.../scores/pgd-3d4e...')
+    """
+
+    def __init__(
+        self, root: Path, scale: str, given: Mapping[str, Sequence[str]] | None = None, threads: int | None = None
+    ) -> None:
+        self.root, self.scale, self.threads = root / scale, scale, threads
+        self.given = {key: list(words) for key, words in (given or {}).items()}
+        self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+        self._places: dict[tuple[str, str, str], Path] = {}
+
+    def words(self, plan: PaperPlan, run: str) -> list[str]:
+        """Return what a training is told, other trainings in it as their folders."""
+        work = plan.runs[run]
+        given = [word for name in (*work.data, "") for word in self.given.get(name, [])]
+        return [self._resolved(plan, word) for word in (*work.words[self.scale], *given)]
+
+    def folder(self, plan: PaperPlan, run: str, score: str = "") -> Path:
+        """Return where a training, or an evaluation of it, is kept, whether it is there or not."""
+        place = (plan.name, run, score)
+        if place not in self._places:
+            words = self.words(plan, run)
+            with _composing:
+                key = training_key(words)
+            found = self.root / f"{plan.name}-{run}-{key}"
+            if score:
+                both = [*words, *self._score_words(plan, score)]
+                with _composing:
+                    found = found / "scores" / f"{score}-{scoring_key(key, both)}"
+            self._places[place] = found
+        return self._places[place]
+
+    def trained(self, plan: PaperPlan, run: str) -> Path:
+        """Train, or leave alone what is finished, and return the folder.
+
+        Raises:
+            WorkError: with the sentence that the training ended with.
+        """
+        self._refuse(plan, run)
+        for name in RUN.findall(" ".join(plan.runs[run].words[self.scale])):
+            self.trained(plan, name)
+        folder = self.folder(plan, run)
+        self._carry_out(folder, ["mode=train", *self.words(plan, run), "suite=quick"])
+        return folder
+
+    def scored(self, plan: PaperPlan, run: str, score: str) -> Path:
+        """Evaluate a training, or leave alone what is finished, and return the evaluation's folder.
+
+        Evaluations of one training share their cells: a column that two tables want is computed once.
+
+        Raises:
+            WorkError: with the sentence that the training or the evaluation ended with.
+        """
+        self._refuse(plan, run, score)
+        for name in RUN.findall(" ".join(plan.scores[score].words[self.scale])):
+            self.trained(plan, name)
+        trained, folder = self.trained(plan, run), self.folder(plan, run, score)
+        (folder.parent / "cells").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        if not (folder / "cells").exists():
+            (folder / "cells").symlink_to(Path("..") / "cells")
+        given = [word for name in (*plan.runs[run].data, "") for word in self.given.get(name, [])]
+        words = ["mode=eval", f"checkpoint={trained}", *self._score_words(plan, score), *given]
+        self._carry_out(folder, words)
+        return folder
+
+    def seconds(self, plan: PaperPlan, run: str, score: str) -> float:
+        """Return what a training and its evaluation took, as far as they are finished."""
+        found = (self.folder(plan, run) / DONE, self.folder(plan, run, score) / DONE)
+        return sum(float(json.loads(path.read_text())["seconds"]) for path in found if path.is_file())
+
+    def _score_words(self, plan: PaperPlan, score: str) -> list[str]:
+        return [self._resolved(plan, word) for word in plan.scores[score].words[self.scale]]
+
+    def _resolved(self, plan: PaperPlan, word: str) -> str:
+        return RUN.sub(lambda found: str(self.folder(plan, found[1])), word)
+
+    def _refuse(self, plan: PaperPlan, run: str, score: str = "") -> None:
+        for work in [plan.runs[run], *([plan.scores[score]] if score else [])]:
+            if self.scale in work.why:
+                raise WorkError(work.why[self.scale])
+            lacking = [name for name in work.data if name not in self.given] if self.scale != DEMO else []
+            if lacking:
+                name = lacking[0]
+                raise WorkError(f"needs {name}: say where it is, as in make ... {name.upper()}=<folder>")
+
+    def _carry_out(self, folder: Path, words: Sequence[str]) -> None:
+        """Run one command line in a folder; a finished one is left alone, a stopped one goes on."""
+        with self._locks[folder]:
+            note = folder / DONE
+            if note.is_file():
+                return
+            folder.mkdir(parents=True, exist_ok=True)
+            common = ["tracker=none", f"hydra.run.dir={folder}"]
+            common += ["resume=true"] if "mode=train" in words else ["evaluation.pictures=0"]
+            common += ["runtime=cpu"] if self.scale == DEMO else []
+            common += [f"runtime.threads={self.threads}"] if self.threads else []
+            command = [sys.executable, "-m", "advvid.train", *words, *common]
+            environment = {**os.environ, **({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})}
+            log.info("%s: %s", folder.name, " ".join(words))
+            before = folder / "seconds.txt"
+            spent = float(before.read_text()) if before.is_file() else 0.0
+            began = time.monotonic()
+            try:
+                with (folder / "output.txt").open("w") as output:
+                    done = subprocess.run(
+                        command, check=False, stdout=output, stderr=subprocess.STDOUT, env=environment
+                    )
+            finally:
+                spent += time.monotonic() - began
+                before.write_text(f"{spent:.1f}")
+            if done.returncode:
+                raise WorkError(_last_words(folder / "output.txt"))
+            note.write_text(json.dumps({"seconds": round(spent, 1), "words": list(words), "command": command[1:]}))
+
+
+def _last_words(path: Path) -> str:
+    """Return the sentence that a failed run ended with."""
+    lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "no word")
+    return f"{said.removeprefix('error: ')} (see {path})"

@@ -1,0 +1,73 @@
+import pytest
+
+from advvid.errors import AdvvidError
+from advvid.papers import plan as module
+from advvid.papers.listing import listing
+from advvid.papers.measured import MEASURES
+from advvid.papers.plan import SCALES, all_targets, find_target, plans
+from advvid.papers.published import published_tables
+from advvid.papers.tables import ROW_DIFFERENCE, ROW_MEAN
+from advvid.paths import conf_dir
+
+
+def test_every_cell_of_every_target_leads_somewhere_or_says_why():
+    for target in all_targets().values():
+        paper = plans()[target.paper]
+        for row in target.cells.values():
+            for cell in row.values():
+                assert set(cell.why) == set(SCALES) or (cell.run in paper.runs and cell.score in paper.scores)
+                assert cell.measure in MEASURES or cell.measure in (ROW_DIFFERENCE, ROW_MEAN)
+
+
+def test_tables_have_every_row_and_column_of_the_papers():
+    for name, target in all_targets().items():
+        printed = published_tables().get(name)
+        if printed is None:
+            assert target.figures, f"{name} is neither a table nor a figure"
+        else:
+            assert {row: tuple(cells) for row, cells in target.cells.items()} == dict.fromkeys(
+                printed.rows, printed.columns
+            )
+
+
+def test_experiments_that_are_named_exist_and_all_are_used():
+    words = [word for paper in plans().values() for run in paper.runs.values() for word in run.words["full"]]
+    used = {word.removeprefix("experiment=") for word in words if word.startswith("experiment=")}
+    there = {
+        path.relative_to(conf_dir() / "experiment").with_suffix("").as_posix()
+        for path in (conf_dir() / "experiment").rglob("*.yaml")
+    }
+    assert used == there
+
+
+def test_tables_share_trainings():
+    _, first = find_target("kinfu-table1")
+    _, second = find_target("kinfu-table2")
+    assert ("at_8", "pgd") in set(first.wanted("demo")) & set(second.wanted("demo"))
+
+
+def test_one_training_for_each_entry_and_its_name_in_the_cell():
+    _, target = find_target("lo-oudefend")
+    assert target.cells["at"]["roa_30"].run == "at_roa_30"
+    assert target.cells["none"]["roa_30"].run == "resnet18"
+    assert "attack=roa" in plans()["lo"].runs["at_roa_30"].words["demo"]
+    assert target.cells["at"]["clean"].column == "clean"
+
+
+def test_a_cell_without_its_training_is_refused(tmp_path):
+    (tmp_path / "kinfu.yaml").write_text(
+        "runs: {none: }\nscores: {pgd: }\ntargets: {kinfu-table2: {cell: {score: pgd}}}"
+    )
+    with pytest.raises(AdvvidError, match="kinfu-table2 wants pgd of at_8"):
+        module.read(tmp_path / "kinfu.yaml")
+
+
+def test_an_unknown_target_is_told():
+    with pytest.raises(AdvvidError, match="no table or figure 'kinfu-table9'"):
+        find_target("kinfu-table9")
+
+
+def test_the_list_has_a_line_each(tmp_path):
+    table = listing(tmp_path, tmp_path)
+    assert list(table.columns[0].cells) == list(all_targets())
+    assert set(table.columns[4].cells) == {"not run"}
