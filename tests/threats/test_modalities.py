@@ -39,6 +39,8 @@ def test_no_threat_touches_padding(threat, features):
         assert threat.contains(x, features).all()
         assert (threat.distance(x, features) > 0).all()
     torch.testing.assert_close(threat.project(moved, features), moved)
+    if isinstance(threat, LinfBall):
+        assert torch.equal(threat.ascend(start, grad, 0.4).clamp(*threat.box(features)), moved)
     touched = moved.clone()
     touched[0, 4, 2] = 1e-3
     assert threat.contains(touched, features).tolist() == [False, True, True]

@@ -122,3 +122,11 @@ def test_impossible_regions_are_refused(make):
 def test_a_border_of_no_pixel_is_refused():
     with pytest.raises(AdvvidError, match="rounds down to 0 pixels"):
         Border(1.0, ratio=0.1, rounding="floor").thickness(32, 32)
+
+
+def test_clamping_to_the_box_is_projecting(x):
+    """Bit for bit, also where the ball is cut by the range of pixels and where a clip lies far outside."""
+    ball = LinfBall(8 / 255)
+    far = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(far.clamp(*ball.box(x)), ball.project(far, x))
+    assert not torch.equal(far, ball.project(far, x))

@@ -12,7 +12,7 @@ from advvid.attacks.base import AttackResult
 from advvid.errors import AdvvidError
 from advvid.profiling import BACKWARD, FORWARD, scope
 from advvid.tasks.base import Task
-from advvid.threats.base import Aux, Threat, per_clip
+from advvid.threats.base import Aux, Boxed, Threat, per_clip
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,8 @@ def gradient_search(
     """
     size = len(clips)
     result, x_adv = start.clone(), start
+    # The bounds of a box are worked out once, and the new iterate is clamped where it stands.
+    box = threat.box(clips) if isinstance(threat, Boxed) else None
     active = torch.arange(size, device=clips.device)
     taken = torch.full((size,), steps, device=clips.device)
     calls = torch.zeros_like(taken)
@@ -171,12 +173,17 @@ def gradient_search(
         # A clip that leaves now needs no gradient, whatever its neighbours do.
         calls[active[~hit] if early_exit else active] += 1
         with torch.no_grad():
-            x_adv = threat.project(threat.ascend(x_adv, grad, step_size, choices), clean, choices)
+            ahead = threat.ascend(x_adv, grad, step_size, choices)
+            x_adv = threat.project(ahead, clean, choices) if box is None else ahead.clamp_(*box)
             if early_exit and bool(hit.any()):
                 left = (~hit).nonzero().squeeze(1)
                 active, x_adv, clean, here = active[left], x_adv[left], clean[left], here.select(left)
                 choices = {name: value[left] for name, value in choices.items()}
-    result[active] = x_adv.detach()
+                box = None if box is None else (box[0][left], box[1][left])
+    if len(active) < size or steps == 0:
+        result[active] = x_adv.detach()
+    else:
+        result = x_adv.detach()
     if keep == "fooled" and not early_exit and bool((earlier_at >= 0).any()):
         with torch.no_grad():
             back = (earlier_at >= 0) & ~goal.reached(model(result))

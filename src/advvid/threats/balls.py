@@ -45,11 +45,18 @@ class LinfBall:
     def random_start(self, x: Tensor, generators: Sequence[torch.Generator], aux: Aux | None = None) -> Tensor:
         """Return ``x`` plus noise uniform in ``[-eps, eps]``, clamped to valid pixels."""
         noise = draw("rand", x.shape[1:], generators, x).mul_(2).sub_(1)
-        return self.space.clamp(x + self.eps * noise, x)
+        # In place: new memory for a batch of clips costs more than the arithmetic on it.
+        return self.space.clamp(noise.mul_(self.eps).add_(x), x)
 
     def ascend(self, x_adv: Tensor, grad: Tensor, step_size: float, aux: Aux | None = None) -> Tensor:
         """Step by ``step_size`` along the sign of the gradient (Kinfu & Vidal, eq. 3)."""
-        return x_adv + step_size * grad.sign()
+        return grad.sign().mul_(step_size).add_(x_adv)
+
+    def box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least and the largest value that each pixel may take; see ``Boxed``."""
+        low, high = (x - self.eps).clamp_(min=self.space.low), (x + self.eps).clamp_(max=self.space.high)
+        free = self.space.free(x)
+        return (low, high) if free is None else (torch.where(free, low, x), torch.where(free, high, x))
 
     def project(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Clamp every value to within eps of the clean one and to valid pixels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -47,6 +47,17 @@ class Threat(Protocol):
     @property
     def budget(self) -> str:
         """The set in words."""
+
+
+@runtime_checkable
+class Boxed(Protocol):
+    """A threat whose set around a clip is a box: every value has an interval of its own.
+
+    To project on it is to clamp to bounds that stay the same during a search.
+    """
+
+    def box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least and the largest allowed value of every pixel, both like ``x``."""
 
 
 def per_clip(values: Tensor, like: Tensor) -> Tensor:
