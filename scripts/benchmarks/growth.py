@@ -45,7 +45,7 @@ def processes(setup: Setup) -> dict[str, Any]:
     counts = sorted({1, many})
     length = ["dataset.limit_train=64", "schedule.batch_size=16"] if setup.quick else ["schedule.batch_size=32"]
     speeds: dict[str, list[float]] = {str(n): [] for n in counts}
-    for turn in range(1 if setup.quick else 3):
+    for turn in range(1 if setup.quick else setup.rounds(3)):
         for count in counts:
             folder = setup.work / "processes" / f"{count}_{turn}{'_quick' if setup.quick else ''}"
             (folder / "metrics.jsonl").unlink(missing_ok=True)

@@ -163,11 +163,11 @@ def one(key: str, setup: Setup) -> dict[str, Any]:
     model, clip = network(key, setup), noise(1, setup.device, shape)
     name, size = ("r3d_tiny", TINY) if setup.quick else (REFERENCE, SHAPE)
     base, base_clip = untrained(name, setup.device, size), noise(1, setup.device, size)
+    work, base_work = pass_operations(model, clip), pass_operations(base, base_clip)  # these passes also warm up
     times = interleave(
         {"own": partial(forward_backward, model, clip), "reference": partial(forward_backward, base, base_clip)},
-        setup.rounds(2), setup.device,
+        setup.rounds(3), setup.device, warm={"own": lambda: None, "reference": lambda: None},
     )  # fmt: skip
-    work, base_work = pass_operations(model, clip), pass_operations(base, base_clip)
     both = zip(times["own"], times["reference"], strict=True)
     return {
         "network": key, "shape": list(shape), "operations": work, "seconds": middle(times, "own"), "times": times,
