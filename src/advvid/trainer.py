@@ -247,8 +247,8 @@ class Trainer:
     def _watch(self) -> Attack:
         """The attack that validation watches: the adversary with the inner attack's steps, leaving early."""
         attack = self.defense.inner(next(iter(self.attacks.values())))
-        quick: dict[str, Any] = {"early_exit": True, "keep": "fooled"} if hasattr(attack, "early_exit") else {}
-        return dataclasses.replace(attack, **quick)
+        quick: dict[str, Any] = {"early_exit": True, "keep": "fooled"}  # as far as the attack has such settings
+        return dataclasses.replace(attack, **{name: value for name, value in quick.items() if hasattr(attack, name)})
 
     def _score(self, split: Clips, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
         size = self.schedule.batch_size
