@@ -17,15 +17,17 @@ from torch import Tensor
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.detection_figures import histogram, roc_figure
 from advvid.attacks.base import Attack
+from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.pgd import PGD
 from advvid.attacks.sparse import Sparse
 from advvid.batch import Batch, derive_seed
-from advvid.columns import Column, craft, fingerprint
+from advvid.columns import Column, craft, digest, fingerprint
 from advvid.data.loader import Clips, eval_batches
 from advvid.detectors.joint_attack import JointPGD
 from advvid.detectors.temporal_consistency import TemporalConsistency
 from advvid.detectors.thresholds import choose, judge, roc
 from advvid.errors import AdvvidError
+from advvid.fitting import fit_columns
 from advvid.models.per_frame import PerFrame
 from advvid.progress import bar
 from advvid.statistics import wilson
@@ -69,7 +71,7 @@ class Detection(Analysis):
         Raises:
             AdvvidError: if an attack leaves its threat set, or fools no validation clip.
         """
-        attacks: dict[str, Attack] = {SPARSE: self.sparse, DENSE: self.dense}
+        attacks = {kind: c.attack for kind, c in fitted(context, {SPARSE: self.sparse, DENSE: self.dense}).items()}
         val = _indices(context, context.learning, "val", attacks)
         test = _indices(context, context.split, "test", attacks)
         if not val[SPARSE] + val[DENSE] or not val[CLEAN]:
@@ -147,6 +149,15 @@ def blocks(result: Mapping[str, Any]) -> Iterator[Block]:
         yield Block("An adversary who knows the detector", header, tuple(rows))
 
 
+def fitted(context: Context, attacks: Mapping[str, Attack]) -> dict[str, Column]:
+    """Return the attacks as columns, those that learn fitted on the validation clips."""
+    columns = [Column(kind, attack) for kind, attack in attacks.items()]
+    ready = fit_columns(
+        columns, context.model, context.learning_batches, len(context.learning), context.task, context.seed, context.cells
+    )  # fmt: skip
+    return {column.name: column for column in ready}
+
+
 def _row(choice: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(f"{choice[key]:.3f}" for key in ("threshold", "precision", "recall", "f1"))
 
@@ -171,12 +182,13 @@ def _indices(context: Context, split: Clips, name: str, attacks: Mapping[str, At
     """Return the exception index of every clip that is right, and of each attack's clips that fool the model."""
     detector, found = TemporalConsistency(), {kind: list[float]() for kind in (CLEAN, *attacks)}
     settings = [Column(kind, attack).settings for kind, attack in attacks.items()]
-    key = derive_seed(fingerprint(context.model), settings, context.seed, list(split.ids))
+    learned = [digest(attack.state_dict()) for attack in attacks.values() if isinstance(attack, FittedAttack)]
+    key = derive_seed(fingerprint(context.model), settings, learned, context.seed, list(split.ids))
     with bar(f"{name}: {', '.join(attacks)}", len(split)) as progress:
         for number, batch in enumerate(eval_batches(split, context.batch_size, workers=context.workers)):
             path = context.cells / f"{name}-{key:016x}" / f"{number:06d}.json"
             if not path.is_file():
-                _keep(path, _batch(context, detector, batch.to(context.device), attacks))
+                keep(path, _batch(context, detector, batch.to(context.device), attacks))
             for kind, values in json.loads(path.read_text()).items():
                 found[kind] += values
             progress.advance(len(batch))
@@ -212,7 +224,8 @@ def _batch(
     return kept
 
 
-def _keep(path: Path, values: Mapping[str, list[float]]) -> None:
+def keep(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a cell whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
     scratch.write_text(json.dumps(values))

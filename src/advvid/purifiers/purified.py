@@ -15,6 +15,8 @@ from advvid.purifiers.base import Generators, Purifier
 
 # Odd, so that no bit of a value is lost; see ``content_seeds``.
 _FACTOR = 0x9E3779B97F4A7C15 - 2**64
+# Far above what rounding does to the mean of a clip, far below what an attack does to it.
+MEAN_STEP = 1e-5
 
 
 class PurifiedModel(nn.Module):
@@ -22,8 +24,9 @@ class PurifiedModel(nn.Module):
 
     Gradients flow through: exactly where a purifier is differentiable, by its stand-in where it is not (BPDA).
     Random purifiers draw from generators made of the seed and the clip's own values. A clip's answer therefore depends
-    on nothing else, neither on its batch nor on how often it was asked, and any change of the clip draws anew. An
-    attacker's draws have another key than the scoring's, so that no attack knows the numbers that it is judged by.
+    on nothing else, neither on its batch nor on how often it was asked. Any change of the clip draws anew for an
+    attacker; for the scoring any change of its mean by ``MEAN_STEP``, so that a last bit more or less, as batches of
+    another size give, is no other draw. The two have different keys: no attack knows the numbers that it is judged by.
 
     Args:
         purifiers: in order.
@@ -79,8 +82,11 @@ class PurifiedModel(nn.Module):
         return torch.stack([self.model(self.purify(clips, draw)) for draw in range(self.draws)]).mean(dim=0)
 
     def _generators(self, clips: Tensor, draw: int) -> Generators:
-        who = "scoring" if self.draws == 0 else "attacker"
-        seeds = [derive_seed("purifier", who, self.seed, draw, content) for content in content_seeds(clips)]
+        if self.draws == 0:
+            means = clips.detach().double().flatten(1).mean(dim=1)
+            seeds = [derive_seed("scoring", self.seed, level) for level in (means / MEAN_STEP).round().long().tolist()]
+        else:
+            seeds = [derive_seed("attacker", self.seed, draw, content) for content in content_seeds(clips)]
         return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
