@@ -14,7 +14,7 @@ from advvid.threats.base import per_clip
 # Iterations (of 10,000) at which the share of the clip that a cuboid covers is halved, Andriushchenko et al. 2020,
 # sec. 5; other numbers of queries stretch the schedule.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-# Uniform numbers that one move of one clip uses: a bump's direction, a first frame, two places; and channels' signs.
+# Uniform numbers that one move of one clip uses: a cuboid's form or a bump's direction, a first frame, two places; and channels' signs.
 PLACES = 6
 
 
@@ -41,18 +41,21 @@ def span(first: Tensor, length: Tensor | int, size: int) -> Tensor:
     return (place >= 0) & (place < (length[:, None] if isinstance(length, Tensor) else length))
 
 
-def extent(share: float, frames: int, height: int, width: int) -> tuple[int, int]:
+def extent(share: float, frames: int, height: int, width: int, brief: bool = False) -> tuple[int, int]:
     """Return how many frames a cuboid spans, and its side in each.
 
-    Frames and side shrink alike, so that the cuboid holds ``share`` of the clip's values as the image's square holds
-    ``share`` of the image's. On small networks of moving figures this fools far more clips within the same queries than
-    squares of ``share`` of a frame over any number of frames, which are too narrow in space and too long in time.
+    A cuboid holds ``share`` of the clip's values as the image's square holds ``share`` of the image's. Either frames and side
+    shrink alike, or, in brief ones, the frames shrink first and the square stays as large as it can. Which fools more clips
+    within the same queries differs from network to network, so that l-inf's search tries both by turns of a coin; squares
+    of ``share`` of a frame over any number of frames, too narrow in space and too long in time, fool far fewer.
 
     Example:
         >>> extent(0.8, 16, 112, 112), extent(0.05, 16, 112, 112), extent(0.05, 1, 112, 112)
         ((15, 103), (6, 41), (1, 25))
+        >>> extent(0.05, 16, 112, 112, brief=True)
+        (1, 100)
     """
-    length = max(1, min(frames, round(frames * share ** (1 / 3))))
+    length = max(1, min(frames, round(frames * share ** (1 if brief else 1 / 3))))
     side = round(math.sqrt(share * height * width * frames / length))
     return length, max(1, min(side, min(height, width) - 1))
 
@@ -66,7 +69,7 @@ def signs(u: Tensor) -> Tensor:
 class LinfMoves:
     """Cuboids in which every channel goes to one end of its interval (Andriushchenko et al. 2020, algorithm 2).
 
-    The image's squares become cuboids: a square of the frame over a range of frames, see ``extent``.
+    The image's squares become cuboids: a square of the frame over a range of frames, long or brief, see ``extent``.
     """
 
     eps: float
@@ -87,7 +90,8 @@ class LinfMoves:
             best, x: ``[B, C, T, H, W]``; u: uniform ``[B, PLACES + C]``.
         """
         frames, height, width = x.shape[2:]
-        length, side = extent(share, frames, height, width)
+        both = torch.tensor([extent(share, frames, height, width, brief) for brief in (False, True)], device=x.device)
+        length, side = both[(u[:, 0] < 0.5).long()].unbind(dim=1)
         start = pick(u[:, 1], frames - length + 1)
         rows = span(pick(u[:, 2], height - side + 1), side, height)
         columns = span(pick(u[:, 3], width - side + 1), side, width)
