@@ -150,7 +150,7 @@ def publish(results: dict[str, dict[str, Any]], target: Path) -> None:
         ]
         lines.append(
             f"| {result['stands_for']} | `{result['command'].removeprefix('python -m advvid.train ')}` | {result['n']} | "
-            f"{result['measure']} | {told[0]} | {scale * result['constant']:.1f} | {told[1]} | {result['core_minutes']:.0f} |"
+            f"{result['measure']} | {told[0]} | {scale * result['constant']:.1f} | {told[1]} | {result['core_minutes']:.1f} |"
         )
     table = "\n".join(lines) + "\n"
     (target / "stand_ins.md").write_text(table)
