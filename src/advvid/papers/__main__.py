@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +19,8 @@ from rich.logging import RichHandler
 from rich.markdown import Markdown
 
 from advvid.errors import AdvvidError
+from advvid.papers.check import dry_run
+from advvid.papers.claims import claims, judge, page, update
 from advvid.papers.listing import listing
 from advvid.papers.plan import DEMO, FULL, SCALES, all_targets, find_target
 from advvid.papers.tables import counted, make_table, markdown, publish, write
@@ -36,14 +41,49 @@ def run(options: argparse.Namespace, console: Console) -> int:
     for plan, target in wanted:
         command = f"make {target.id}" + (" SCALE=demo" if options.scale == DEMO else "")
         table = make_table(bench, plan, target, command)
+        known = {**_tables(options), table["id"]: table}
+        table["claims"] = _claims(known, table["id"])
         files = write(table, options.root / options.scale / "tables")
         if options.publish is not None:
             files.append(publish(table, options.publish))
+            update(known, options.publish)
         console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
         console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
         done, cells = counted(table)
         empty += bool(cells and not done) or bool(not cells and not table["figures"])
     return 1 if empty else 0
+
+
+def _check(console: Console) -> int:
+    """Say what was tried at full scale; 1 where something failed."""
+    real = os.environ.get("ADVVID_REALDATA")
+    if not real:
+        raise AdvvidError(
+            "check needs a few real clips: set ADVVID_REALDATA to the folder of ucf101/ and ucf101_splits/"
+        )
+    failed = False
+    for line in dry_run(Path(real)):
+        console.print(line, soft_wrap=True, markup=False)
+        failed |= line.startswith("failed")
+    return int(failed)
+
+
+def _tables(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the tables made so far at this scale."""
+    paths = sorted((options.root / options.scale / "tables").glob("*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in paths}
+
+
+def _claims(tables: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return what can be judged of the statements that look at a table."""
+    found = []
+    for claim in claims().values():
+        verdict = judge(claim, tables) if name in claim.tables else None
+        if verdict is not None:
+            found.append(
+                {"id": claim.id, "text": claim.says, **{k: verdict[k] for k in ("verdict", "statistic", "ci95")}}
+            )
+    return found
 
 
 def _ahead(bench: Workbench, options: argparse.Namespace) -> None:
@@ -82,6 +122,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     show = commands.add_parser("list", help="a line for each table and figure")
     show.add_argument("--root", type=Path, default=Path("outputs/papers"))
+    commands.add_parser("check", help="try everything at full scale in a few steps; needs ADVVID_REALDATA")
+    judged = commands.add_parser("claims", help="judge what the papers say from the tables made so far")
+    judged.add_argument("--root", type=Path, default=Path("outputs/papers"))
+    judged.add_argument("--scale", choices=SCALES, default=FULL)
+    judged.add_argument("--publish", type=Path, default=Path("outputs/published"), help="where claims.json goes")
     make = commands.add_parser("run", help="carry out what is missing of some tables, and print them")
     make.add_argument("targets", nargs="+", metavar="TARGET", help="such as kinfu-table2, or all")
     make.add_argument("--scale", choices=SCALES, default=FULL)
@@ -109,6 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "list":
             console.print(listing(options.root))
+            return 0
+        if options.command == "check":
+            return _check(console)
+        if options.command == "claims":
+            text = page(update(_tables(options), options.publish))
+            console.print(Markdown(text) if console.is_terminal else text)
             return 0
         return run(options, console)
     except (WorkError, AdvvidError, HydraException, OmegaConfBaseException) as error:

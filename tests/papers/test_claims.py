@@ -1,0 +1,122 @@
+import json
+
+import pytest
+
+from advvid.papers.claims import FAILS, HOLDS, OPEN, Claim, claims, judge, page, update
+from advvid.papers.plan import find_target
+from advvid.papers.published import published_tables
+from advvid.papers.tables import ROW_DIFFERENCE, ROW_MEAN
+
+N = 100
+
+
+def run(folder, right):
+    """An evaluation in which the first so many clips are right, by column."""
+    folder.mkdir()
+    columns = [name for name in right if name != "clean"]
+    lines = [
+        {
+            "id": str(i),
+            "label": 1,
+            "clean": int(i < right["clean"]),
+            "attacks": {c: {"pred": int(i < right[c])} for c in columns},
+        }
+        for i in range(N)
+    ]
+    (folder / "samples.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "robustness.json").write_text(json.dumps({"attacks": dict.fromkeys(c for c in columns if "@" not in c)}))
+
+
+def table(tmp_path, name, rows):
+    made = []
+    for row, right in rows.items():
+        run(tmp_path / row, right)
+        cells = {c: {"measured": {"value": 100 * k / N, "ci95": [100 * k / N - 5, 100 * k / N + 5], "n": N, "seed": 0,
+                                  "run": str(tmp_path / row)}} for c, k in right.items()}  # fmt: skip
+        made.append({"name": row, "cells": cells})
+    return {name: {"id": name, "scale": "demo", "rows": made}}
+
+
+def cat_beats_at(**condition):
+    return Claim("x", "cat beats at", ({"table": "kinfu-table2", "columns": ["pgd_8"], **condition},))
+
+
+@pytest.mark.parametrize(("cat", "verdict"), [(60, HOLDS), (20, FAILS), (41, OPEN)])
+def test_a_comparison_of_two_rows_is_paired_by_clip(tmp_path, cat, verdict):
+    tables = table(tmp_path, "kinfu-table2", {"cat": {"clean": 90, "pgd_8": cat}, "at_8": {"clean": 90, "pgd_8": 40}})
+    found = judge(cat_beats_at(higher=["cat"], lower=["at_8"]), tables)
+    assert found is not None
+    assert found["verdict"] == verdict
+    assert found["statistic"] == pytest.approx(cat - 40)
+    assert found["ci95"][0] <= found["statistic"] <= found["ci95"][1]
+    assert found["runs"] == [str(tmp_path / "at_8"), str(tmp_path / "cat")]
+
+
+def test_a_margin_a_number_and_an_access(tmp_path):
+    rows = {"cat": {"clean": 90, "pgd_8": 38, "pgd_8@gray_box": 70}, "at_8": {"clean": 90, "pgd_8": 40}}
+    tables = table(tmp_path, "kinfu-table2", rows)
+    assert judge(cat_beats_at(higher=["cat"], lower=["at_8"], margin=-10), tables)["verdict"] == HOLDS
+    assert judge(cat_beats_at(rows=["cat"], at_most=50), tables)["verdict"] == HOLDS
+    assert judge(cat_beats_at(rows=["cat"], at_least=50), tables)["verdict"] == FAILS
+    assert judge(cat_beats_at(rows=["cat"], at_most=40), tables)["verdict"] == OPEN
+    gan = table(tmp_path / "..", "kinfu-table3", {"ape_gan": {"clean": 90, "pgd_8": 30, "pgd_8@gray_box": 70}})
+    claim = Claim(
+        "x", "", ({"table": "kinfu-table3", "higher": ["ape_gan"], "columns": ["pgd_8"], "above_access": "white_box"},)
+    )
+    found = judge(claim, gan)
+    assert (found["verdict"], found["statistic"]) == (HOLDS, pytest.approx(40))
+
+
+def test_a_missing_number_or_table_is_no_verdict(tmp_path):
+    tables = table(tmp_path, "kinfu-table2", {"cat": {"clean": 90, "pgd_8": 38}, "at_8": {"clean": 90, "pgd_8": 40}})
+    tables["kinfu-table2"]["rows"][0]["cells"]["pgd_8"]["measured"] = None
+    assert judge(cat_beats_at(higher=["cat"], lower=["at_8"]), tables) is None
+    assert judge(cat_beats_at(higher=["cat"], lower=["at_8"]), {}) is None
+
+
+def test_a_demo_does_not_replace_what_full_scale_said(tmp_path):
+    rows = {row: {"clean": 90, **dict.fromkeys(("pgd_4", "pgd_8", "pgd_12", "pgd_15"), 40 - 9 * (row == "cat_down"))}
+            for row in ("at_8", "cat_down")}  # fmt: skip
+    tables = table(tmp_path, "kinfu-table2", rows)
+    assert update(tables, tmp_path)["kinfu_c17"]["verdict"] == OPEN  # clean is equal
+    full = {"kinfu-table2": {**tables["kinfu-table2"], "scale": "full"}}
+    assert update(full, tmp_path)["kinfu_c17"]["scale"] == "full"
+    assert update(tables, tmp_path)["kinfu_c17"]["scale"] == "full"
+    assert "| kinfu_c17 | The falling curriculum" in (tmp_path / "claims.md").read_text()
+    assert json.loads((tmp_path / "claims.json").read_text())["kinfu_c17"]["ci95"]
+
+
+def test_every_statement_names_cells_that_exist_and_are_measured_by_clips():
+    for claim in claims().values():
+        for condition in claim.conditions:
+            printed, (_, target) = published_tables()[condition["table"]], find_target(condition["table"])
+            names = [*condition.get("higher", []), *condition.get("lower", []), *condition.get("rows", [])]
+            for name in names:
+                row, _, own = name.partition(":")
+                for column in [own] if own else condition["columns"]:
+                    assert printed.cell(row, column) is not None, f"{claim.id}: {row}, {column}"
+                    assert target.cells[row][column].measure not in (ROW_MEAN, ROW_DIFFERENCE)
+
+
+@pytest.mark.parametrize("name", sorted(claims()))
+def test_the_papers_own_numbers_are_judged_by_the_same_rule(name):
+    """A statement that its own table contradicts is known: the text and the table of the paper differ there."""
+    against = []
+    for condition in claims()[name].conditions:
+        printed = published_tables()[condition["table"]]
+        for column in condition["columns"]:
+            for one in condition.get("higher", []):
+                for two in condition.get("lower", []):
+                    (a, x), (b, y) = ((n.partition(":")[0], n.partition(":")[2] or column) for n in (one, two))
+                    if printed.cell(a, x).value < printed.cell(b, y).value + condition.get("margin", 0):
+                        against.append((a, b, x))
+    assert bool(against) == (name in CONTRADICTED), against
+
+
+CONTRADICTED = {"kinfu_c11", "kinfu_c13", "kinfu_c14", "lo_c05"}
+
+
+def test_the_page_counts():
+    shared = {"says": "s", "scale": "demo", "of": "a less b", "statistic": 1.0, "ci95": [0.5, 1.5]}
+    text = page({"a": {**shared, "verdict": HOLDS}, "b": {**shared, "verdict": FAILS}})
+    assert "1 hold, 1 do not hold, 0 are undecided" in text
