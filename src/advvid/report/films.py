@@ -14,7 +14,12 @@ from advvid.pictures import DPI, FRAME, TEXT
 from advvid.report.embed import Embedded, Room, moving, still
 
 HEAD, GAP, EDGE = 0.62, 0.22, 0.1  # inches: above the first clip, between clips, right of the frames
-ROWS = 3  # clean, adversarial, difference
+# What the rows of a sheet show, by their number: of a classifier, and of a model that predicts frames.
+ROWS = {
+    3: "Rows: clean, adversarial, difference.",
+    6: "Rows: clean, adversarial, difference, true next frames, those predicted from clean and from adversarial frames.",
+}
+SLACK = 2 / DPI  # by which a sheet's sides may be rounded
 MOST_FRAMES = 16  # of a film that is no contact sheet
 
 
@@ -39,10 +44,11 @@ class Film:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip cut out of a contact sheet: its whole band, and the band with one frame at a time."""
+    """A clip cut out of a contact sheet: its whole band, the band with one frame at a time, and what its rows show."""
 
     band: Image.Image
     frames: tuple[Image.Image, ...]
+    rows: str
 
 
 def films(folder: Path, result: Mapping[str, Any], room: Room, clips: int = 1) -> list[Film]:
@@ -63,32 +69,36 @@ def films(folder: Path, result: Mapping[str, Any], room: Room, clips: int = 1) -
     for path in sheets:
         shown = _shown(samples, path.stem, result)
         for index, clip in enumerate(cut(path)[:clips]):
-            alt = shown[index] if index < len(shown) else f"A clip before and after {path.stem}"
+            alt = shown[index] if index < len(shown) else f"A clip before and after {path.stem}."
             whole, played = still(clip.band), moving(clip.frames) if len(clip.frames) > 1 else None
             if whole is not None and room.take([whole, *([played] if played else [])]):
-                found.append(Film(path.stem, f"{alt} Rows: clean, adversarial, difference.", whole, played, path))
+                found.append(Film(path.stem, f"{alt} {clip.rows}", whole, played, path))
     for path in sorted((folder / "adversarial").glob("*.gif"))[: clips * 4]:
         found += [film] if (film := _given(path, room)) else []
     return found
 
 
 def cut(path: Path) -> list[Clip]:
-    """Cut a sheet of ``advvid.pictures.contact_sheet`` into its clips; [] for what is none, or has no square frames."""
+    """Cut a sheet of ``advvid.pictures.draw_sheet`` into its clips; [] for what is none, or has no square frames."""
     try:
         with Image.open(path) as opened:
             sheet = opened.convert("RGB")
     except (OSError, UnidentifiedImageError):
         return []
     width, height = (side / DPI for side in sheet.size)
-    count, clips = round((width - TEXT - EDGE) / FRAME), round((height - HEAD) / (ROWS * FRAME + GAP))
-    expected = (TEXT + count * FRAME + EDGE, HEAD + clips * (ROWS * FRAME + GAP))
-    if min(count, clips) < 1 or any(abs(a - b) * DPI > 2 for a, b in zip(expected, (width, height), strict=True)):
+    count = round((width - TEXT - EDGE) / FRAME)
+    if count < 1 or abs(TEXT + count * FRAME + EDGE - width) > SLACK:
         return []
-    return [_clip(sheet, HEAD + i * (ROWS * FRAME + GAP), count) for i in range(clips)]
+    for rows in ROWS:
+        one = rows * FRAME + GAP
+        clips = round((height - HEAD) / one)
+        if clips >= 1 and abs(HEAD + clips * one - height) <= SLACK:
+            return [_clip(sheet, HEAD + i * one, rows, count) for i in range(clips)]
+    return []
 
 
-def _clip(sheet: Image.Image, top: float, count: int) -> Clip:
-    upper, lower = round(top * DPI), round((top + ROWS * FRAME) * DPI)
+def _clip(sheet: Image.Image, top: float, rows: int, count: int) -> Clip:
+    upper, lower = round(top * DPI), round((top + rows * FRAME) * DPI)
     words = sheet.crop((0, upper, round(TEXT * DPI), lower))
     frames = []
     for index in range(count):
@@ -97,7 +107,7 @@ def _clip(sheet: Image.Image, top: float, count: int) -> Clip:
         page.paste(words, (0, 0))
         page.paste(sheet.crop((left, upper, right, lower)), (words.width, 0))
         frames.append(page)
-    return Clip(sheet.crop((0, upper, sheet.width, lower)), tuple(frames))
+    return Clip(sheet.crop((0, upper, sheet.width, lower)), tuple(frames), ROWS[rows])
 
 
 def _samples(folder: Path) -> list[dict[str, Any]]:

@@ -192,7 +192,8 @@ def _claim(entry: Mapping[str, Any], scale: str) -> Claim:
 
 def _figure(entry: Any, scale: str, source: Path, title: str) -> PaperFigure:
     path = located(entry["path"] if isinstance(entry, dict) else entry, source)
-    return PaperFigure(path, entry.get("alt", title) if isinstance(entry, dict) else title, scale)
+    said = entry.get("alt") if isinstance(entry, dict) else None
+    return PaperFigure(path, said or f"Figure of {title}", scale)
 
 
 def _interval(ends: Any) -> tuple[float, float] | None:

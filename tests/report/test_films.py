@@ -1,0 +1,130 @@
+"""Contact sheets play: what is cut out of a sheet is what was drawn on it."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from report_folders import add_samples, add_sheet
+
+from advvid.attacks.pgd import PGD
+from advvid.batch import Batch
+from advvid.columns import Column
+from advvid.pictures import Strip, draw_sheet
+from advvid.report.embed import MILLISECONDS, Embedded, Room, figure, moving, still
+from advvid.report.films import cut, films
+from advvid.sheets import Sheets
+from advvid.tasks.classification import Classification
+
+RESULT = {"attacks": {"pgd": {}}, "config": {"evaluation": {"batch_size": 4}}}
+
+
+def opened(picture):
+    return Image.open(io.BytesIO(base64.b64decode(picture.address.split(",")[1])))
+
+
+@pytest.mark.parametrize(("clips", "frames"), [(1, 1), (2, 8)])
+def test_a_sheet_is_cut_into_the_frames_it_was_drawn_from(tmp_path, clips, frames):
+    drawn = add_sheet(tmp_path, clips=clips, frames=frames)
+    found = cut(tmp_path / "pictures" / "pgd.png")
+    assert (len(found), len(found[0].frames)) == (clips, frames)
+    side = 126.5
+    for i, clip in enumerate(found):
+        for t, page in enumerate(clip.frames):
+            pixels = np.asarray(page)[:, round(2.45 * 110) :]
+            for row, source in enumerate(drawn):
+                # The middle of every square pixel of the 8 x 8 frame, away from the white gap around it.
+                places = ((np.arange(8) + 0.5) / 8 * 0.96 + 0.02) * side
+                y, x = (row * side + places).astype(int), places.astype(int)
+                wanted = 255 * source[i, :, t].permute(1, 2, 0).numpy()
+                assert np.abs(pixels[np.ix_(y, x)] - wanted).max() < 3
+
+
+def test_words_and_order_are_those_of_the_sheet(tmp_path):
+    """The words beside a clip come from the samples, the picture from the evaluation: both put fooled clips first."""
+    labels, before, after = [1, 0, 0, 1, 0], [1, 0, 1, 1, 0], [1, 1, 1, 0, 1]
+    names = ["Jump", "Walk"]
+    add_samples(tmp_path, [(names[y], y, b, a) for y, b, a in zip(labels, before, after, strict=True)])
+    clips = torch.arange(4).view(4, 1, 1, 1, 1).expand(4, 3, 1, 8, 8) / 4
+    batch = Batch(clips, torch.tensor(labels[:4]), [str(i) for i in range(4)])
+    outputs = [torch.eye(2)[torch.tensor(answers[:4])] for answers in (before, after)]
+    Sheets(tmp_path, names, 4, Classification()).add(Column("pgd", PGD()), batch, clips, *outputs)
+    shades = [
+        round(np.asarray(clip.frames[0])[60, 330].mean() / 255 * 4) for clip in cut(tmp_path / "pictures/pgd.png")
+    ]
+    found = films(tmp_path, RESULT, Room(1), clips=4)
+    said = [
+        f"A clip of {names[labels[i]]}, read as {names[before[i]]} before pgd and as {names[after[i]]} after it."
+        for i in shades
+    ]
+    assert shades == [1, 3, 0, 2]
+    assert [film.alt.split(" Rows:")[0] for film in found] == said
+
+
+def test_sheets_of_predicted_frames_play_with_all_their_rows(tmp_path):
+    strip = Strip(np.full((3, 8, 8, 1), 0.5), "clean")
+    draw_sheet(tmp_path / "pictures" / "pgd.png", "pgd", "", [("", [strip] * 6)] * 2)
+    clips = cut(tmp_path / "pictures" / "pgd.png")
+    assert (len(clips), len(clips[0].frames)) == (2, 3)
+    assert "true next frames" in films(tmp_path, RESULT, Room(1))[0].alt
+    corners = np.asarray(clips[1].frames[2])[[20, -20], -60]
+    assert (np.abs(corners.astype(int) - 128) < 3).all()
+
+
+def test_films_repeat_slowly_and_show_every_frame(tmp_path):
+    add_sheet(tmp_path, frames=3)
+    (film,) = films(tmp_path, RESULT, Room(1))
+    played = opened(film.moving)
+    assert played.n_frames == 3
+    played.seek(1)
+    played.load()
+    assert (played.info["duration"], played.info["loop"]) == (MILLISECONDS, 0)
+    assert MILLISECONDS > 334  # fewer than three changes a second
+    assert opened(film.still).width > played.width
+
+
+def test_pictures_stay_within_the_room(tmp_path):
+    add_sheet(tmp_path, clips=4, frames=2)
+    (film,) = films(tmp_path, RESULT, Room(1))
+    room = Room(1.5 * (len(film.still.address) + len(film.moving.address)) / 1e6)
+    assert len(films(tmp_path, RESULT, room, clips=4)) == 1
+    assert room.refused == 3
+
+
+def test_a_large_picture_loses_detail_and_not_the_page():
+    noise = [
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (200, 200, 3), dtype=np.uint8)) for i in range(4)
+    ]
+    assert len(moving(noise, 120).address) < 1.4 * 120_000
+    assert moving(noise, 1) is None
+    assert len(still(noise[0], 40).address) < 1.4 * 40_000
+
+
+def test_what_is_no_sheet_is_left_alone(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (300, 300)).save(tmp_path / "pictures" / "other.png")
+    (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "samples.jsonl").write_text(json.dumps({"id": "a"})[:-3])
+    assert films(tmp_path, {}, Room(1)) == []
+
+
+def test_films_of_attacked_files_play_too(tmp_path):
+    (tmp_path / "adversarial").mkdir()
+    pages = [Image.new("RGB", (60, 20), (40 * i, 0, 0)) for i in range(5)]
+    pages[0].save(tmp_path / "adversarial" / "clip.gif", save_all=True, append_images=pages[1:], duration=40)
+    (film,) = films(tmp_path, {}, Room(1))
+    assert (film.title, film.moving.width, opened(film.moving).n_frames) == ("clip", 30, 5)
+
+
+def test_a_figure_keeps_its_form_unless_it_is_too_large(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    (tmp_path / "a.svg").write_text("<svg/>")
+    assert figure(tmp_path / "a.svg").address.startswith("data:image/svg+xml")
+    (tmp_path / "a.svg").write_text("<svg>" + "x" * 500_000 + "</svg>")
+    assert figure(tmp_path / "a.svg") == Embedded(figure(tmp_path / "a.png").address, 30, 20)
+    assert figure(tmp_path / "none.png") is None
+    (tmp_path / "a.txt").write_text("no picture")
+    assert figure(tmp_path / "a.txt") is None

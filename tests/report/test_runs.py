@@ -1,0 +1,110 @@
+"""What a report says of runs: where they come from, what they cost, and side by side."""
+
+import shlex
+
+import pytest
+from report_folders import check, column, hydra, make_run
+
+from advvid.errors import AdvvidError
+from advvid.report.notes import Notes
+from advvid.report.runs import comparisons, run_sections
+from advvid.report.sources import command_of, scale_of, training_cost
+
+
+def rows_of(grid):
+    return {row.head: row for group in grid.groups for row in group.rows}
+
+
+def test_the_command_can_be_pasted_into_a_shell(tmp_path):
+    hydra(tmp_path, ["defense=at", "attack@suite.mim=a b", "~suite.pgd", "survive=[uint8,codec]"])
+    assert shlex.split(command_of(tmp_path)) == [
+        "python", "-m", "advvid.train", "defense=at", "attack@suite.mim=a b", "~suite.pgd", "survive=[uint8,codec]",
+        "hydra.run.dir=outputs/x",
+    ]  # fmt: skip
+
+
+def test_training_is_counted_from_its_last_epoch(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "total_passes": 10}\n{"epoch": 2, "total_passes": 23040.0}\n')
+    assert training_cost(tmp_path) == "2 epochs, 23,040 forward-backward passes of a clip"
+    assert training_cost(tmp_path / "nowhere") == ""
+
+
+def test_an_evaluation_names_the_run_that_trained_its_model(tmp_path):
+    origin = make_run(tmp_path / "origin")
+    (origin / "metrics.jsonl").write_text('{"epoch": 60, "total_passes": 99}\n')
+    config = {"choices": {"dataset": "motion"}, "checkpoint": str(origin)}
+    make_run(tmp_path / "scored", config=config)
+    facts = run_sections([tmp_path / "scored"])[0].facts
+    assert facts["training"].startswith("60 epochs")
+    assert facts["its command"] == command_of(origin)
+
+
+def test_only_embedded_data_is_demo_scale():
+    for dataset, scale in {"motion": "demo", "digits": "demo", "ucf101": "full", "../x": "full"}.items():
+        assert scale_of({"config": {"choices": {"dataset": dataset}}}) == scale
+
+
+def test_runs_of_other_data_or_other_clips_are_not_put_side_by_side(tmp_path):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", defense="cat")
+    make_run(tmp_path / "c", n=50)
+    make_run(tmp_path / "d", dataset="ucf101")
+    found = comparisons(run_sections([tmp_path]), Notes())
+    assert [(scale, heading, len(grid.header)) for scale, heading, grid in found] == [
+        ("demo", "motion, n = 50", 1), ("demo", "motion, n = 100", 2), ("full", "ucf101, n = 100", 1),
+    ]  # fmt: skip
+
+
+def test_every_number_leads_to_its_row(tmp_path):
+    make_run(tmp_path / "at")
+    make_run(tmp_path / "cat", defense="cat")
+    sections = run_sections([tmp_path])
+    anchors = {s.anchor for s in sections} | {r.anchor for s in sections if s.grid for r in rows_of(s.grid).values()}
+    ((_, _, grid),) = comparisons(sections, Notes())
+    numbers = [value for row in rows_of(grid).values() for value in row.cells if value.mark]
+    assert len(numbers) == 2 * 7  # clean, two attacks, three sums and a control of two runs
+    assert all(value.href.removeprefix("#") in anchors for value in numbers)
+    assert rows_of(grid)["pgd"].cells[0].href == "#run-at-pgd"
+    assert rows_of(grid)["defense"].cells[1].text == "cat"
+
+
+def test_a_raised_check_is_a_footnote_of_the_columns_it_names(tmp_path):
+    raised = [check("less_knowledge", True, "square fools 9% of the clips, which pgd does not")]
+    make_run(tmp_path / "a", checks=[*raised, check("converged", False, "pgd_15")])
+    make_run(tmp_path / "b", defense="cat")
+    notes = Notes()
+    grid = comparisons(run_sections([tmp_path]), notes)[0][2]
+    (index,) = rows_of(grid)["pgd"].cells[0].notes
+    assert notes.all[index - 1].text.startswith("Check raised for a: square fools 9%")
+    assert "remedy: more steps" in notes.all[index - 1].text
+    assert not rows_of(grid)["pgd_15"].cells[0].notes
+    assert not rows_of(grid)["pgd"].cells[1].notes
+
+
+def test_a_budget_that_differs_by_run_is_said(tmp_path):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", defense="cat", attacks={"pgd": column(0.5, budget="l-inf 4/255")})
+    notes = Notes()
+    comparisons(run_sections([tmp_path]), notes)
+    assert "pgd: l-inf 8/255, white box | l-inf 4/255, white box (differs by run)." in [n.text for n in notes.all]
+
+
+def test_many_runs_stand_below_each_other(tmp_path):
+    for seed in range(7):
+        make_run(tmp_path / str(seed), seed=seed)
+    grid = comparisons(run_sections([tmp_path]), Notes())[0][2]
+    assert list(rows_of(grid)) == [str(seed) for seed in range(7)]
+    assert [column.text for column in grid.header][:3] == ["seed", "clean", "pgd"]
+
+
+def test_a_task_without_right_answers_shows_its_measures(tmp_path):
+    make_run(
+        tmp_path / "a", clean={"metrics": {"mse": 0.0123}}, attacks={}, controls={}, mean={}, union={}, mean_attacks={}
+    )
+    (section,) = run_sections([tmp_path])
+    assert rows_of(section.grid)["clean"].cells[-1].text == "mse 0.0123"
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(AdvvidError, match="there is no folder"):
+        run_sections([tmp_path / "none"])
