@@ -32,14 +32,24 @@ SECTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def stored(section: str, name: str, setup: Setup) -> Path:
+    """Return where a part's result is kept."""
+    return setup.work / setup.device.type / f"{section}_{name}{'_quick' if setup.quick else ''}.json"
+
+
+def earlier(section: str, name: str, setup: Setup) -> dict[str, Any] | None:
+    """Return a part's result as an earlier run left it with the same settings and versions, or None."""
+    file = stored(section, name, setup)
+    found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return found if found.get("machine") == {"quick": setup.quick, **machine(setup)} else None
+
+
 def measured(section: str, name: str, part: Part, setup: Setup, fresh: bool) -> dict[str, Any]:
     """Return a part's result: as an earlier run left it where settings, versions and rounds allow, else measured."""
-    key = {"quick": setup.quick, **machine(setup)}
-    file = setup.work / setup.device.type / f"{section}_{name}{'_quick' if setup.quick else ''}.json"
-    if file.is_file() and not fresh:
-        kept: dict[str, Any] = json.loads(file.read_text())
+    file, kept = stored(section, name, setup), None if fresh else earlier(section, name, setup)
+    if kept is not None:
         most = kept.get("rounds")
-        if kept["machine"] == key and (most is None or (setup.most is not None and most >= setup.most)):
+        if most is None or (setup.most is not None and most >= setup.most):
             print(f"{section} {name}: kept from {file}", flush=True)
             return kept
     if fresh and (rounds := setup.kept(f"{section}_{name}")) is not None:
@@ -48,7 +58,7 @@ def measured(section: str, name: str, part: Part, setup: Setup, fresh: bool) -> 
     began, before = time.perf_counter(), load()
     result = part()
     new = {
-        "machine": key,
+        "machine": {"quick": setup.quick, **machine(setup)},
         "load": [before, load()],
         "seconds": time.perf_counter() - began,
         "rounds": setup.most,
@@ -69,6 +79,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=cores(), help="of the CPU; all cores by default")
     parser.add_argument("--quick", action="store_true", help="smallest settings, nothing is published")
     parser.add_argument("--rounds", type=int, help="at most; by default each section's own number, up to 9")
+    parser.add_argument(
+        "--only-publish",
+        action="store_true",
+        help="measure nothing, publish what earlier runs left and say what is missing",
+    )
     parser.add_argument("--fresh", action="store_true", help="measure again what an earlier run measured")
     parser.add_argument(
         "--gpu-tflops",
@@ -90,13 +105,17 @@ def main() -> None:
     )  # fmt: skip
     sections: dict[str, dict[str, Any]] = {}
     for name in SECTIONS:
-        if name in options.sections:
-            parts = SECTIONS[name].parts(setup)
+        parts = SECTIONS[name].parts(setup)
+        if options.only_publish:
+            found = {key: earlier(name, key, setup) for key in parts}
+            sections[name] = {key: part for key, part in found.items() if part is not None}
+        elif name in options.sections:
             sections[name] = {key: measured(name, key, part, setup, options.fresh) for key, part in parts.items()}
             print("\n".join(SECTIONS[name].lines(publish.results(sections[name]))), flush=True)
     if len(sections) == len(SECTIONS):
         command = f"python scripts/benchmark.py --device {options.device} --threads {options.threads}"
-        readme = options.work / "README.md" if options.quick else TOP / "README.md"
+        ours = setup.target.resolve() == TOP / "outputs" / "published"
+        readme = TOP / "README.md" if ours else setup.target / "README.md"
         publish.publish(sections, SECTIONS, setup, command, readme)
 
 

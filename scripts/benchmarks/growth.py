@@ -73,21 +73,22 @@ def parts(setup: Setup) -> dict[str, Part]:
 def lines(results: list[dict[str, Any]]) -> list[str]:
     """Return the section as Markdown."""
     rows = [row for row in results if "growth" in row]
-    text = [
-        "## Growth",
-        "",
-        f"PGD by {rows[0]['model']} on 4 clips of {' x '.join(map(str, rows[0]['shape'][1:]))}, 2 steps, one of the three growing.",
-        "*Times the first*: cost against that of the smallest value, which linear growth would make the ratio of the values.",
-        "",
-        "| growing | value | s | times the first | linear | ours / floor (time) |",
-        "|---|" + "---:|" * 5,
-    ]
+    text = ["## Growth"]
+    if rows:
+        text += [
+            "",
+            f"PGD by {rows[0]['model']} on 4 clips of {' x '.join(map(str, rows[0]['shape'][1:]))}, 2 steps, one of the three growing.",
+            "*Times the first*: cost against that of the smallest value, which linear growth would make the ratio of the values.",
+            "",
+            "| growing | value | s | times the first | linear | time of ours / of the floor |",
+            "|---|" + "---:|" * 5,
+        ]
     for row in rows:
-        first = row["values"][0]
         for value in row["values"]:
             grown, over = row["growth"][str(value)], row["over_floor"][str(value)]
             text.append(
-                f"| {row['what']} | {value} | {row['seconds'][str(value)]:.3g} | {shown(grown)} | {value / first:.0f} | {shown(over)} |"
+                f"| {row['what']} | {value} | {row['seconds'][str(value)]:.3g} | {shown(grown)} | {value / row['values'][0]:.0f} | "
+                f"{shown(over)} |"
             )
     for row in results:
         if "gain" in row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,20 @@ def reached(sections: Mapping[str, Parts], modules: Mapping[str, Any], gpu: bool
     return [
         {"what": what, "wanted": wanted, "reached": value, "holds": holds}
         for name, parts in sections.items()
+        if parts
         for what, wanted, value, holds in modules[name].targets(results(parts), gpu)
     ]
 
 
-def document(sections: Mapping[str, Parts], modules: Mapping[str, Any], gpu: bool, command: str) -> str:
-    """Return all tables as Markdown."""
+def document(
+    sections: Mapping[str, Parts], modules: Mapping[str, Any], gpu: bool, command: str, missing: Sequence[str] = ()
+) -> str:
+    """Return all tables as Markdown; ``missing`` names parts that were not measured."""
     text = [
         "# Speed and memory",
         "",
         *head(sections, command),
+        *([f"**Not measured in this run: {', '.join(missing)}.**"] if missing else []),
         "",
         "`a / b` is how many times as fast as b a is, unless it says otherwise: the median of rounds in which both ran one after the",
         "other, lowest and highest in brackets, number of rounds in parentheses.",
@@ -71,7 +75,8 @@ def document(sections: Mapping[str, Parts], modules: Mapping[str, Any], gpu: boo
             f"| {row['what']} | {row['wanted']:.3g} | {row['reached']:.3g} | {'yes' if row['holds'] else '**no**'} |"
         )
     for name, parts in sections.items():
-        text += ["", *modules[name].lines(results(parts))]
+        if parts:
+            text += ["", *modules[name].lines(results(parts))]
     return "\n".join(text) + "\n"
 
 
@@ -84,14 +89,16 @@ def paragraph(sections: Mapping[str, Parts], file: str) -> str:
             for peer, name in (("torchattacks", "torchattacks"), ("foolbox", "foolbox"), ("art", "ART"))
         )
         said.append(f"PGD-10 on {row['model']} at equal work runs at {against}")
-    evaluation = ", ".join(f"{row['title']} {row['ratio']['median']:.1f}" for row in results(sections["evaluation"]))
-    said.append(f"an evaluation by PGD-100 against torchattacks', times as fast: {evaluation}")
+    evaluation = ", ".join(f"{row['ratio']['median']:.1f} ({row['title']})" for row in results(sections["evaluation"]))
+    said.append(
+        f"An evaluation by PGD-100, early exit and all checks included, is so many times as fast as with torchattacks: {evaluation}"
+    )
     training = ", ".join(
         f"{1 / row['ratios']['ours/floor']['median']:.2f} ({row['model']}, {row['steps']} steps)"
         for row in results(sections["training"])
     )
-    said.append(f"a step of AT takes, in times of its bare forward and backward passes: {training}")
-    lines = "\n".join(f"- {words}" for words in said)
+    said.append(f"A step of AT takes, in times of its bare forward and backward passes: {training}")
+    lines = "\n".join(f"- {words}." for words in said)
     return f"{lines}\n\nMedians of interleaved rounds of one run; everything else stands in [{file}](outputs/published/{file}).\n"
 
 
@@ -99,18 +106,27 @@ def publish(
     sections: Mapping[str, Parts], modules: Mapping[str, Any], setup: Setup, command: str, readme: Path
 ) -> None:
     """Write the tables to the target, and the paragraph between the markers of the README."""
+    missing = [
+        f"{name} {key}" for name, parts in sections.items() for key in modules[name].parts(setup) if key not in parts
+    ]
     setup.target.mkdir(parents=True, exist_ok=True)
     name = f"speed_{'gpu' if setup.gpu else 'cpu'}"
     goals = reached(sections, modules, setup.gpu)
-    whole = {"command": command, "commit": commit(), "reached": goals, "sections": sections}
+    whole = {"command": command, "commit": commit(), "reached": goals, "missing": missing, "sections": sections}
     (setup.target / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n")
-    (setup.target / f"{name}.md").write_text(document(sections, modules, setup.gpu, command))
-    measured = results(sections["papers"])
-    hours = papers.hours(measured, papers.reference_tflops(measured) if setup.gpu else setup.gpu_tflops)
-    said = {"gpu_tflops": setup.gpu_tflops, "assumed": not setup.gpu, "runs": hours, "passes": measured}
-    (setup.target / "gpu_hours.json").write_text(json.dumps(said, indent=1) + "\n")
-    text = papers.page(measured, setup.gpu_tflops, setup.gpu, head({"papers": sections["papers"]}, command))
-    (setup.target / "gpu_hours.md").write_text("\n".join(text) + "\n")
+    (setup.target / f"{name}.md").write_text(document(sections, modules, setup.gpu, command, missing))
+    if sections["papers"]:
+        publish_hours(sections["papers"], setup, command)
     if readme.is_file() and START in readme.read_text():
         before, after = readme.read_text().split(START)[0], readme.read_text().split(END)[1]
         readme.write_text(f"{before}{START}{paragraph(sections, f'{name}.md')}{END}{after}")
+
+
+def publish_hours(parts: Parts, setup: Setup, command: str) -> None:
+    """Write the table of GPU hours."""
+    measured = results(parts)
+    hours = papers.hours(measured, papers.reference_tflops(measured) if setup.gpu else setup.gpu_tflops)
+    said = {"gpu_tflops": setup.gpu_tflops, "assumed": not setup.gpu, "runs": hours, "passes": measured}
+    (setup.target / "gpu_hours.json").write_text(json.dumps(said, indent=1) + "\n")
+    text = papers.page(measured, setup.gpu_tflops, setup.gpu, head({"papers": parts}, command))
+    (setup.target / "gpu_hours.md").write_text("\n".join(text) + "\n")
