@@ -28,8 +28,8 @@ from advvid.errors import AdvvidError
 from advvid.progress import bar
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.jpeg import Jpeg
-from advvid.purifiers.median_filter import MedianFilter
 from advvid.purifiers.purified import PurifiedModel
+from advvid.purifiers.temporal_defense import TemporalDefense
 from advvid.statistics import wilson
 from advvid.table import Block
 
@@ -62,7 +62,7 @@ class RoutingTable(Analysis):
 
     sparse: Attack = field(default_factory=Sparse)
     dense: Attack = field(default_factory=PGD)
-    temporal: Purifier = field(default_factory=MedianFilter)
+    temporal: Purifier = field(default_factory=TemporalDefense)
     spatial: Purifier = field(default_factory=Jpeg)
     gamma_1: float = 0.175
     gamma_2: float = 0.3

@@ -12,7 +12,7 @@ from advvid.detectors.temporal_consistency import DENSE, SPARSE, TemporalConsist
 from advvid.errors import AdvvidError
 from advvid.purifiers.base import Generators, Purifier
 from advvid.purifiers.jpeg import Jpeg
-from advvid.purifiers.median_filter import MedianFilter
+from advvid.purifiers.temporal_defense import TemporalDefense
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Routing(TemporalConsistency):
         >>> Routing(gamma_1=0.2, network=None).route(model)(clips)     # doctest: +SKIP
     """
 
-    sparse: Purifier = field(default_factory=MedianFilter)
+    sparse: Purifier = field(default_factory=TemporalDefense)
     dense: Purifier = field(default_factory=Jpeg)
     network: str | None = None
 
