@@ -11,6 +11,7 @@ from test_configs import CONF, composed
 
 from advvid.instantiate import safe_instantiate
 from advvid.purifiers.base import Purifier
+from advvid.purifiers.comdefend_networks import ComDefendNetworks, save_networks
 from advvid.purifiers.identity import Identity
 
 NAMES = sorted(path.stem for path in (CONF / "purifier").glob("*.yaml"))
@@ -21,9 +22,19 @@ def configured():
     return composed(f"purifier=[{','.join(NAMES)}]").purifier
 
 
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """What ComDefend needs and a user trains."""
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("comdefend") / "untrained.pt"
+    save_networks(file, ComDefendNetworks(0.1), 1.0, "nothing")
+    return str(file)
+
+
 @pytest.fixture(params=NAMES)
-def purifier(request, configured):
-    return safe_instantiate(configured[request.param]).eval()
+def purifier(request, configured, networks):
+    needs = {"comdefend": {"checkpoint": networks}}.get(request.param, {})
+    return safe_instantiate(configured[request.param], **needs).eval()
 
 
 def generators(count):
