@@ -82,3 +82,18 @@ def test_it_is_scored_again_from_its_checkpoint_by_its_own_suite(finished, tmp_p
     first, again = (json.loads((path / "robustness.json").read_text()) for path in (folder, tmp_path))
     assert again["clean"]["metrics"] == pytest.approx(first["clean"]["metrics"])
     assert again["attacks"].keys() >= {"fgsm_8", "deep_sava_first", "deep_sava_chosen", "pgd"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["dataset=motion"], "choose another model, or dataset=moving_digits"),
+        (["mode=attack"], "the checkpoint's task is NextFrame"),
+        (["analysis=strength"], "which the prediction of frames does not have"),
+    ],
+)
+def test_what_needs_classes_is_told_in_one_sentence(finished, overrides, said, tmp_path):
+    done = run("mode=eval", f"checkpoint={finished[0]}", *overrides, f"hydra.run.dir={tmp_path}")
+    assert done.returncode != 0
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr

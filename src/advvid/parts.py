@@ -53,6 +53,11 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     schedule: Schedule = safe_instantiate(cfg.schedule)
     dataset = safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select)
     check_task(cfg.model, dataset.task)
+    if cfg.get("analysis") and dataset.task.output != "logits":
+        raise AdvvidError(
+            "analysis=... looks at right and wrong answers, which the prediction of frames does not have: leave it out for "
+            "the table of errors"
+        )
     attack = in_space(safe_instantiate(cfg.attack), dataset.space)
     defense: Defense = safe_instantiate(cfg.defense)
     defense.task = dataset.task
