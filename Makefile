@@ -15,7 +15,7 @@ PAPERS := $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--u
   $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format list sweep strength papers list-papers check-papers build clean
+.PHONY: help install demo test test-slow lint format list sweep strength papers list-papers check-papers report readme build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,14 @@ check-papers: install ## Try every table of the papers at full scale in a few st
 # One table or figure, such as make kinfu-table2 SCALE=demo
 kinfu-% deepsava-% aart-% jia-% lo-%: install
 	$(PAPERS) $@
+
+RUNS ?= outputs/demo
+REPORT ?= outputs/report.html
+report: install ## Turn run folders into one page: RUNS="outputs/demo ...", TABLES=outputs/published/papers.json, REPORT=outputs/report.html
+	$(BIN)/python -m advvid.report $(RUNS) $(if $(TABLES),--tables $(TABLES)) --out $(REPORT)
+
+readme: install ## Put the tables of outputs/published/ into the README
+	$(BIN)/python scripts/readme_results.py
 
 build: install ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel
