@@ -10,6 +10,7 @@ from advvid.papers.measured import follow, measure
 from advvid.papers.plan import CellPlan, find_target
 from advvid.papers.tables import counted, make_table, markdown, publish, write
 from advvid.papers.work import Workbench, WorkError
+from advvid.report.tables import read_tables
 
 SCORES = {"acc": 0.5, "ci95": [0.4, 0.6], "metrics": {"gap": 0.75}}
 COLUMNS = ("pgd_4", "pgd_8", "pgd_12", "pgd_15")
@@ -111,6 +112,14 @@ def test_publishing_replaces_the_table_of_the_same_scale_only(commands, tmp_path
         ("demo", True),
         ("full", False),
     ]
+
+
+def test_the_report_reads_what_is_published(commands, tmp_path):
+    plan, target = find_target("kinfu-table2")
+    path = publish(make_table(Workbench(tmp_path, "demo"), plan, target, "make kinfu-table2 SCALE=demo"), tmp_path)
+    (read,) = read_tables([path])
+    cell = read.rows["cat"]["pgd_8"]
+    assert (read.id, cell.published, cell.measured["demo"].value) == ("kinfu-table2", 29.2, 50)
 
 
 @pytest.mark.parametrize(

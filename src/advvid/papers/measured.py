@@ -30,7 +30,7 @@ def measure(folder: Path, cell: CellPlan) -> Measured:
     if cell.measure not in MEASURES:
         raise AdvvidError(f"the measure {cell.measure!r} is not known: choose from {', '.join(MEASURES)}")
     found = MEASURES[cell.measure](folder, cell)
-    return {"value": None, "ci95": None, **found, "run": str(folder)}
+    return {"value": None, "ci95": None, **found, "run": str(folder), "column": cell.column}
 
 
 def _table(folder: Path) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class PublishedTable:
         columns: in the paper's order.
         rows: by name; None where a cell is empty.
         note: what is odd about its numbers; "" if nothing is.
+        authors: of the paper.
     """
 
     id: str
@@ -52,6 +53,7 @@ class PublishedTable:
     columns: tuple[str, ...]
     rows: Mapping[str, Mapping[str, Printed | None]]
     note: str = ""
+    authors: str = ""
 
     def cell(self, row: str, column: str) -> Printed | None:
         """Return a number of the table; None where it prints none.
@@ -68,6 +70,11 @@ def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file; with the C loader where there is one, which is ten times as fast."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(path.read_text(encoding="utf-8"), loader)
+
+
+def authors_of(paper: str) -> str:
+    """Return who wrote a paper, by its file's stem."""
+    return next(table.authors for table in published_tables().values() if table.paper == paper)
 
 
 @cache
@@ -94,8 +101,9 @@ def _read(path: Path) -> Iterator[PublishedTable]:
                 raise AdvvidError(f"{path.name}: {name}, row {row} has {len(cells)} cells for {len(columns)} columns")
             rows[str(row)] = dict(zip(columns, map(_number, cells), strict=True))
         yield PublishedTable(
-            name, path.stem, str(table["source"]), table["title"], table["data"], columns, rows, table.get("note", "")
-        )
+            name, path.stem, str(table["source"]), table["title"], table["data"], columns, rows, table.get("note", ""),
+            content["authors"],
+        )  # fmt: skip
 
 
 def _number(cell: Any) -> Printed | None:

@@ -9,11 +9,12 @@ from typing import Any
 
 from advvid.errors import AdvvidError
 from advvid.papers.measured import measure
-from advvid.papers.plan import CellPlan, PaperPlan, Target
-from advvid.papers.published import PublishedTable, published_tables
+from advvid.papers.plan import DEMO, CellPlan, PaperPlan, Target
+from advvid.papers.published import PublishedTable, authors_of, published_tables
 from advvid.papers.work import Workbench
 
 ROW_MEAN, ROW_DIFFERENCE = "row_mean", "row_difference"
+DEMO_DATA = "embedded data, 32 x 32"
 UNITS = {"full": "at the paper's scale", "demo": "demo: embedded data, narrow networks, 32 x 32"}
 
 
@@ -37,8 +38,8 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
     seconds = sum(bench.seconds(plan, run, score) for run, score in folders)
     note = " ".join(text for text in (printed.note if printed else "", target.note.get(bench.scale, "")) if text)
     return {
-        "id": target.id, "title": target.title, "paper": target.paper, "source": printed.source if printed else "",
-        "dataset": printed.data if printed else "", "scale": bench.scale,
+        "id": target.id, "title": target.title, "paper": _source(target, printed), "scale": bench.scale,
+        "dataset": DEMO_DATA if bench.scale == DEMO or printed is None else printed.data, "units": _units(target),
         "caption": f"{target.title} ({UNITS[bench.scale]}). {note}".strip(),
         "columns": list(printed.columns) if printed else [], "rows": rows, "claims": [], "figures": figures,
         "problems": sorted(set(problems.values())), "seconds": round(seconds, 1), "command": command,
@@ -70,6 +71,23 @@ def _cell(
         except (AdvvidError, OSError, KeyError) as error:
             found["why_missing"] = str(error)
     return found
+
+
+def _source(target: Target, printed: PublishedTable | None) -> str:
+    return f"{printed.authors}, {printed.source}" if printed else authors_of(target.paper)
+
+
+def _units(target: Target) -> dict[str, str]:
+    """Return the columns whose numbers are percentages."""
+    rows = list(target.cells.values())
+    columns = list(rows[0]) if rows else []
+    return {column: "%" for column in columns if all(_percent(row[column]) for row in rows)}
+
+
+def _percent(cell: CellPlan) -> bool:
+    if cell.measure == "json":
+        return float(cell.options.get("factor", 1)) == 100
+    return cell.measure in ("acc", "fooling_rate", "metric", ROW_MEAN)
 
 
 def _averages(cells: dict[str, dict[str, Any]], plan: Mapping[str, CellPlan]) -> None:
