@@ -55,6 +55,17 @@ def test_weights_survive_a_file(tmp_path):
     assert torch.equal(model(clips), again(clips))
 
 
+def test_it_runs_forward_and_backward_in_low_precision():
+    model, clips = predictor(), videos(2, 1, 4, 16, 16).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        low = model(clips)
+    low.float().square().mean().backward()
+    assert torch.isfinite(clips.grad).all()
+    assert clips.grad.abs().sum() > 0
+    with torch.no_grad():
+        assert (low - model(clips)).abs().max() < 0.02
+
+
 @pytest.mark.slow
 def test_it_learns_a_motion_that_copying_the_last_frame_misses():
     """A bright square that moves by four pixels per frame, to the left or to the right."""
