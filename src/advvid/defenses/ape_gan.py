@@ -109,7 +109,8 @@ class APEGAN(Generative):
         clips, calls = self.attacked(system, batch, attacks, step)
         restored = system.restore(clips)
         loss = self.restoration(restored, batch, clips, step)
-        with frozen(system), torch.no_grad():
+        # The classifier alone: the generator's statistics stay as its backward pass wants them.
+        with frozen(system.classifier), torch.no_grad():
             correct = self.task.correct(system.classifier(restored.detach()), batch.target)
         logs = {"passes": calls + 1 + FORWARD + self.turn_passes()}
         if correct is not None:

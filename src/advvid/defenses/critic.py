@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
-from advvid.attacks.base import frozen
 from advvid.batch import derive_seed
 from advvid.parallel import Peers
 
@@ -50,8 +50,10 @@ class Critic:
     def surprise(self, restored: Tensor) -> Tensor:
         """Return the generator's adversarial loss ``- log D(G(X'))`` of each clip, ``[B]``; only G receives its gradient."""
         assert self.network is not None  # made by ready()
-        with frozen(self.network):
-            return functional.softplus(-self.network(restored).float())
+        # On copies: this pass moves no statistics, and putting them back would spoil its own backward pass.
+        weights = {name: weight.detach() for name, weight in self.network.named_parameters()}
+        buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        return functional.softplus(-functional_call(self.network, weights | buffers, (restored,)).float())
 
     def learn(self, pairs: Iterable[tuple[Tensor, Tensor]], peers: Peers) -> Tensor:
         """Take one optimiser step on clean and restored clips, and return the mean loss.
