@@ -16,7 +16,7 @@ from pathlib import Path
 
 from advvid.errors import AdvvidError
 from advvid.papers.keys import scoring_key, training_key
-from advvid.papers.plan import DEMO, PaperPlan
+from advvid.papers.plan import DEMO, PaperPlan, Work
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,7 @@ class Workbench:
     def words(self, plan: PaperPlan, run: str) -> list[str]:
         """Return what a training is told, other trainings in it as their folders."""
         work = plan.runs[run]
-        given = [word for name in (*work.data, "") for word in self.given.get(name, [])]
-        return [self._resolved(plan, word) for word in (*work.words[self.scale], *given)]
+        return [self._resolved(plan, word) for word in (*work.words[self.scale], *self._given(work))]
 
     def folder(self, plan: PaperPlan, run: str, score: str = "") -> Path:
         """Return where a training, or an evaluation of it, is kept, whether it is there or not."""
@@ -102,7 +101,7 @@ class Workbench:
         folder.mkdir(exist_ok=True)
         if not (folder / "cells").exists():
             (folder / "cells").symlink_to(Path("..") / "cells")
-        given = [word for name in (*plan.runs[run].data, "") for word in self.given.get(name, [])]
+        given = self._given(plan.runs[run])
         words = ["mode=eval", f"checkpoint={trained}", *self._score_words(plan, score), *given]
         self._carry_out(folder, words)
         return folder
@@ -111,6 +110,11 @@ class Workbench:
         """Return what a training and its evaluation took, as far as they are finished."""
         found = (self.folder(plan, run) / DONE, self.folder(plan, run, score) / DONE)
         return sum(float(json.loads(path.read_text())["seconds"]) for path in found if path.is_file())
+
+    def _given(self, work: Work) -> list[str]:
+        """Return the words that the user adds; where data sets lie is of no use to embedded data."""
+        names = ("",) if self.scale == DEMO else (*work.data, "")
+        return [word for name in names for word in self.given.get(name, [])]
 
     def _score_words(self, plan: PaperPlan, score: str) -> list[str]:
         return [self._resolved(plan, word) for word in plan.scores[score].words[self.scale]]
