@@ -146,7 +146,8 @@ def gradient_search(
         gradient: what a step follows; the loss's own gradient unless an attack averages or remembers gradients.
     """
     size = len(clips)
-    result, x_adv = start.clone(), start
+    # Only where clips leave early is there a result to keep beside the iterates.
+    result, x_adv = start.clone() if early_exit or steps == 0 else start, start
     # The bounds of a box are worked out once, and the new iterate is clamped where it stands.
     box = threat.box(clips) if isinstance(threat, Boxed) else None
     active = torch.arange(size, device=clips.device)
@@ -180,9 +181,9 @@ def gradient_search(
                 active, x_adv, clean, here = active[left], x_adv[left], clean[left], here.select(left)
                 choices = {name: value[left] for name, value in choices.items()}
                 box = None if box is None else (box[0][left], box[1][left])
-    if len(active) < size or steps == 0:
+    if len(active) < size:
         result[active] = x_adv.detach()
-    else:
+    elif steps:
         result = x_adv.detach()
     if keep == "fooled" and not early_exit and bool((earlier_at >= 0).any()):
         with torch.no_grad():

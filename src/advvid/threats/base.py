@@ -73,7 +73,9 @@ def draw(kind: str, shape: Sequence[int], generators: Sequence[torch.Generator],
         same numbers on every device.
     """
     function = {"rand": torch.rand, "randn": torch.randn}[kind]
-    noise = torch.stack([function(tuple(shape), generator=generator) for generator in generators])
+    noise = torch.empty(len(generators), *shape)
+    for row, generator in zip(noise, generators, strict=True):
+        function(tuple(shape), generator=generator, out=row)
     return noise.to(like.device, like.dtype, non_blocking=True)
 
 
