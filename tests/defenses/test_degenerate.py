@@ -144,6 +144,7 @@ def test_making_clips_moves_no_statistics(name, mode, small):
     assert all(p.requires_grad for p in small.parameters())
 
 
+@pytest.mark.slow  # test_every_defense.py has the short form
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", ["trades", "msd", "fgsm_rs", "free_at", "awp_trades"])
 def test_interrupted_at_any_batch_equals_uninterrupted(tmp_path, name, precision):

@@ -176,8 +176,8 @@ class APEGAN(Generative):
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back."""
+        """Take them back; the means go on with the first process."""
         super().load_state_dict(state)
         self.critic.load_state_dict(state["critic"])
-        self.updates, self.sums = state["updates"], dict(state["sums"])
+        self.updates, self.sums = state["updates"], dict(state["sums"]) if self.peers.main else {}
         self.prerequisite_passes = state["prerequisite_passes"]

@@ -99,5 +99,6 @@ class MultiBN(Branched):
         return {"counts": dict(self.counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back."""
-        self.counts.update(state.get("counts", {}))
+        """Take them back; they go on with the first process."""
+        if self.peers.main:
+            self.counts.update(state.get("counts", {}))

@@ -1,0 +1,114 @@
+"""A tiny run of any configuration of conf/defense, in one process or in several."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from stepping import metrics
+
+from advvid import checkpoint
+from advvid.data.memory import MemoryClips
+from advvid.defenses.prerequisite import Workshop
+from advvid.models.build import build_model
+from advvid.parallel import Peers
+from advvid.parts import build
+from advvid.paths import conf_dir
+from advvid.runtime import Runtime
+from advvid.tracking import NoTracker
+from advvid.trainer import Trainer
+
+NAMES = sorted(path.stem for path in (conf_dir() / "defense").glob("*.yaml"))
+CLASSES = list("abc")
+# What makes a defense cheap, where it has such a setting.
+SMALL = {
+    "inner_steps": 1, "generator.width": 2, "discriminator.width": 2, "ape_gan.generator.width": 2,
+    "ape_gan.discriminator.width": 2, "classifier_schedule.epochs": 1, "generator_schedule.epochs": 1,
+    "ape_gan.classifier_schedule.epochs": 1, "classifier_schedule.batch_size": 8, "generator_schedule.batch_size": 8,
+    "ape_gan.classifier_schedule.batch_size": 8, "selector.width": 0.1, "ratio": 0.5, "attacks.deep_sava.steps": 2,
+    "attacks.salt_and_pepper.ratio": 0.05, "xi": 1, "over_levels": 1, "under_levels": 1,
+}  # fmt: skip
+
+
+@functools.cache
+def configured(name, *overrides):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        first = compose("train", overrides=[f"defense={name}", *overrides])
+        small = [
+            f"defense.{key}={value}" for key, value in SMALL.items() if OmegaConf.select(first.defense, key) is not None
+        ]
+        small += ["schedule.epochs=2", "schedule.batch_size=8", "schedule.checkpoint_minutes=0", "attack.steps=1"]
+        return compose("train", overrides=[f"defense={name}", *small, "model.width=0.25", *overrides])
+
+
+def split(count, seed, frames):
+    """Clips whose brightest colour tells the class."""
+    generator = torch.Generator().manual_seed(seed)
+    videos = torch.randint(0, 60, (count, 3, frames + 1, 16, 16), generator=generator, dtype=torch.uint8)
+    targets = [i % 3 for i in range(count)]
+    for video, target in zip(videos, targets, strict=True):
+        video[target] += 90
+    return MemoryClips(videos, targets, [f"{seed}/{i}" for i in range(count)], frames=frames, stride=1, shift=1)
+
+
+def run(name, folder, *overrides, fabric=None, peers=None, precision="fp32", frames=4, resume=False, dies_after=None):
+    """Train as ``advvid.run`` does, and return the trainer after its work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg = configured(name, *overrides)
+    parts = build(cfg, "pgd")
+    fabric = fabric or Runtime(device="cpu", precision=precision).fabric()
+    torch.manual_seed(0)
+    model = parts.defense.wrap(build_model(cfg.model, len(CLASSES), (3, frames, 16, 16)))
+    train_set, val_set = split(16, 0, frames), split(6, 1, frames)
+    info = {"classes": CLASSES, "config": {}}
+    workshop = Workshop(
+        fabric=fabric, run_dir=folder, train_set=train_set, val_set=val_set, attacks=parts.attacks, seed=0, info=info,
+        peers=peers or Peers(), resume=resume,
+    )  # fmt: skip
+    parts.defense.make_ready(model, workshop)
+    trainer = Trainer(
+        fabric, model, parts.defense, parts.attacks, parts.schedule, folder, 0, NoTracker(), info, 0, workshop.peers
+    )
+    update, left = trainer._update, iter(range(dies_after or 0))
+
+    def dies(*args, **kwargs):
+        if dies_after is not None and next(left, None) is None:
+            raise KeyboardInterrupt
+        return update(*args, **kwargs)
+
+    trainer._update = dies
+    trainer.fit(train_set, val_set, resume=resume)
+    return trainer
+
+
+def digest(trainer):
+    """Return what has to be the same in every process: weights, and what the defense trains or adapts by itself."""
+    seen = hashlib.blake2b()
+    for value in trainer.model.state_dict().values():
+        seen.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    own = trainer.defense.state_dict()
+    critic = (own.get("critic") or {}).get("network", {})
+    for name, value in critic.items():
+        if "running" in name:
+            continue  # the critic is never used on its running statistics
+        seen.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    adapted = [own.get("probabilities"), (own.get("adversary") or {}).get("probabilities")]
+    seen.update(repr(adapted).encode())
+    return seen.hexdigest()
+
+
+def in_each_process(fabric, peers, folder, names):
+    """Train under every defense and leave a note of it; the work of one process of several."""
+    for name in names:
+        trainer = run(name, folder / name, fabric=fabric, peers=peers)
+        buffers = {k: v for k, v in trainer.model.named_buffers() if "batches" in k}
+        note = {"digest": digest(trainer), "batches": [int(v.sum()) for v in buffers.values()]}
+        if peers.main:
+            saved = checkpoint.load(folder / name / "checkpoints" / "last.pt")
+            note |= {"metrics": metrics(folder / name), "clips": saved["meter"]["clips"]}
+        (folder / f"{name}.{peers.rank}.json").write_text(json.dumps(note))
+        peers.barrier()
