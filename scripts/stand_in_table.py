@@ -39,10 +39,13 @@ ROWS: dict[str, tuple[str, str]] = {
     ),
     "resnet3d_18": (VIDEOS, "dataset=motion model=resnet3d_18 model.width=0.25 schedule.epochs=20"),
     "resnext3d_50": (VIDEOS, "dataset=motion model=resnext3d_50 model.width=0.25 schedule.epochs=20"),
-    "i3d": (VIDEOS, "dataset=motion model=i3d model.width=0.25 schedule.epochs=20"),
+    "i3d": (
+        VIDEOS,
+        "dataset=motion_look model=i3d model.width=0.25 dataset.frames=8 dataset.stride=4 schedule.epochs=10",
+    ),
     "c3d": (
         VIDEOS,
-        "dataset=motion model=c3d model.width=0.125 model.size=32 dataset.frames=16 dataset.stride=2 schedule.epochs=20",
+        "dataset=motion_look model=c3d model.width=0.125 model.size=32 schedule.epochs=15",
     ),
     "cnn_lstm": (VIDEOS, "dataset=motion_look model=cnn_lstm dataset.frames=8 dataset.stride=4 schedule.epochs=15"),
     "inception_v3": (
