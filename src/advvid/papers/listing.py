@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from advvid.papers.estimate import known as known_hours
 from advvid.papers.plan import SCALES, all_targets, plans
 from advvid.papers.published import published_tables
 from advvid.papers.tables import counted
@@ -20,12 +21,14 @@ def listing(root: Path, published: Path = PUBLISHED) -> Table:
 
     Args:
         root: where runs and tables are kept.
-        published: the folder of ``papers.json`` and ``gpu_hours.json``.
+        published: the folder of ``papers.json`` and ``gpu_hours.json``; hours that were not measured are counted from
+            the settings.
     """
     layout = Table(title="make TARGET, or make TARGET SCALE=demo", title_justify="left", header_style="bold", box=None)
     for heading in ("target", "data", "cells", "full: GPU h", "demo: minutes", "full", "demo", "what"):
         layout.add_column(heading, overflow="fold", no_wrap=heading == "target")
     hours, known = _read(published / "gpu_hours.json") or {}, _read(published / "papers.json") or []
+    counted_hours = known_hours()
     costs = {table["id"]: table["seconds"] / 60 for table in known if table["scale"] == "demo"}
     for name, target in all_targets().items():
         cells = sum(len(row) for row in target.cells.values())
@@ -43,7 +46,7 @@ def listing(root: Path, published: Path = PUBLISHED) -> Table:
             if printed
             else ", ".join(sorted({d for w in plans()[target.paper].runs.values() for d in w.data}))
         )
-        hour = hours.get(name)
+        hour = hours.get(name, counted_hours.get(name))
         layout.add_row(
             name, data, str(cells or "figure"), "" if hour is None else f"{_number(hour):.1f}",
             f"{costs[name]:.0f}" if name in costs else "not run", *states, target.title,

@@ -1,0 +1,129 @@
+"""What a table costs at the paper's scale, counted from its settings: ``python -m advvid.papers.estimate``.
+
+Multiply-adds of each network's card, times the forward and backward passes of training and attacks, on a GPU that does
+15 TFLOP in a second on 3-D convolutions. Attacks that stop early cost less than counted here.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from advvid.errors import AdvvidError
+from advvid.listing import describe, notes
+from advvid.models.cards import native_clip
+from advvid.papers.keys import composed
+from advvid.papers.plan import FULL, plans
+from advvid.papers.published import read_yaml
+from advvid.papers.work import RUN
+from advvid.paths import conf_dir
+
+FILE = Path(__file__).resolve().parent / "gpu_hours.yaml"
+FLOPS = 15e12
+# Training and test clips.
+CLIPS = {"ucf101": (8583, 3783), "hmdb51": (3213, 1530), "cifar10": (45000, 10000), "youtube8m": (4_000_000, 64_000)}
+UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def known() -> dict[str, float]:
+    """Return the estimated hours of each target; empty where they were not counted."""
+    return {str(k): float(v) for k, v in (read_yaml(FILE) or {}).items()} if FILE.is_file() else {}
+
+
+def forward(model: str, dataset: Any) -> float:
+    """Return the multiply-adds of one clip, from the model's card and in proportion to the clip."""
+    path = conf_dir() / "model" / f"{model}.yaml"
+    number, unit = notes(path)["multiply-adds"].split()
+    native = native_clip(describe(path))
+    shape = [int(dataset.get("frames", 1) or 1)]
+    if len(native) == 3 and model != "inception_v3":  # which resizes to what it wants
+        shape += [int(dataset["size"]), int(dataset["size"])]
+    share = 1.0
+    for have, own in zip(shape, native, strict=False):
+        share *= have / own
+    return float(number) * UNITS[unit] * share
+
+
+def training_hours(cfg: DictConfig, model: str, data: str) -> float:
+    """Return the hours of one training: every attack of the defense costs its inner steps."""
+    defense = cfg.defense
+    kinds = (
+        max(1, len(defense.get("attacks") or {}))
+        if defense.get("_target_", "").rsplit(".", 1)[-1] in ("AVG", "MAX", "MultiBN", "MultiBNManual")
+        else 1
+    )
+    attacked = not str(defense.get("_target_")).endswith("NoDefense")
+    passes = 1 + (int(defense.get("inner_steps", 0)) * kinds + kinds - 1 if attacked else 0)
+    return _hours(cfg.schedule.epochs * CLIPS[data][0] * passes * forward(model, cfg.dataset))
+
+
+def scoring_hours(cfg: DictConfig, model: str, data: str) -> float:
+    """Return the hours of one evaluation; an analysis counts as its attack at five settings."""
+    steps = [int(node.get("steps") or 1) * int(node.get("trials") or 1 if node.get("key_frame") == "bayesian" else 1)
+             for node in cfg.suite.values() if OmegaConf.is_dict(node)]  # fmt: skip
+    if cfg.get("analysis"):
+        steps = [5 * int(cfg.attack.get("steps", 1))]
+    clips = cfg.dataset.limit_test or CLIPS[data][1]
+    return _hours(clips * (1 + sum(steps)) * forward(model, cfg.dataset))
+
+
+def _hours(multiply_adds: float) -> float:
+    return multiply_adds * 2 * 3 / FLOPS / 3600  # a pass back costs twice a pass forward
+
+
+def count() -> dict[str, float]:
+    """Return the hours of each target, a training that several tables share in each of them."""
+    found: dict[str, float] = {}
+    costs: dict[tuple[str, str, str], float] = {}
+
+    def cost(paper: str, run: str, score: str) -> float:
+        if (paper, run, score) not in costs:
+            plan = plans()[paper]
+            words = [*plan.runs[run].words[FULL], *(plan.scores[score].words[FULL] if score else ())]
+            cfg = composed([RUN.sub("x", word) for word in words])
+            stem = _stem(words, cfg)
+            of = scoring_hours if score else training_hours
+            costs[paper, run, score] = of(cfg, stem, plan.runs[run].data[0])
+        return costs[paper, run, score]
+
+    for plan in plans().values():
+        for target in plan.targets.values():
+            pairs = list(target.wanted(FULL))
+            hours = sum(cost(plan.name, run, "") for run in {run for run, _ in pairs})
+            found[target.id] = round(hours + sum(cost(plan.name, *pair) for pair in pairs), 2)
+    return found
+
+
+def _stem(words: list[str], cfg: DictConfig) -> str:
+    """Return the model's option: the one on the command line, or that whose settings these are."""
+    if OmegaConf.select(cfg.model, "net.backbone") == "inception_v3":
+        return "inception_v3"  # beside which the recurrent part costs nothing
+    given = next((word.partition("=")[2] for word in words if word.startswith("model=")), "")
+    if given:
+        return given
+    for path in sorted((conf_dir() / "model").glob("*.yaml")):
+        own = OmegaConf.create({"model": OmegaConf.load(path)}).model
+        same = [
+            key
+            for key in ("_target_", "net._target_", "net.depth", "net.family", "net.cell")
+            if OmegaConf.select(own, key) != OmegaConf.select(cfg.model, key)
+        ]
+        if not same:
+            return path.stem
+    raise AdvvidError(f"no option of model is a {cfg.model.get('_target_')}: its cost cannot be counted")
+
+
+def main() -> int:
+    """Count all targets and write the file that ``list`` reads."""
+    FILE.write_text(
+        "# Hours of a GPU at 15 TFLOP/s, counted by python -m advvid.papers.estimate\n" + yaml.safe_dump(count())
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
