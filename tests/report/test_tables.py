@@ -62,10 +62,25 @@ def test_a_number_leads_to_the_row_of_its_run_and_carries_its_checks(tmp_path):
     assert "doubling the steps" in notes.all[cell.notes[0] - 1].text
 
 
-def test_decimals_follow_the_published_number(tmp_path):
-    (table,) = read(tmp_path, paper(value=0.04567, published=0.031, units={}))
-    cell = texts(paper_grid(table, Runs([], Notes())))[0]["measured (demo)"]
-    assert (cell.text, cell.mark) == ("0.046", None)
+@pytest.mark.parametrize(
+    ("published", "value", "printed", "written", "apart"),
+    [
+        (0.031, 0.04567, "0.031", "0.046", "+0.015"),
+        (2.65, 20.547, "2.65", "20.5", "+17.9"),
+        (21, 17.0, "21.0", "17.0", "−4.0"),
+        (None, 0.0456789, "–", "0.0457", "–"),
+        (0, 0.5, "0.0", "0.5", "+0.5"),
+    ],
+)
+def test_decimals_are_as_many_as_make_sense(tmp_path, published, value, printed, written, apart):
+    (table,) = read(tmp_path, paper(value=value, published=published, units={}))
+    row = texts(paper_grid(table, Runs([], Notes())))[0]
+    assert [row[name].text for name in ("published", "measured (demo)", "difference (demo)")] == [
+        printed,
+        written,
+        apart,
+    ]
+    assert row["measured (demo)"].mark is None
 
 
 def test_a_value_of_null_is_a_missing_one(tmp_path):

@@ -81,7 +81,7 @@ def _common(cells: Sequence[Cell]) -> set[tuple[int | None, str]]:
 def _row(table: PaperTable, column: str, cell: Cell, runs: Runs, several: bool) -> Row:
     unit = table.units[column]
     spread = "" if cell.spread is None else f" ± {number(cell.spread)}"
-    values = [Value(_written(cell.published, cell.published) + spread)]
+    values = [Value(_printed(cell.published) + spread)]
     for scale in _order(table):
         found = cell.measured.get(scale)
         values.append(_value(cell, scale, unit, runs))
@@ -115,12 +115,18 @@ def _difference(published: float | None, found: Measured | None) -> str:
     return signed(_written(found.value - published, published))
 
 
-def _written(value: float | None, published: float | None) -> str:
-    """Write a number with as many decimals as its published one, at least one and at most four."""
-    if value is None:
-        return NOTHING
-    printed = f"{published:g}" if published is not None else "0.0" if abs(value) >= 1 or value == 0 else "0.000"
-    return f"{value:.{min(4, max(1, len(printed.partition('.')[2])))}f}"
+def _printed(published: float | None) -> str:
+    """Write a published number as it was printed, with one decimal where it has none."""
+    text = NOTHING if published is None else number(published)
+    return text if published is None or "." in text else f"{published:.1f}"
+
+
+def _written(value: float, published: float | None) -> str:
+    """Write a measured number with one decimal, which is more than its clips tell, or below 1 with the published ones."""
+    if published is None:
+        return f"{value:.1f}" if abs(value) >= 1 or value == 0 else number(value, 3)
+    decimals = 1 if abs(published) >= 1 else len(number(published).partition(".")[2])
+    return f"{value:.{min(4, max(1, decimals))}f}"
 
 
 def claims_grid(claims: Sequence[Claim]) -> Grid:
