@@ -108,6 +108,8 @@ def main() -> None:
         parts = SECTIONS[name].parts(setup)
         if options.only_publish:
             found = {key: earlier(name, key, setup) for key in parts}
+            if name == "loader" and (apart := loader.published(setup.target)) is not None:
+                found = {key: part or apart for key, part in found.items()}
             sections[name] = {key: part for key, part in found.items() if part is not None}
         elif name in options.sections:
             sections[name] = {key: measured(name, key, part, setup, options.fresh) for key, part in parts.items()}

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Part, Setup
@@ -29,6 +30,16 @@ def run(setup: Setup) -> dict[str, Any]:
         raise RuntimeError(f"scripts/benchmark_loader.py failed: {done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads((setup.target / "loader_speed.json").read_text())
     return result
+
+
+def published(target: Path) -> dict[str, Any] | None:
+    """Return what scripts/benchmark_loader.py published by itself, where this run did not call it."""
+    file = target / "loader_speed.json"
+    if not file.is_file():
+        return None
+    result: dict[str, Any] = json.loads(file.read_text())
+    busy = [round(result["machine"][f"load_{when}"], 2) for when in ("before", "after")]
+    return {"machine": result["machine"], "load": busy, "seconds": result["seconds"], "rounds": None, "result": result}
 
 
 def parts(setup: Setup) -> dict[str, Part]:
