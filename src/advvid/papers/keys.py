@@ -38,9 +38,15 @@ def composed(words: Sequence[str]) -> DictConfig:
 
 
 def training_key(words: Sequence[str]) -> str:
-    """Return what names a training; how it is scored does not enter."""
+    """Return what names a training; how it is scored enters only where the words say what suite it hands on."""
     cfg = composed(words)
-    return _hash({part: _plain(cfg[part]) for part in TRAINING}, _data(cfg, "limit_test"))
+    parts = (*TRAINING, "suite") if has_suite(words) else TRAINING
+    return _hash({part: _plain(cfg[part]) for part in parts}, _data(cfg, "limit_test"))
+
+
+def has_suite(words: Sequence[str]) -> bool:
+    """Tell whether the words choose a suite."""
+    return any(word.startswith("suite=") for word in words)
 
 
 def scoring_key(training: str, words: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from advvid.errors import AdvvidError
-from advvid.papers.keys import scoring_key, training_key
+from advvid.papers.keys import has_suite, scoring_key, training_key
 from advvid.papers.plan import DEMO, PaperPlan, Work
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,11 @@ class Workbench:
         for name in RUN.findall(" ".join(plan.runs[run].words[self.scale])):
             self.trained(plan, name)
         folder = self.folder(plan, run)
-        self._carry_out(folder, ["mode=train", *self.words(plan, run), "suite=quick"])
+        words = self.words(plan, run)
+        # An evaluation takes a suite over from its training where both name the same: so that a changed suite counts, the
+        # training has another one. It is not scored, but it must suit the data.
+        words += [] if has_suite(words) else ["suite=quick"]
+        self._carry_out(folder, ["mode=train", *words])
         return folder
 
     def scored(self, plan: PaperPlan, run: str, score: str) -> Path:
