@@ -23,6 +23,7 @@ import numpy as np
 from advvid.analyses.routing import NONE, ROUTED, SPATIAL, TEMPORAL, TITLES, outcomes
 from advvid.detectors.routing import Routing
 from advvid.statistics import bootstrap_difference
+from small_comdefend import networks
 
 DATA = ["dataset=motion_look", "dataset.seed=1", "dataset.limit_val=20"]
 LSTM, C3D = "cnn_lstm", "c3d"
@@ -95,6 +96,8 @@ def scored(options: argparse.Namespace) -> dict[str, Any]:
     for model in MODELS:
         other = [] if model == LSTM else [f"analysis.network={root / LSTM}"]
         defenses = [f"purifier@analysis.temporal={options.temporal}", f"purifier@analysis.spatial={options.spatial}"]
+        if options.spatial == "comdefend":
+            defenses.append(f"analysis.spatial.checkpoint={networks()}")
         found[f"routing_{model}"] = carry_out(
             root / f"routing-{model}",
             [*on[model], "analysis=routing", *SPARSE, *DENSE, *thresholds, *defenses, *options.settings, *other],

@@ -25,6 +25,7 @@ from advvid.instantiate import safe_instantiate
 from advvid.paths import conf_dir
 from advvid.run import run
 from advvid.saved import adopt, with_saved_choices
+from small_comdefend import FILE, networks
 
 TOP = Path(__file__).resolve().parent.parent
 # The models of scripts/compare_attacks.py, taken from there where they exist.
@@ -33,6 +34,12 @@ MODELS = {"benign": ("no defense", "none", "4/255"), "at": ("AT, eps 8/255", "at
 EMBEDDED = ["dataset=motion", "model=r3d_tiny", "schedule=embedded", "dataset.limit_val=50", "mode=train", "seed=0"]
 BARE = "none"
 ATTACKS = {"pgd": "PGD", "sparse": "sparse, 1 of 8 frames"}
+# For frames of 32 x 32 and little time: a smaller search, and ComDefend without the noise that it may add, one network pass
+# per gradient in place of several.
+SETTINGS = {
+    "non_local_means": ["purifier.non_local_means.search=7", "purifier.non_local_means.patch=3"],
+    "comdefend": [f"purifier.comdefend.checkpoint={FILE}", "purifier.comdefend.noise=0"],
+}
 # What the attack without purifier reaches has to be reached again to this share, or the note says why it is not.
 ENOUGH = 0.9
 
@@ -59,7 +66,7 @@ def words(row: str, model: str, options: argparse.Namespace) -> list[str]:
         "mode=eval", f"checkpoint={options.trained / model}", f"purifier=[{'' if row == BARE else row}]", "suite=purifiers", "tracker=none",
         "runtime=cpu", f"runtime.threads={options.threads}", f"dataset.limit_test={options.clips}", "evaluation.pictures=0",
         f"evaluation.eot_samples={options.samples}", "name=purifiers",
-        f"suite.pgd.eps={MODELS[model][2]}", *options.settings.get(row, []),
+        f"suite.pgd.eps={MODELS[model][2]}", *(options.settings or SETTINGS).get(row, []),
     ]  # fmt: skip
 
 
@@ -77,22 +84,27 @@ def score(row: str, model: str, options: argparse.Namespace) -> dict[str, Any]:
     """Carry out a row, or read it where it is finished."""
     folder: Path = options.root / f"{model}-{row}"
     overrides = words(row, model, options)
-    note = folder / "command.json"
-    if not note.is_file() or json.loads(note.read_text()) != overrides:
-        cfg, choices = composed(overrides)
+    note, kept = folder / "command.json", folder / "row.json"
+    done = note.is_file() and json.loads(note.read_text()) == overrides
+    if done and kept.is_file():
+        return dict(json.loads(kept.read_text()))
+    cfg, choices = composed(overrides)
+    made = safe_instantiate(cfg.purifier[row]) if row != BARE else None
+    if not done:
+        kept.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         run(cfg, folder, choices)
         note.write_text(json.dumps(overrides))
     table = json.loads((folder / "robustness.json").read_text())
-    cfg, _ = composed(overrides)
-    made = safe_instantiate(cfg.purifier[row]) if row != BARE else None
-    return {
+    found = {
         "differentiable": None if made is None else made.differentiable, "random": None if made is None else made.random,
         "settings": "" if made is None else made.settings, "n": table["n"], "commit": table["commit"],
         "command": " ".join(["python", "-m", "advvid.train", *overrides]),
         "scores": {k: {"acc": v["acc"], "ci95": v["ci95"]} for k, v in scores(table).items()},
         "raised": [check["message"] for check in table["checks"] if check["raised"]],
     }  # fmt: skip
+    kept.write_text(json.dumps(found))
+    return found
 
 
 def scores(table: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +203,8 @@ def main() -> None:
     results: dict[str, dict[str, dict[str, Any]]] = {}
     for model in options.models:
         train(model, options.trained / model, options.threads)
+    if "comdefend" in options.rows and not options.settings:
+        networks()
     for row in [BARE, *options.rows]:
         for model in options.models:
             try:
