@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from advvid.purifiers.base import Generators, Purifier, number, on_frames, whole
 
@@ -39,17 +40,32 @@ class NonLocalMeans(Purifier):
         return on_frames(clips, self._filter)
 
     def _filter(self, frames: Tensor) -> Tensor:
-        near, reach = self.patch // 2, self.search // 2
-        height, width = frames.shape[-2] + 2 * near, frames.shape[-1] + 2 * near
-        wide = functional.pad(frames, [near + reach] * 4, mode="replicate")
-        own = wide[..., reach : reach + height, reach : reach + width]
+        side = self.patch // 2 + self.search // 2
+        wide = functional.pad(frames, [side] * 4, mode="replicate")
         total, weights = torch.zeros_like(frames), frames.new_zeros(len(frames), 1, *frames.shape[-2:])
-        # Displacement by displacement for all pixels at once; the mean over patches is a mean over a moving square.
+        attacked = torch.is_grad_enabled() and frames.requires_grad
         for down in range(self.search):
-            for right in range(self.search):
-                other = wide[..., down : down + height, right : right + width]
-                unlike = functional.avg_pool2d((other - own).square().mean(dim=1, keepdim=True), self.patch, stride=1)
-                weight = (-unlike / self.strength**2).exp()
-                total = total + weight * other[..., near : height - near, near : width - near]
-                weights = weights + weight
+            # Computed again in the backward pass: all displacements would fill gigabytes for a batch of clips.
+            part, weight = (
+                checkpoint(self._row, wide, down, use_reentrant=False, preserve_rng_state=False)
+                if attacked
+                else self._row(wide, down)
+            )
+            total, weights = total + part, weights + weight
         return total / weights
+
+    def _row(self, wide: Tensor, down: int) -> tuple[Tensor, Tensor]:
+        """Return the weighted sum over all displacements with the same distance down, and the sum of weights.
+
+        Displacement by displacement for all pixels at once; the mean over a patch is a mean over a moving square.
+        """
+        near, reach = self.patch // 2, self.search // 2
+        height, width = wide.shape[-2] - 2 * reach, wide.shape[-1] - 2 * reach
+        own = wide[..., reach : reach + height, reach : reach + width]
+        parts, weights = [], []
+        for right in range(self.search):
+            other = wide[..., down : down + height, right : right + width]
+            unlike = functional.avg_pool2d((other - own).square().mean(dim=1, keepdim=True), self.patch, stride=1)
+            weights.append((-unlike / self.strength**2).exp())
+            parts.append(weights[-1] * other[..., near : height - near, near : width - near])
+        return torch.stack(parts).sum(dim=0), torch.stack(weights).sum(dim=0)
