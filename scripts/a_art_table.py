@@ -209,7 +209,10 @@ def as_markdown(result: dict[str, Any]) -> str:
             f"| {r['candidate']} | {100 * r['clean']:.1f} | {100 * r['fgm']:.1f} | {r['mse']:.1e} | {r['evenness']:.3f} |"
             for r in result["choice"]
         ]
-    return "\n".join([*lines, "", *remarks(result), ""])
+    shown = [f"![Attention of {title}](a_art_maps_{name}.png)" for name, (title, _) in MODELS.items()]
+    return "\n".join(
+        [*lines, "", *remarks(result), "", "## The maps of one video, one map per modality", "", *shown, ""]
+    )
 
 
 def remarks(result: dict[str, Any]) -> list[str]:
