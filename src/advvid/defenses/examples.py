@@ -183,8 +183,8 @@ class Examples:
         others = [words for key, words in ORIGIN.items() if known.get(key) != own[key]]
         if others or known.get("format") != FORMAT:
             raise AdvvidError(
-                f"the adversarial examples in {self.folder} belong to {' and '.join(others) or 'another version'}: give another "
-                "defense.folder, or delete it so that they are made again"
+                f"the adversarial examples in {self.folder} belong to {' and '.join(others) or 'another version'}: give what they "
+                "were made with (defense.classifier names the model), another defense.folder, or delete it"
             )
 
     def _manifest(self) -> dict[str, Any]:
