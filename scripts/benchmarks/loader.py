@@ -53,7 +53,9 @@ def lines(results: list[dict[str, Any]]) -> list[str]:
     if not results[0]:
         return [*text, "Not measured: no videos were given (`--realdata`)."]
     text += [
-        "Clips of 16 frames at 112 x 112 from real files; everything else stands in [loader_speed.md](loader_speed.md).",
+        "Clips of 16 frames at 112 x 112 from real files, by the clock, so that other work on the machine counts: its load was "
+        f"{results[0]['machine']['load_before']:.1f} to {results[0]['machine']['load_after']:.1f} on "
+        f"{results[0]['machine']['cores']} cores. Everything else stands in [loader_speed.md](loader_speed.md).",
         "",
         "| files | decoder | clips/s of the loader | loader / plain loop | two processes / one |",
         "|---|---|---:|---:|---:|",

@@ -38,9 +38,11 @@ def head(sections: Mapping[str, Parts], command: str) -> list[str]:
         f"Load average of the machine from {min(loads):.1f} to {max(loads):.1f} (median {statistics.median(loads):.1f}), this run "
         f"included; {how}, and ratios are taken within a round."
     )
+    limits = sorted({part["rounds"] for part in parts if part.get("rounds")})
+    fewer = f", some parts with `--rounds {limits[0]}`" if limits else ""
     return [
         f"{place}; Python {about['python']}, {versions}.", busy,
-        f"Made by `{command}` in {sum(part['seconds'] for part in parts) / 60:.0f} minutes.",
+        f"Made by `{command}`{fewer}, in {sum(part['seconds'] for part in parts) / 60:.0f} minutes.",
     ]  # fmt: skip
 
 
@@ -89,15 +91,19 @@ def paragraph(sections: Mapping[str, Parts], file: str) -> str:
             for peer, name in (("torchattacks", "torchattacks"), ("foolbox", "foolbox"), ("art", "ART"))
         )
         said.append(f"PGD-10 on {row['model']} at equal work runs at {against}")
-    evaluation = ", ".join(f"{row['ratio']['median']:.1f} ({row['title']})" for row in results(sections["evaluation"]))
-    said.append(
-        f"An evaluation by PGD-100, early exit and all checks included, is so many times as fast as with torchattacks: {evaluation}"
-    )
-    training = ", ".join(
-        f"{1 / row['ratios']['ours/floor']['median']:.2f} ({row['model']}, {row['steps']} steps)"
-        for row in results(sections["training"])
-    )
-    said.append(f"A step of AT takes, in times of its bare forward and backward passes: {training}")
+    if sections["evaluation"]:
+        evaluation = ", ".join(
+            f"{row['ratio']['median']:.1f} ({row['title']})" for row in results(sections["evaluation"])
+        )
+        said.append(
+            f"An evaluation by PGD-100, early exit and all checks included, is so many times as fast as with torchattacks: {evaluation}"
+        )
+    if sections["training"]:
+        training = ", ".join(
+            f"{1 / row['ratios']['ours/floor']['median']:.2f} ({row['model']}, {row['steps']} steps)"
+            for row in results(sections["training"])
+        )
+        said.append(f"A step of AT takes, in times of its bare forward and backward passes: {training}")
     lines = "\n".join(f"- {words}." for words in said)
     return f"{lines}\n\nMedians of interleaved rounds of one run; everything else stands in [{file}](outputs/published/{file}).\n"
 
