@@ -153,9 +153,9 @@ def page(results: list[dict[str, Any]], tflops: float, gpu: bool, head: list[str
             f"Passes were measured on the GPU named below, which gave {rate:.1f} TFLOP/s on {base['model']}."
             if gpu else
             "No GPU was at hand. The networks' passes were measured on a CPU; a network's GPU time is that of its counted "
-            f"operations on a GPU that sustains **an assumed {tflops:g} TFLOP/s** on {base['model']} (`--gpu-tflops`; this CPU: {rate:.3f}), slower or "
-            f"faster by the network's efficiency against {base['model']} on this CPU. Half the TFLOP/s is twice the hours; "
-            "grouped convolutions such as ResNeXt's may lose more on a GPU than they do here."
+            f"operations on a GPU that sustains **an assumed {tflops:g} TFLOP/s** on {base['model']} (`--gpu-tflops`; this CPU: "
+            f"{rate:.3f}), slower or faster by the network's efficiency against {base['model']} on this CPU. Half the TFLOP/s is "
+            "twice the hours; grouped convolutions such as ResNeXt's may lose more on a GPU than they do here."
         ),
         "Only passes of the networks are counted (a forward pass as half of one with the gradient of the input, with weights as one and "
         "a half), no loading, no validation, and no early exit, which makes the evaluation of weak models many times cheaper.",
