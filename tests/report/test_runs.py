@@ -105,6 +105,13 @@ def test_a_task_without_right_answers_shows_its_measures(tmp_path):
     assert rows_of(section.grid)["clean"].cells[-1].text == "mse 0.0123"
 
 
+def test_evaluations_inside_the_folder_of_a_training_are_found(tmp_path):
+    hydra(tmp_path / "at", ["mode=train", "defense=at"])
+    make_run(tmp_path / "at" / "scores" / "pgd")
+    make_run(tmp_path / "cat")
+    assert [section.found.label for section in run_sections([tmp_path])] == ["at", "cat", "at/scores/pgd"]
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(AdvvidError, match="there is no folder"):
         run_sections([tmp_path / "none"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,25 +107,27 @@ def rich_grid(table: Table) -> Grid:
         >>> rich_grid(table).groups[0].rows[0].cells[0].interval
         '8.0 to 17.5'
     """
-    columns = [[_plain(cell) for cell in column.cells] for column in table.columns]
-    heads = [_plain(column.header) for column in table.columns]
-    rows = tuple(Row(line[0], tuple(map(_value, line[1:]))) for line in zip(*columns, strict=True))
-    words = [not all(_value(text).text[:1] in "0123456789+-–." for text in column if text) for column in columns[1:]]
-    header = tuple(Header(head, words=text) for head, text in zip(heads[1:], words, strict=True))
-    typed = tuple(
-        Row(row.head, tuple(Value(v.text, v.interval, words=w) for v, w in zip(row.cells, words, strict=True)))
-        for row in rows
-    )
-    return Grid(_plain(table.title or ""), heads[0], header, (Group(typed),))
+    columns = [[_value(cell) for cell in column.cells] for column in table.columns]
+    header = [Header(_plain(column.header)) for column in table.columns]
+    words = [not all(value.text[:1] in "0123456789+-–." for value in column if value.text) for column in columns]
+    lines = zip(*([replace(v, words=w) for v in column] for column, w in zip(columns, words, strict=True)), strict=True)
+    return Grid(
+        _plain(table.title or ""), header[0].text,
+        tuple(replace(head, words=w) for head, w in zip(header[1:], words[1:], strict=True)),
+        (Group(tuple(Row(line[0].text, line[1:]) for line in lines)),),
+    )  # fmt: skip
 
 
 def _plain(cell: Any) -> str:
     return cell.plain if isinstance(cell, Text) else Text.from_markup(str(cell)).plain
 
 
-def _value(text: str) -> Value:
-    """Split a cell such as ``51.3 [44.4, 58.1]`` into number and interval."""
+def _value(cell: Any) -> Value:
+    """Split a cell such as ``51.3 [44.4, 58.1]`` into number and interval; bold words stay so."""
+    text = _plain(cell)
+    said = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+    strong = any("bold" in str(style) for style in (said.style, *(span.style for span in said.spans)))
     value, bracket, interval = text.partition(" [")
     if bracket and interval.endswith("]") and interval.count(",") == 1:
-        return Value(value, interval[:-1].replace(", ", " to "))
-    return Value(text)
+        return Value(value, interval[:-1].replace(", ", " to "), strong=strong)
+    return Value(text, strong=strong)

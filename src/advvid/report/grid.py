@@ -32,6 +32,7 @@ class Value:
         mark: the number as a drawing.
         words: whether it is text and not a number.
         tone: ``good``, ``bad`` or "" for a verdict.
+        strong: whether it stands out.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Value:
     mark: Mark | None = None
     words: bool = False
     tone: str = ""
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def number(value: float, digits: int = 4) -> str:
 
 def _cell(value: Value) -> str:
     text = _linked(_escaped(value.text), value.href)
+    text = f"**{text}**" if value.strong else text
     return text + (f" [{value.interval}]" if value.interval else "") + _refs(value.notes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from advvid.table import SECTIONS as OUTSIDE
 
 SUMS = ("mean", "mean_attacks", "union")
 NAMES = {"clean": "clean", "mean": "mean", "mean_attacks": "mean over attacks", "union": "union"}
+# Where evaluations of a trained model may lie inside its folder, such as scores/pgd.
+INSIDE = "*/*"
 # With more runs than this a row per run reads better than a column per run.
 MOST_COLUMNS = 6
 
@@ -73,12 +75,14 @@ class RunSection:
 
 
 def run_sections(folders: Sequence[Path]) -> list[RunSection]:
-    """Find every run below the folders and describe it.
+    """Find every run below the folders and describe it, with the evaluations that lie inside a run's own folder.
 
     Raises:
         AdvvidError: as ``advvid.found_runs.find_runs`` does.
     """
     found = find_runs(folders) if folders else []
+    inside = [table.parent for run in found for table in sorted(run.path.glob(f"{INSIDE}/robustness.json"))]
+    found = find_runs([*folders, *inside]) if inside else found
     anchors = unique_anchors([run.label for run in found], "run")
     return [_section(run, name) for run, name in zip(found, anchors, strict=True)]
 
@@ -122,7 +126,19 @@ def _columns_grid(result: Mapping[str, Any], name: str) -> Grid:
         rows = tuple(_measured_row(key, entry, name) for key, entry in result.get(section, {}).items())
         groups += [Group(rows, title)] if rows else []
     rows = tuple(_measured_row(key, result[key], name) for key in SUMS if key in result)
-    return Grid("", "column", header, (*groups, Group(rows, "Together")) if rows else tuple(groups))
+    groups += [Group(rows, "Together")] if rows else []
+    return _without_empty(Grid("", "column", header, tuple(groups)))
+
+
+def _without_empty(grid: Grid) -> Grid:
+    """Leave out the columns in which nothing stands."""
+    rows = [row for group in grid.groups for row in group.rows]
+    kept = [i for i in range(len(grid.header)) if i == 0 or any(row.cells[i].text != NOTHING for row in rows)]
+    groups = (
+        replace(group, rows=tuple(replace(row, cells=tuple(row.cells[i] for i in kept)) for row in group.rows))
+        for group in grid.groups
+    )
+    return replace(grid, header=tuple(grid.header[i] for i in kept), groups=tuple(groups))
 
 
 def _measured_row(key: str, entry: Mapping[str, Any], name: str) -> Row:
