@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 FILE = Path("outputs/comdefend/width8.pt")
-SETTINGS = ["--patches", "2500", "--width", "0.125", "--epochs", "10", "--batch-size", "64"]
+SETTINGS = ["--patches", "1500", "--width", "0.125", "--epochs", "8", "--batch-size", "32"]
 
 
 def networks(file: Path = FILE) -> Path:
