@@ -36,6 +36,7 @@ def test_the_papers_network_trains_two_steps_and_is_scored_at_full_scale(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_table_is_made_from_the_first_to_the_last_step(tmp_path):
     plan, target = find_target("lo-multav")
     small = [

@@ -70,4 +70,4 @@ def test_an_unknown_target_is_told():
 def test_the_list_has_a_line_each(tmp_path):
     table = listing(tmp_path, tmp_path)
     assert list(table.columns[0].cells) == list(all_targets())
-    assert set(table.columns[4].cells) == {"not run"}
+    assert set(table.columns[4].cells) == {"not measured"}

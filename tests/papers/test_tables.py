@@ -1,5 +1,5 @@
 import json
-import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,17 +43,17 @@ def commands(monkeypatch):
     monkeypatch.setattr(work, "scoring_key", lambda key, words: "s")
     told = []
 
-    def run(command, stdout, **_):
+    def run(command, output, environment):
         told.append(command[3:])
         folder = Path(next(word for word in command if word.startswith("hydra.run.dir=")).partition("=")[2])
         if "experiment=kinfu/cat_down" in command:
-            stdout.write("some line\nerror: out of luck\n")
-            return subprocess.CompletedProcess(command, 1)
+            output.write("some line\nerror: out of luck\n")
+            return 1, 2.0
         if "mode=eval" in command:
             evaluation(folder)
-        return subprocess.CompletedProcess(command, 0)
+        return 0, 2.0
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(work, "run_command", run)
     return told
 
 
@@ -68,6 +68,7 @@ def test_a_table_lays_measured_numbers_beside_published_ones(commands, tmp_path)
         4,
     )
     assert counted(table) == (20, 25)
+    assert table["seconds"] == 4 * (2 + 2)  # what failed is not part of the table
     missing = table["rows"][3]["cells"]["clean"]
     assert missing["measured"] is None
     assert missing["why_missing"].startswith("out of luck (see ")
@@ -85,6 +86,14 @@ def test_finished_work_is_not_done_again_and_failed_work_is(commands, tmp_path):
     assert first == 5 + 4  # five trainings, and an evaluation of those that did not fail
     make_table(Workbench(tmp_path, "demo"), plan, target, "")
     assert [command[1] for command in commands[first:]] == ["experiment=kinfu/cat_down"]
+
+
+def test_the_seconds_are_those_of_computing(tmp_path):
+    code = "import time; time.sleep(1); raise SystemExit(3)"
+    with (tmp_path / "out").open("w") as output:
+        status, seconds = work.run_command([sys.executable, "-c", code, "runtime=cpu"], output, {})
+    assert status == 3
+    assert 0 < seconds < 1
 
 
 def test_evaluations_of_a_training_share_their_cells(commands, tmp_path):

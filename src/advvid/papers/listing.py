@@ -29,7 +29,7 @@ def listing(root: Path, published: Path = PUBLISHED) -> Table:
         layout.add_column(heading, overflow="fold", no_wrap=heading == "target")
     hours, known = _read(published / "gpu_hours.json") or {}, _read(published / "papers.json") or []
     counted_hours = known_hours()
-    costs = {table["id"]: table["seconds"] / 60 for table in known if table["scale"] == "demo"}
+    costs = {table["id"]: table["seconds"] / 60 for table in known if table["scale"] == "demo" and table["seconds"]}
     for name, target in all_targets().items():
         cells = sum(len(row) for row in target.cells.values())
         states = []
@@ -37,7 +37,7 @@ def listing(root: Path, published: Path = PUBLISHED) -> Table:
             table = _read(root / scale / "tables" / f"{name}.json") or next(
                 (t for t in known if (t["id"], t["scale"]) == (name, scale)), None
             )
-            if table is not None and scale == "demo":
+            if table is not None and scale == "demo" and table["seconds"]:
                 costs[name] = table["seconds"] / 60
             states.append(_state(table))
         printed = published_tables().get(name)
@@ -49,7 +49,7 @@ def listing(root: Path, published: Path = PUBLISHED) -> Table:
         hour = hours.get(name, counted_hours.get(name))
         layout.add_row(
             name, data, str(cells or "figure"), "" if hour is None else f"{_number(hour):.1f}",
-            f"{costs[name]:.0f}" if name in costs else "not run", *states, target.title,
+            f"{costs[name]:.0f}" if name in costs else "not measured", *states, target.title,
         )  # fmt: skip
     return layout
 

@@ -35,14 +35,13 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
     for row in rows:
         _averages(row["cells"], target.cells[row["name"]])
     figures = [str(path) for pair in target.figures if pair in folders for path in _pictures(folders[pair])]
-    seconds = sum(bench.seconds(plan, run, score) for run, score in folders)
     note = " ".join(text for text in (printed.note if printed else "", target.note.get(bench.scale, "")) if text)
     return {
         "id": target.id, "title": target.title, "paper": _source(target, printed), "scale": bench.scale,
         "dataset": DEMO_DATA if bench.scale == DEMO or printed is None else printed.data, "units": _units(target),
         "caption": f"{target.title} ({UNITS[bench.scale]}). {note}".strip(),
         "columns": list(printed.columns) if printed else [], "rows": rows, "claims": [], "figures": figures,
-        "problems": sorted(set(problems.values())), "seconds": round(seconds, 1), "command": command,
+        "problems": sorted(set(problems.values())), "seconds": bench.seconds(plan, folders), "command": command,
     }  # fmt: skip
 
 
@@ -126,7 +125,8 @@ def markdown(table: Mapping[str, Any]) -> str:
         lines += [_row(row["name"], [row["cells"][column] for column in columns]) for row in table["rows"]]
         lines += ["", *_notes(table)]
     lines += [f"![{table['title']}]({path})" for path in table["figures"]]
-    lines += [f"Made by `{table['command']}`; {table['seconds'] / 60:.1f} minutes of computing.", ""]
+    cost = "" if table["seconds"] is None else f"; {table['seconds'] / 60:.1f} minutes of computing"
+    lines += [f"Made by `{table['command']}`{cost}.", ""]
     return "\n".join(lines)
 
 

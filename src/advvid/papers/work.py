@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from advvid.errors import AdvvidError
 from advvid.papers.keys import has_suite, scoring_key, training_key
@@ -110,10 +111,12 @@ class Workbench:
         self._carry_out(folder, words)
         return folder
 
-    def seconds(self, plan: PaperPlan, run: str, score: str) -> float:
-        """Return what a training and its evaluation took, as far as they are finished."""
-        found = (self.folder(plan, run) / DONE, self.folder(plan, run, score) / DONE)
-        return sum(float(json.loads(path.read_text())["seconds"]) for path in found if path.is_file())
+    def seconds(self, plan: PaperPlan, pairs: Iterable[tuple[str, str]]) -> float | None:
+        """Return what trainings and their evaluations computed, each counted once; None where one kept no record."""
+        pairs = list(pairs)
+        folders = {self.folder(plan, *pair) for pair in pairs} | {self.folder(plan, run) for run, _ in pairs}
+        found = [json.loads((folder / DONE).read_text()).get("seconds") for folder in folders]
+        return None if None in found else round(sum(found), 1)
 
     def _given(self, work: Work) -> list[str]:
         """Return the words that the user adds; where data sets lie is of no use to embedded data."""
@@ -151,18 +154,32 @@ class Workbench:
             log.info("%s: %s", folder.name, " ".join(words))
             before = folder / "seconds.txt"
             spent = float(before.read_text()) if before.is_file() else 0.0
-            began = time.monotonic()
-            try:
-                with (folder / "output.txt").open("w") as output:
-                    done = subprocess.run(
-                        command, check=False, stdout=output, stderr=subprocess.STDOUT, env=environment
-                    )
-            finally:
-                spent += time.monotonic() - began
-                before.write_text(f"{spent:.1f}")
-            if done.returncode:
+            with (folder / "output.txt").open("w") as output:
+                status, seconds = run_command(command, output, environment)
+            spent += seconds
+            before.write_text(f"{spent:.1f}")
+            if status:
                 raise WorkError(_last_words(folder / "output.txt"))
             note.write_text(json.dumps({"seconds": round(spent, 1), "words": list(words), "command": command[1:]}))
+
+
+def run_command(command: Sequence[str], output: TextIO, environment: Mapping[str, str]) -> tuple[int, float]:
+    """Run a command to its end and return its exit status and the seconds that it computed, not those that it waited.
+
+    On a machine that others use as well, only the former say what the work costs. A GPU's work counts by the clock.
+    """
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    try:
+        if "runtime=cpu" not in command:
+            return process.wait(), time.monotonic() - began
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    return process.returncode, usage.ru_utime + usage.ru_stime
 
 
 def _last_words(path: Path) -> str:
