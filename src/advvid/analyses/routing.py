@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ class RoutingTable(Analysis):
         Raises:
             AdvvidError: if an attack leaves its threat set, or the task has no right answers.
         """
-        columns = fitted(context, {SPARSE: self.sparse, DENSE: self.dense})
+        columns = fitted(context, {SPARSE: _late(self.sparse), DENSE: _late(self.dense)})
         frames = context.clip_shape[1]
         systems = {
             name: PurifiedModel([purifier], context.model, context.seed, frames).to(context.device).eval()
@@ -193,6 +194,12 @@ def outcomes(kind: str, clips: Mapping[str, Sequence[Any]], routing: Routing) ->
     right[ROUTED] = np.choose(verdict, [right[name] for name in chosen])
     right[ORACLE] = right[chosen[KINDS.index(kind)]]
     return right
+
+
+def _late(attack: Attack) -> Attack:
+    """Return the attack going on after the bare model is fooled: it cannot tell when a defense that it does not know is."""
+    known = any(f.name == "early_exit" for f in dataclasses.fields(attack))
+    return dataclasses.replace(attack, **{"early_exit": False} if known else {})
 
 
 def _share(count: int, total: int) -> dict[str, Any]:
