@@ -4,8 +4,8 @@
 
 Small networks on ``motion_look`` (16 frames of 32 x 32, draw 1) stand for the paper's on UCF101: CNN + LSTM with the small
 backbone, and C3D with an eighth of the channels. The sparse attack is that of Wei et al. with their mask scaled from 40
-frames to 16, the dense one PGD, or the generator of Li et al. with ``--dense universal``. Thresholds are chosen on validation clips, everything is scored on
-test clips. For C3D the detector reads the CNN + LSTM's answers, as in the paper.
+frames to 16, the dense one PGD, or the generator of Li et al. with ``--dense universal``. Thresholds are chosen on
+validation clips, everything is scored on test clips. For C3D the detector reads the CNN + LSTM's answers, as in the paper.
 """
 
 from __future__ import annotations
@@ -268,8 +268,9 @@ def document(found: dict[str, Any], judged: dict[str, dict[str, Any]], options: 
         )
         lines.append(f"| {name} | {claim['claim']} | {claim['verdict'].replace('_', ' ')} | {said} |")
     lines += [
-        "", f"Small widths, embedded motion_look data, draw 1, seed {options.seed}; dense: {options.dense}, temporal: {options.temporal}, spatial:",
-        f"{options.spatial}. Figures 2 and 4: `jia_figure_2.png`, `jia_figure_4.png`. Made by `python scripts/jia_tables.py`.",
+        "", f"Small widths, embedded motion_look data, draw 1, seed {options.seed}; dense: {options.dense}, temporal:",
+        f"{options.temporal}, spatial: {options.spatial}. Figures 2 and 4: `jia_figure_2.png`, `jia_figure_4.png`.",
+        "Made by `python scripts/jia_tables.py`.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 

@@ -198,8 +198,8 @@ def outcomes(kind: str, clips: Mapping[str, Sequence[Any]], routing: Routing) ->
 
 def _late(attack: Attack) -> Attack:
     """Return the attack going on after the bare model is fooled: it cannot tell when a defense that it does not know is."""
-    known = any(f.name == "early_exit" for f in dataclasses.fields(attack))
-    return dataclasses.replace(attack, **{"early_exit": False} if known else {})
+    late: dict[str, Any] = {"early_exit": False} if hasattr(attack, "early_exit") else {}
+    return dataclasses.replace(attack, **late)
 
 
 def _share(count: int, total: int) -> dict[str, Any]:
