@@ -41,7 +41,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "resnext3d_50": (VIDEOS, "dataset=motion model=resnext3d_50 model.width=0.25 schedule.epochs=20"),
     "i3d": (
         VIDEOS,
-        "dataset=motion_look model=i3d model.width=0.25 dataset.frames=8 dataset.stride=4 schedule.epochs=10",
+        "dataset=motion_look model=i3d model.width=0.25 dataset.frames=8 dataset.stride=4 schedule.epochs=25",
     ),
     "c3d": (
         VIDEOS,
