@@ -29,7 +29,7 @@ ALWAYS = {"loss", "train_objective_acc", "val_acc", "val_robust_acc", "passes", 
 # Forward-backward passes of an epoch over 16 clips: with one inner step, as the defense's own words say.
 COST = {
     "none": 1, "at": 2, "combined_at": 2, "trades": 3.5, "mart": 3, "fgsm_rs": 2, "n_fgsm": 2, "free_at": 1, "awp": 3,
-    "awp_trades": 5.5, "avg": 8, "max": 7, "msd": 5, "multibn": 9, "multibn_manual": 9, "art": 3, "a_art": 3,
+    "awp_trades": 5.5, "avg": 8, "max": 7, "msd": 6, "multibn": 9, "multibn_manual": 9, "art": 3, "a_art": 3,
     "oudefend": 2, "feature_denoising_2d": 2, "feature_denoising_3d": 2, "injection": 1.5, "frozen_gan_at": 2,
     "gat": 2 + 1.5 / 2, "ape_gan": None, "aat": None, "aat_types": 2, "cat": None, "cat_down": None,
 }  # fmt: skip
