@@ -9,7 +9,7 @@ from advvid.errors import AdvvidError
 from advvid.report.notes import Notes
 from advvid.report.paper_grid import Runs, claims_grid, paper_grid, uniform, verdict_counts
 from advvid.report.runs import run_sections
-from advvid.report.tables import read_tables
+from advvid.report.tables import Measured, read_tables
 
 
 def read(folder, *entries):
@@ -59,6 +59,7 @@ def test_a_number_leads_to_the_row_of_its_run_and_carries_its_checks(tmp_path):
     notes = Notes()
     cell = texts(paper_grid(table, Runs(run_sections([tmp_path]), notes)))[0]["measured (demo)"]
     assert cell.href == "#run-at-pgd"
+    assert cell.mark is not None
     assert "doubling the steps" in notes.all[cell.notes[0] - 1].text
 
 
@@ -81,6 +82,20 @@ def test_decimals_are_as_many_as_make_sense(tmp_path, published, value, printed,
         apart,
     ]
     assert row["measured (demo)"].mark is None
+
+
+def test_an_accuracy_of_the_run_is_drawn(tmp_path):
+    """A table that names neither unit nor column leads to the column of the same name, if the run has one."""
+    make_run(tmp_path / "at", pgd=0.5)
+    entry = paper(run="at", value=50.0, units={}, columns=["pgd"])
+    entry["rows"][0]["cells"] = {"pgd": entry["rows"][0]["cells"]["pgd_eps8"] | {"why_missing": None}}
+    entry["rows"][0]["cells"]["pgd"]["measured"].pop("column")
+    (table,) = read(tmp_path, entry)
+    runs = Runs(run_sections([tmp_path]), Notes())
+    cell = texts(paper_grid(table, runs))[0]["measured (demo)"]
+    assert (cell.href, cell.mark.value) == ("#run-at-pgd", 50.0)
+    other = Measured(49.0, run=tmp_path / "at")
+    assert not runs.is_accuracy(other, "pgd")
 
 
 def test_a_value_of_null_is_a_missing_one(tmp_path):

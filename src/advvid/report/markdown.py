@@ -28,12 +28,11 @@ def _parts(page: Page, folder: Path) -> Iterator[str]:
     for paper in page.papers:
         yield f'<a id="{paper.anchor}"></a>\n\n## {paper.table.title}'
         yield f"{paper.table.paper}. {' '.join(told['caption'] for told in paper.table.told.values())}".strip()
-        told = [
-            f"- {scale}: {', '.join(filter(None, (about['dataset'], about['cost'])))}"
-            + (f", `{about['command']}`" if about["command"] else "")
-            for scale, about in paper.table.told.items()
-        ]
-        yield "\n".join([*told, f"- {paper.same}"] if paper.same else told)
+        lines = []
+        for scale, said in paper.told.items():
+            command = paper.table.told[scale]["command"]
+            lines.append(f"- {scale} scale: {'; '.join(filter(None, (said, f'`{command}`' if command else '')))}")
+        yield "\n".join(lines)
         yield paper.grid.markdown()
         yield from (_picture(figure.alt, figure.source, folder) for figure in paper.figures)
         if paper.claims is not None:

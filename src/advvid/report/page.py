@@ -24,12 +24,12 @@ from advvid.report.tables import PaperTable
 
 @dataclass(frozen=True)
 class PaperSection:
-    """A paper's table: ``same`` says n and seed where all its numbers share them."""
+    """A paper's table: ``told`` says by scale on what and how it was measured."""
 
     table: PaperTable
     anchor: str
     grid: Grid
-    same: str
+    told: Mapping[str, str]
     figures: tuple[Drawn, ...]
     claims: Grid | None
 
@@ -156,6 +156,10 @@ def _paper(table: PaperTable, runs: Runs, room: Room) -> PaperSection:
         if room.take([picture]):
             drawn.append(Drawn(picture, f"{given.alt} ({given.scale} scale)", given.path))
     claims = claims_grid(table.claims) if table.claims else None
-    return PaperSection(
-        table, anchor("table", table.id), paper_grid(table, runs), uniform(table), tuple(drawn), claims
-    )  # fmt: skip
+    same = uniform(table)
+    told = {}
+    for scale, about in table.told.items():
+        said = (about["dataset"], same, f"{about['cost']} of computing" if about["cost"] else "")
+        told[scale] = ", ".join(filter(None, said))
+    name = anchor("table", table.id)
+    return PaperSection(table, name, paper_grid(table, runs), told, tuple(drawn), claims)

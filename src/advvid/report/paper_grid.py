@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from advvid.average import SECTIONS, SINGLE
 from advvid.report.grid import NOTHING, Grid, Group, Header, Mark, Row, Value, number, signed
 from advvid.report.notes import Notes
 from advvid.report.runs import RunSection, footnotes
@@ -25,13 +27,30 @@ class Runs:
         self.notes = notes
         self._by_path = {section.found.path.resolve(): section for section in sections}
 
-    def place(self, found: Measured) -> tuple[str, tuple[int, ...]]:
-        """Return where a number leads and the footnotes of its run's raised checks; "" for a run that is not here."""
-        section = self._by_path.get(found.run.resolve()) if found.run is not None else None
+    def section(self, found: Measured) -> RunSection | None:
+        """Return the section of the run that gave a number; None for one that is not in the report."""
+        return self._by_path.get(found.run.resolve()) if found.run is not None else None
+
+    def place(self, found: Measured, column: str) -> tuple[str, tuple[int, ...]]:
+        """Return where a number of a column leads, and the footnotes of its run's raised checks; "" for no run."""
+        section = self.section(found)
         if section is None:
             return "", ()
-        marks = footnotes(section, self.notes)
-        return section.column(found.column), (*marks.get(found.column, ()), *marks.get("", ()))
+        name, marks = found.column or column, footnotes(section, self.notes)
+        return section.column(name), (*marks.get(name, ()), *marks.get("", ()))
+
+    def is_accuracy(self, found: Measured, column: str) -> bool:
+        """Whether a number is the accuracy of its run's column, in percent."""
+        section = self.section(found)
+        score = score_of(section.found.result, found.column or column) if section and section.found.result else {}
+        return score.get("acc") is not None and abs(100 * score["acc"] - found.value) < 1e-6
+
+
+def score_of(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an entry of a ``robustness.json`` by the name of its column; {} where there is none."""
+    places = [result if name in SINGLE else {}, *(result.get(section, {}) for section in (*SECTIONS, "types"))]
+    found: Mapping[str, Any] = next((place[name] for place in places if name in place), {})
+    return found
 
 
 def paper_grid(table: PaperTable, runs: Runs) -> Grid:
@@ -84,7 +103,7 @@ def _row(table: PaperTable, column: str, cell: Cell, runs: Runs, several: bool) 
     values = [Value(_printed(cell.published) + spread)]
     for scale in _order(table):
         found = cell.measured.get(scale)
-        values.append(_value(cell, scale, unit, runs))
+        values.append(_value(cell, scale, column, unit, runs))
         if scale in table.told:
             values.append(Value(_difference(cell.published, found)))
             if several:
@@ -93,18 +112,19 @@ def _row(table: PaperTable, column: str, cell: Cell, runs: Runs, several: bool) 
     return Row(column if unit in ("%", "") else f"{column} ({unit})", tuple(values))
 
 
-def _value(cell: Cell, scale: str, unit: str, runs: Runs) -> Value:
+def _value(cell: Cell, scale: str, column: str, unit: str, runs: Runs) -> Value:
     found = cell.measured.get(scale)
     if found is None:
         why = cell.missing.get(scale)
         return Value(NOTHING, notes=(runs.notes.add(f"Not measured ({scale}): {why.rstrip('.')}."),) if why else ())
-    href, notes = runs.place(found)
+    href, notes = runs.place(found, column)
     text = _written(found.value, cell.published)
     if found.ci95 is None:
         return Value(text, "", href, notes)
     low, high = found.ci95
+    drawn = unit == "%" or runs.is_accuracy(found, column)
     said = " to ".join(_written(end, cell.published) for end in found.ci95)
-    mark = Mark(found.value, max(low, 0), min(high, 100), cell.published) if unit == "%" else None
+    mark = Mark(found.value, max(low, 0), min(high, 100), cell.published) if drawn else None
     return Value(text, said, href, notes, mark)
 
 

@@ -5,17 +5,19 @@
     [{
       "id": "kinfu-table2",             short and stable; the same table at the other scale has the same id
       "title": "Curricula against a fixed budget",
-      "paper": "Kinfu and Vidal 2022, Table 2",
-      "dataset": "embedded motion data, 32 x 32",     what was measured on
+      "paper": "Kinfu and Vidal 2022",
+      "source": "Table 2",              optional: where the paper has it
+      "dataset": "embedded motion data, 32 x 32",     what was measured on, at this scale
       "scale": "demo",                  or "full"; the two never share a column
       "caption": "What a reader must know, in a sentence or two.",
       "columns": ["clean", "pgd_eps4"],               as in the paper, in its order
-      "units": {"pgd_eps4": "%"},       optional, any short text; "%" also draws each number on a bar from 0 to 100
+      "units": {"pgd_eps4": "%"},       optional, any short text; "%" also draws each number on a bar from 0 to 100, as is
+                                        done for every number that is an accuracy of its run
       "rows": [{"name": "CAT, eps 0 to 12", "cells": {
         "clean": {
           "published": 61.1,            a number or null; its spread may stand beside it as "published_spread"
-          "measured": {"value": 98.3, "ci95": [95.1, 99.5], "n": 100, "seed": 0,
-                       "run": "outputs/papers/demo/ab12", "column": "clean"},      or null
+          "measured": {"value": 98.3, "ci95": [95.1, 99.5], "n": 100, "seed": 0,      or null
+                       "run": "outputs/papers/demo/ab12", "column": "clean"},
           "why_missing": null           a text where "measured" is null
         }, "pgd_eps4": {...}}}],
       "claims": [{"id": "kinfu-c3", "text": "CAT beats AT at every budget", "verdict": "holds",
@@ -26,10 +28,10 @@
     }]
 
 Published and measured numbers of a column are in one unit, the paper's, so that accuracies stand here as 61.1 and not as
-0.611. ``ci95``, ``n``, ``seed`` and ``column`` (the column of the run's own table) may be
-null or left out; ``seed`` may be a list. A ``value`` of null counts as missing. ``verdict`` is holds, does_not_hold or
-undecided. Paths are taken from the working directory or from the folder of the JSON file. Runs that exist join the
-report, so that numbers lead to them.
+0.611. ``ci95``, ``n``, ``seed`` and ``column`` (of the run's own table, where it is called otherwise than here) may be null
+or left out; ``seed`` may be a list. A ``value`` of null counts as missing. ``verdict`` is holds, does_not_hold or
+undecided. Paths are taken from the working directory or from the folder of the JSON file. Runs that exist join the report,
+so that numbers lead to them.
 """
 
 from __future__ import annotations
@@ -164,7 +166,8 @@ def _table(entry: Any, source: Path) -> PaperTable:
     told = {key: str(entry.get(key) or "") for key in ("dataset", "caption", "command")}
     told["cost"] = duration(float(entry["seconds"])) if entry.get("seconds") else ""
     units = {column: str((entry.get("units") or {}).get(column, "")) for column in columns}
-    return PaperTable(name, entry["title"], entry["paper"], columns, units, rows, {scale: told}, claims, figures)
+    paper = ", ".join(filter(None, (entry["paper"], entry.get("source"))))
+    return PaperTable(name, entry["title"], paper, columns, units, rows, {scale: told}, claims, figures)
 
 
 def _cell(entry: Mapping[str, Any], scale: str, source: Path) -> Cell:
