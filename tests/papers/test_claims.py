@@ -67,6 +67,13 @@ def test_a_margin_a_number_and_an_access(tmp_path):
     assert (found["verdict"], found["statistic"]) == (HOLDS, pytest.approx(40))
 
 
+def test_models_that_did_not_learn_decide_nothing(tmp_path):
+    tables = table(tmp_path, "kinfu-table2", {"cat": {"clean": 90, "pgd_8": 60}, "at_8": {"clean": 30, "pgd_8": 20}})
+    tables["kinfu-table2"]["rows"][1]["cells"]["clean"]["published"] = 64.1
+    found = judge(cat_beats_at(higher=["cat"], lower=["at_8"]), tables)
+    assert (found["verdict"], found["because"]) == (OPEN, "at_8 hardly learned at this scale")
+
+
 def test_a_missing_number_or_table_is_no_verdict(tmp_path):
     tables = table(tmp_path, "kinfu-table2", {"cat": {"clean": 90, "pgd_8": 38}, "at_8": {"clean": 90, "pgd_8": 40}})
     tables["kinfu-table2"]["rows"][0]["cells"]["pgd_8"]["measured"] = None

@@ -122,7 +122,8 @@ def markdown(table: Mapping[str, Any]) -> str:
     if columns:
         heads = [f"{c}, published | {c}, {scale}" for c in columns]
         lines += ["| | " + " | ".join(heads) + " |", "|---|" + "---:|---:|" * len(columns)]
-        lines += [_row(row["name"], [row["cells"][column] for column in columns]) for row in table["rows"]]
+        decimals = [1 if table["units"].get(column) == "%" else 3 for column in columns]
+        lines += [_row(row["name"], [row["cells"][c] for c in columns], decimals) for row in table["rows"]]
         lines += ["", *_notes(table)]
     lines += [f"![{table['title']}]({path})" for path in table["figures"]]
     cost = "" if table["seconds"] is None else f"; {table['seconds'] / 60:.1f} minutes of computing"
@@ -130,15 +131,14 @@ def markdown(table: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, cells: Sequence[Mapping[str, Any]]) -> str:
+def _row(name: str, cells: Sequence[Mapping[str, Any]], decimals: Sequence[int]) -> str:
     shown = []
-    for cell in cells:
+    for cell, digits in zip(cells, decimals, strict=True):
         published, spread, measured = cell["published"], cell.get("published_spread"), cell["measured"]
         shown.append("" if published is None else f"{published:g}" + (f" ± {spread:g}" if spread is not None else ""))
         if measured is None or measured["value"] is None:
             shown.append("–")
         else:
-            digits = 1 if abs(measured["value"]) >= 1 else 3
             ends = measured["ci95"]
             shown.append(
                 f"{measured['value']:.{digits}f}" + (f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else "")
