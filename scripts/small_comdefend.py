@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 FILE = Path("outputs/comdefend/width8.pt")
-SETTINGS = ["--patches", "1500", "--width", "0.125", "--epochs", "8", "--batch-size", "32"]
+SETTINGS = ["--patches", "3000", "--patch", "16", "--width", "0.125", "--batch-size", "16"]
 
 
 def networks(file: Path = FILE) -> Path:
