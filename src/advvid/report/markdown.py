@@ -24,7 +24,7 @@ def _parts(page: Page, folder: Path) -> Iterator[str]:
             "networks. A difference is measured minus published."
         )
     for scale, counts in page.verdicts.items():
-        yield f"Claims at {scale} scale: {', '.join(f'{count} {words}' for words, count in counts.items())}."
+        yield f"Claims at {scale} scale: {', '.join(f'{words} {count}' for words, count in counts.items())}."
     for paper in page.papers:
         yield f'<a id="{paper.anchor}"></a>\n\n## {paper.table.title}'
         yield f"{paper.table.paper}. {' '.join(told['caption'] for told in paper.table.told.values())}".strip()
