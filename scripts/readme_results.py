@@ -22,6 +22,8 @@ BLOCK = re.compile(r"(<!-- (?P<name>\w+): written by [^\n]*? -->\n)(?P<text>.*?)
 OPENING = re.compile(r"^<!-- (\w+): written by ", re.MULTILINE)
 # A table whose file is called otherwise than its block.
 FILES = {"deepsava_table": "deepsava_embedded"}
+# Paragraphs that a script writes from published JSON, and that its own test holds to it.
+ELSEWHERE = ("benchmark",)
 
 
 def render(readme: str, published: Path) -> tuple[str, list[str]]:
@@ -34,6 +36,8 @@ def render(readme: str, published: Path) -> tuple[str, list[str]]:
 
     def block(match: re.Match[str]) -> str:
         name = match["name"]
+        if name in ELSEWHERE:
+            return match[0]
         source = published / f"{FILES.get(name, name)}.md"
         if not source.is_file():
             raise AdvvidError(
