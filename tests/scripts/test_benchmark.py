@@ -125,5 +125,6 @@ def test_what_is_published_is_what_the_readme_says():
     assert all(
         line in page
         for name, parts in sections.items()
+        if parts
         for line in benchmark.SECTIONS[name].lines(publish.results(parts))
     )
