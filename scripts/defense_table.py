@@ -140,6 +140,9 @@ def publish(folders: dict[str, dict[int, Path]], epochs: int, target: Path) -> N
         lines.append(
             f"| {row} | {len(runs)} | " + " | ".join(_cell(runs, column) for column in columns) + f" | {passes:.0f} |"
         )
+    missing = [row for row in ROWS if len(results.get(row, {})) < SEEDS.get(row, 1)]
+    if missing:
+        lines += ["", f"Not run yet, in whole or for all seeds: {', '.join(missing)}."]
     lines += ["", *_not_better(results), *_accesses(results), *_verdicts(claims)]
     (target / "defenses.md").write_text("\n".join(lines) + "\n")
 
@@ -219,9 +222,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20, help="of every row but none")
     parser.add_argument("--root", type=Path, default=Path("outputs/defenses"), help="where the runs are kept")
     parser.add_argument("--target", type=Path, default=Path("outputs/published"), help="where the table goes")
+    parser.add_argument("--publish-only", action="store_true", help="make the table of the runs that are finished")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, which share the cores")
     options = parser.parse_args()
     done: dict[str, dict[int, Path]] = {}
+    if options.publish_only:
+        for row in ROWS:
+            folders = {seed: options.root / f"{row}-{seed}" for seed in options.seeds}
+            found = {seed: folder for seed, folder in folders.items() if (folder / "robustness.json").is_file()}
+            if found:
+                done[row] = found
+        publish(done, options.epochs, options.target)
+        return
     rows = list(dict.fromkeys(["none", *options.rows]))
     jobs = [(row, seed) for at, seed in enumerate(options.seeds) for row in rows if at < SEEDS.get(row, 1)]
     with ThreadPoolExecutor(options.jobs) as pool:
