@@ -27,6 +27,7 @@ def test_every_training_and_evaluation_composes(scale, paper):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @needs_clips
 def test_the_papers_network_trains_two_steps_and_is_scored_at_full_scale(tmp_path):
     tried = check.networks(("kinfu",))
