@@ -227,7 +227,8 @@ def document(found: dict[str, Any], judged: dict[str, dict[str, Any]], options: 
         part, sizes = detection[name], detection["n"]
         area = part["roc"]["auc"]
         lines += [
-            f"**Table {number}: {name}** on {sizes['calibration']} validation clips; chosen {part['chosen']:g}; on {sizes['test']} test "
+            f"**Table {number}: {name}** on {_counts(sizes['calibration'])} validation clips; chosen "
+            f"{part['chosen']:g}; on {_counts(sizes['test'])} test "
             f"clips F1 {part['test']['f1']:.2f}, area under the ROC curve {'-' if area is None else f'{area:.3f}'}", "",
             "| threshold | precision | recall | F1 |", "|---:|---:|---:|---:|",
             *(f"| {c['threshold']:g} | {c['precision']:.2f} | {c['recall']:.2f} | {c['f1']:.2f} |" for c in part["calibration"]), "",
@@ -251,7 +252,7 @@ def document(found: dict[str, Any], judged: dict[str, dict[str, Any]], options: 
     for model, (title, _) in MODELS.items():
         mixed = found[f"routing_{model}"]["mixed"]
         values = [f"{100 * mixed['accuracy'][name]:.1f}" if mixed["accuracy"] else "-" for name in TITLES]
-        lines.append(f"| {title} ({mixed['n']}) | " + " | ".join(values) + " |")
+        lines.append(f"| {title} ({_counts(mixed['n'])}) | " + " | ".join(values) + " |")
     rows = found["adaptive"]["adaptive"]
     lines += ["", "**An adversary who knows the detector** (PGD of 10/255 on CNN + LSTM with the index in its loss)", "",
               "| lambda | fools, % | fools undetected, % | area under the ROC curve |", "|---:|---:|---:|---:|"]  # fmt: skip
@@ -270,9 +271,13 @@ def document(found: dict[str, Any], judged: dict[str, dict[str, Any]], options: 
     lines += [
         "", f"Small widths, embedded motion_look data, draw 1, seed {options.seed}; dense: {options.dense}, temporal:",
         f"{options.temporal}, spatial: {options.spatial}. Figures 2 and 4: `jia_figure_2.png`, `jia_figure_4.png`.",
-        "Made by `python scripts/jia_tables.py`.",
+        f"Made by `python scripts/jia_tables.py --dense {options.dense} --temporal {options.temporal} --spatial {options.spatial}`.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _counts(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sizes.items())
 
 
 def _cell(score: dict[str, Any]) -> str:
@@ -301,9 +306,10 @@ def main() -> None:
     kept = {name: {k: v for k, v in result.items() if k != "config"} for name, result in found.items()}
     (options.target / "jia_tables.json").write_text(json.dumps({"runs": kept, "claims": judged}, indent=1) + "\n")
     (options.target / "jia_tables.md").write_text(document(found, judged, options))
+    place = "adaptive" if options.dense == "pgd" else "detection"
     for number, name in ((2, "index"), (4, "roc")):
         shutil.copy(
-            options.root / "detection" / "analysis" / f"detection_{name}.png",
+            options.root / place / "analysis" / f"detection_{name}.png",
             options.target / f"jia_figure_{number}.png",
         )
     print(document(found, judged, options))
