@@ -1,6 +1,6 @@
 """Train the papers' models on the embedded stand-ins of their data sets, one command each, and publish what they reach.
 
-    python scripts/stand_in_table.py                  # about an hour on one core; resumable, finished runs are kept
+    python scripts/stand_in_table.py                  # about 15 minutes of one core; resumable, finished runs are kept
     python scripts/stand_in_table.py --rows digits youtube8m_mini
 
 Epochs and widths were chosen on the validation split; the test split was scored once.
