@@ -149,3 +149,10 @@ def test_the_command_answers_in_one_sentence(tmp_path, capsys):
     assert said.startswith("error: ")
     assert "mosion" in said
     assert main([str(tmp_path), "--out", str(tmp_path / "n.pt"), "--epochs", "0"]) == 1
+
+
+def test_the_command_says_how_to_use_what_it_wrote(tmp_path, capsys, pictures):
+    Image.fromarray(pictures[0]).save(tmp_path / "a.png")
+    words = "--patches 4 --patch 8 --width 0.01 --epochs 1 --device cpu"
+    assert main([str(tmp_path), "--out", str(tmp_path / "n.pt"), *words.split()]) == 0
+    assert f"purifier=[comdefend] purifier.comdefend.checkpoint={tmp_path / 'n.pt'}" in capsys.readouterr().out

@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args(arguments)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     try:
         lowest = min(given.patches, given.patch, given.epochs, given.batch_size)
         if lowest < 1 or given.width <= 0 or given.step_size <= 0 or given.noise < 0:
