@@ -34,6 +34,9 @@ COST = {
     "gat": 2 + 1.5 / 2, "ape_gan": None, "aat": None, "aat_types": 2, "cat": None, "cat_down": None,
 }  # fmt: skip
 
+# One of each kind of state: a distribution, networks of its own, files, branches, replays, none.
+QUICK = {"aat", "ape_gan", "injection", "multibn", "free_at", "none"}
+
 
 def finite(trainer):
     return all(
@@ -41,7 +44,9 @@ def finite(trainer):
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_interrupted_equals_uninterrupted_with_curves_and_cost(tmp_path, name):
     """On a CPU bit for bit, with the networks, optimisers and distributions of the defense's own."""
     whole = run(name, tmp_path / "whole")

@@ -237,7 +237,7 @@ def test_both_accesses_stand_in_the_table(tmp_path, name):
     for key, white in table["attacks"].items():
         gray = table["extra"][f"{key}@gray_box"]
         assert gray["access"] == "gray_box"
-        assert gray["settings"] == white["settings"]
+        assert gray["budget"] == white["budget"]
     found = [check for check in table["checks"] if check["name"] == "more_access"]
     assert len(found) == len(table["attacks"])
     assert not [check["message"] for check in found if check["raised"]]
