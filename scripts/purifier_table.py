@@ -43,6 +43,8 @@ SETTINGS = {
 }
 # What was tried beyond the table's attacks, on the benign model with PGD of 40 iterations and steps of eps.
 MEASURED = {
+    "comdefend": "the gradient is the identity's, a poor stand-in for small networks that give frames back at 18 dB only; a stand-in with "
+    "their own gradient was not tried",
     "temporal_defense": "the gradient is the identity's, and the residual is rounded in steps as large as the change; 40 iterations with "
     "steps of eps leave 44% right on the benign model",
     "video_compression": "the gradient is the identity's, and the codec rounds away most of a change of this size; 40 iterations, steps "
