@@ -57,6 +57,14 @@ def test_damage_is_named(tmp_path, small):
         checkpoint.load(path)
 
 
+@pytest.mark.parametrize("content", [b"junk", b"a line of text\n", b"\x00" * 100, b"PK\x03\x04 no archive"])
+def test_files_of_something_else_are_named(tmp_path, content):
+    path = tmp_path / "other.pt"
+    path.write_bytes(content)
+    with pytest.raises(AdvvidError, match="damaged"):
+        checkpoint.load(path)
+
+
 @pytest.mark.parametrize("where", ["nothing.pt", "", "empty"])
 def test_a_missing_checkpoint_is_named(tmp_path, where):
     (tmp_path / "empty").mkdir()

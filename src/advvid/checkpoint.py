@@ -46,7 +46,17 @@ def load(path: Path) -> dict[str, Any]:
             f"the checkpoint {path} was refused because it is damaged or holds more than tensors and plain values "
             f"(it could run code): {_first_line(error)}"
         ) from None
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError) as error:
+    # A file of something else fails in many ways.
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        zipfile.BadZipFile,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise AdvvidError(
             f"the checkpoint {path} is damaged ({_first_line(error)}): take another one of the run"
         ) from None

@@ -17,6 +17,7 @@ from advvid.defenses.divergence import divergence
 from advvid.defenses.mart import MART, runner_up
 from advvid.defenses.trades import TRADES
 from advvid.errors import AdvvidError
+from advvid.tasks.next_frame import NextFrame
 from conftest import LinearModel
 
 SHAPE = (3, 2, 6, 6)
@@ -130,6 +131,8 @@ def test_mart_by_hand(linear):
         (lambda: TRADES().check({"apgd": APGD()}, 1), "APGD is not"),
         (lambda: TRADES(start="gaussian").check({"mi_fgsm": MIFGSM()}, 1), "MIFGSM does not"),
         (lambda: TRADES().check({"pgd": PGD(targeted="random")}, 1), "targeted=null"),
+        (lambda: TRADES(task=NextFrame()).check({"pgd": PGD()}, 1), "the task NextFrame does not have"),
+        (lambda: MART(task=NextFrame()).check({"pgd": PGD()}, 1), "the task NextFrame does not have"),
         (lambda: MART(beta=-1), "beta=-1 would reward"),
         (lambda: MART().check({"a": PGD(), "b": PGD()}, 1), "trains against one attack but got 2"),
     ],

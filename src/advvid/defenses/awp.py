@@ -75,6 +75,7 @@ class AWP(CraftedDefense):
         if self.over is None:
             super().check(attacks, epochs)
         else:
+            self.over.task = self.task
             self.over.check(attacks, epochs)
         if self.warmup >= epochs:
             raise AdvvidError(

@@ -41,10 +41,10 @@ class MART(CraftedDefense):
         for name, value in (("beta", self.beta), ("margin", self.margin)):
             if value < 0:
                 raise AdvvidError(f"defense.{name}={value:g} would reward mistakes: choose a number of at least 0")
-        check_classes(self, "mart")
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
-        """Want exactly one attack."""
+        """Want a task with classes and exactly one attack."""
+        check_classes(self, "mart")
         single(attacks, "mart")
 
     def fit(self, model: nn.Module, batch: Batch, crafted: Crafted, step: Step) -> tuple[Tensor, Logs]:

@@ -58,10 +58,10 @@ class TRADES(CraftedDefense):
             raise AdvvidError(f"defense.start={self.start!r} is not known: choose attack or gaussian")
         if not self.noise > 0:
             raise AdvvidError(f"defense.noise={self.noise:g} leaves no gradient to follow: choose a number above 0")
-        check_classes(self, "trades")
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
-        """Want one attack whose search can follow the divergence, and a start at which that has a gradient."""
+        """Want classes, an attack whose search can follow the divergence, and a start at which that has a gradient."""
+        check_classes(self, "trades")
         attack = single(attacks, "trades")
         if self.surrogate == "task" and self.start == "attack":
             return
