@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ import torch
 from advvid.errors import AdvvidError
 
 FORMAT = 1
+# A file that was cut short, or is something else, fails in many ways, depending on where.
+UNREADABLE = (
+    AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error,
+    zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -46,17 +52,7 @@ def load(path: Path) -> dict[str, Any]:
             f"the checkpoint {path} was refused because it is damaged or holds more than tensors and plain values "
             f"(it could run code): {_first_line(error)}"
         ) from None
-    # A file of something else fails in many ways.
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        zipfile.BadZipFile,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-    ) as error:
+    except UNREADABLE as error:
         raise AdvvidError(
             f"the checkpoint {path} is damaged ({_first_line(error)}): take another one of the run"
         ) from None

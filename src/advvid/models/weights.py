@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import pickle
 import re
-import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid import checkpoint
+from advvid.checkpoint import UNREADABLE
 from advvid.errors import AdvvidError
 from advvid.models.freeze import last_layer
 
@@ -130,17 +130,7 @@ def _read(path: Path) -> Any:
             f"model.checkpoint={path} was refused because it is damaged or holds more than tensors and plain values, "
             f"which could run code: save its state dict alone ({_first_line(error)})"
         ) from None
-    # A file cut short fails in many ways, depending on where.
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-    ) as error:
+    except UNREADABLE as error:
         raise AdvvidError(
             f"model.checkpoint={path} is damaged or no file of weights ({_first_line(error)}): get it again"
         ) from None
