@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
-from advvid import checkpoint
+from advvid import checkpoint, low_precision
 from advvid.analyses.base import Context, carry_out
 from advvid.analyses.scored import rebuilt
 from advvid.attack_mode import attack_clips, check_options
@@ -142,6 +142,8 @@ def train(
         fabric=fabric, run_dir=run_dir, train_set=train_set, val_set=val_set, attacks=parts.attacks, seed=cfg.seed, info=info,
         workers=cfg.dataset.workers, peers=peers, resume=cfg.resume,
     )  # fmt: skip
+    if parts.runtime.precision == "bf16" and fabric.device.type == "cpu":
+        low_precision.check_training(model, next(iter(eval_batches(val_set, 1))).to(fabric.device).inputs)
     parts.defense.make_ready(model, workshop)
     trainer = Trainer(
         fabric, model, parts.defense, parts.attacks, parts.schedule, run_dir, cfg.seed, parts.tracker, info,

@@ -20,6 +20,7 @@ from advvid.defenses.multibn_manual import MultiBNManual
 from advvid.defenses.none import NoDefense
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
+from advvid.low_precision import two_frames_go_wrong
 from advvid.models.branches import BranchNorm
 from advvid.models.multi_branch import Through
 from advvid.models.r3d_tiny import R3DTiny
@@ -88,6 +89,8 @@ def test_the_sum_is_as_many_means_as_there_are_kinds_of_input(kind):
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize("low_precision", [False, True], ids=["fp32", "bf16"])
 def test_it_reaches_every_weight_and_costs_what_it_says(name, mode, low_precision):
+    if low_precision and two_frames_go_wrong():
+        pytest.skip("this processor's bf16 gradients of convolutions over two frames are wrong")
     torch.manual_seed(0)
     defense = FORMS[name]()
     defense.inner_mode = mode
