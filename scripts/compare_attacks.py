@@ -89,7 +89,7 @@ def train(name: str, folder: Path, realdata: Path | None, threads: int) -> list[
         with (folder / "output.txt").open("a") as output:
             subprocess.run([sys.executable, *command], check=True, stdout=output, stderr=subprocess.STDOUT, cwd=TOP)
         done.touch()
-    shown = ["python", *command]
+    shown = [part.replace(f"{TOP}/", "") for part in ("python", *command)]
     return [part.replace(str(realdata), "$ADVVID_REALDATA") for part in shown] if realdata else shown
 
 

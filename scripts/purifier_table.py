@@ -109,7 +109,7 @@ def score(row: str, model: str, options: argparse.Namespace) -> dict[str, Any]:
     found = {
         "differentiable": None if made is None else made.differentiable, "random": None if made is None else made.random,
         "settings": "" if made is None else made.settings, "n": table["n"], "commit": table["commit"],
-        "command": " ".join(["python", "-m", "advvid.train", *overrides]),
+        "command": " ".join(["python", "-m", "advvid.train", *overrides]).replace(f"{TOP}/", ""),
         "scores": {k: {"acc": v["acc"], "ci95": v["ci95"]} for k, v in scores(table).items()},
         "raised": [check["message"] for check in table["checks"] if check["raised"]],
     }  # fmt: skip

@@ -22,8 +22,8 @@ BLOCK = re.compile(r"(<!-- (?P<name>\w+): written by [^\n]*? -->\n)(?P<text>.*?)
 OPENING = re.compile(r"^<!-- (\w+): written by ", re.MULTILINE)
 # A table whose file is called otherwise than its block.
 FILES = {"deepsava_table": "deepsava_embedded"}
-# Paragraphs that a script writes from published JSON, and that its own test holds to it.
-ELSEWHERE = ("benchmark",)
+# What a script writes from published JSON, and the test that holds it to that.
+ELSEWHERE = {"benchmark": "test_benchmark", "attack_strength": "test_compare_attacks"}
 
 
 def render(readme: str, published: Path) -> tuple[str, list[str]]:
