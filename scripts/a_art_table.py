@@ -13,12 +13,12 @@ import json
 import math
 import shutil
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from runs import carry_out
 
 DATA = ["dataset=youtube8m_mini", "model=feature_transformer", "model.width=0.125", "suite=features"]
 QUIET = ["tracker=none", "runtime=cpu", "runtime.threads=1"]
@@ -62,30 +62,18 @@ CLAIMS: list[tuple[str, str, str, str, str]] = [
 ]  # fmt: skip
 
 
-def execute(folder: Path, done: Path, *overrides: str) -> None:
-    """Carry out a run in ``folder`` unless it left the file ``done`` with the same command."""
-    command = ["-m", "advvid.train", *overrides, f"hydra.run.dir={folder}"]
-    note = folder / "command.json"
-    if done.is_file() and note.is_file() and json.loads(note.read_text()) == command:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "output.txt").open("a") as output:
-        subprocess.run([sys.executable, *command], check=True, stdout=output, stderr=subprocess.STDOUT)
-    note.write_text(json.dumps(command))
-
-
 def train(folder: Path, draw: int, overrides: Sequence[str]) -> Path:
     """Train a model and return its folder."""
     draws = [f"dataset.data_seed={draw}", f"seed={draw}"]
-    execute(folder, folder / "checkpoints" / "last.pt", *DATA, *draws, *TRAINING, *overrides, *QUIET)
+    carry_out(folder, *DATA, *draws, *TRAINING, *overrides, *QUIET)
     return folder
 
 
 def look(folder: Path, name: str, runs: Sequence[Path], labels: Sequence[str], *overrides: str) -> dict[str, Any]:
     """Carry out an analysis of several runs on the same clips and return its result."""
     others = f"analysis.checkpoints=[{','.join(map(str, runs[1:]))}]"
-    execute(
-        folder, folder / "analysis" / f"{name}.json", "mode=eval", f"checkpoint={runs[0]}", f"analysis={name}", others,
+    carry_out(
+        folder, "mode=eval", f"checkpoint={runs[0]}", f"analysis={name}", others,
         f"analysis.labels=[{','.join(labels)}]", "attack=fgm", *QUIET, *overrides,
     )  # fmt: skip
     result: dict[str, Any] = json.loads((folder / "analysis" / f"{name}.json").read_text())

@@ -116,9 +116,7 @@ def main() -> None:
             print("\n".join(SECTIONS[name].lines(publish.results(sections[name]))), flush=True)
     if len(sections) == len(SECTIONS):
         command = f"python scripts/benchmark.py --device {options.device} --threads {options.threads}"
-        ours = setup.target.resolve() == TOP / "outputs" / "published"
-        readme = TOP / "README.md" if ours else setup.target / "README.md"
-        publish.publish(sections, SECTIONS, setup, command, readme)
+        publish.publish(sections, SECTIONS, setup, command)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +31,12 @@ from advvid.progress import bar
 from advvid.results import commit
 from advvid.statistics import wilson
 from peers import versions
+from readme_results import fill
+from runs import TOP, carry_out
 from strength_cells import Scale, Subject, cell
 from strength_rows import all_rows
-from strength_table import END, START, document, entry, summary
+from strength_table import document, entry, summary
 
-TOP = Path(__file__).resolve().parent.parent
 COMMON = ["mode=train", "seed=0", "tracker=none", "runtime=cpu"]
 EMBEDDED = ["dataset=motion", "model=r3d_tiny", "schedule=embedded", "dataset.limit_val=50"]
 REAL = [
@@ -77,20 +76,11 @@ MODELS = {
 }  # fmt: skip
 
 
-def train(name: str, folder: Path, realdata: Path | None, threads: int) -> list[str]:
+def train(name: str, folder: Path, realdata: Path | None, threads: int) -> str:
     """Train a model where it is missing, and return the command that does."""
     overrides = [part.format(realdata=realdata) if "{realdata}" in part else part for part in MODELS[name].overrides]
-    command = [
-        *("-m", "advvid.train"), *overrides, *COMMON, f"runtime.threads={threads}", f"hydra.run.dir={folder}", "resume=true"
-    ]  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    done = folder / "trained"
-    if not done.is_file():
-        with (folder / "output.txt").open("a") as output:
-            subprocess.run([sys.executable, *command], check=True, stdout=output, stderr=subprocess.STDOUT, cwd=TOP)
-        done.touch()
-    shown = [part.replace(f"{TOP}/", "") for part in ("python", *command)]
-    return [part.replace(str(realdata), "$ADVVID_REALDATA") for part in shown] if realdata else shown
+    shown = carry_out(folder, *overrides, *COMMON, extra=[f"runtime.threads={threads}"])
+    return shown.replace(str(realdata), "$ADVVID_REALDATA") if realdata else shown
 
 
 def load(name: str, folder: Path, number: int) -> Subject:
@@ -141,15 +131,12 @@ def _said(line: dict[str, Any]) -> str:
     )
 
 
-def publish(result: dict[str, Any], target: Path, readme: Path | None) -> None:
-    """Write the tables, and the short one between the markers of the README."""
+def publish(result: dict[str, Any], target: Path) -> None:
+    """Write the tables, and the short one into the README."""
     target.mkdir(parents=True, exist_ok=True)
     (target / "attack_strength.json").write_text(json.dumps(result, indent=1) + "\n")
     (target / "attack_strength.md").write_text(document(result))
-    if readme is not None:
-        text = readme.read_text()
-        before, after = text.split(START)[0], text.split(END)[1]
-        readme.write_text(f"{before}{START}{summary(result)}{END}{after}")
+    fill("attack_strength", summary(result), target)
 
 
 def main() -> None:
@@ -182,11 +169,11 @@ def main() -> None:
         subject = load(name, folder, MODELS[name].clips)
         result["lines"] += compare(subject, options.rows, options.seed, options.work / "cells")
         result["models"][name] = {
-            "title": MODELS[name].title, "about": MODELS[name].about, "command": " ".join(command),
+            "title": MODELS[name].title, "about": MODELS[name].about, "command": command,
             "n": len(subject.labels), "clean": float(subject.right.float().mean()),
             "ci95": wilson(int(subject.right.sum()), len(subject.labels)), "weights": subject.weights,
         }  # fmt: skip
-    publish(result, options.target if whole else options.work, TOP / "README.md" if whole else None)
+    publish(result, options.target if whole else options.work)
 
 
 if __name__ == "__main__":

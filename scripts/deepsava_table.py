@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,8 @@ import numpy as np
 
 from advvid.measures import compare_fooling, sparse_measures
 from advvid.statistics import wilson
+from readme_results import fill
+from runs import carry_out
 
 MODELS = {
     "motion": ["dataset=motion", "dataset.seed=1", "dataset.limit_val=50"],
@@ -86,32 +86,16 @@ PARTS: dict[str, tuple[str, str, list[str], list[str], list[tuple[str, str, bool
 UNUSED = ("sparse", "sparse_flickering", NOISE, SPATIAL, FIRST, BAYES)
 
 
-def command(folder: Path, *overrides: str) -> list[str]:
-    """Return the command line of a run in ``folder`` that goes on where it was stopped."""
-    common = ["tracker=none", "runtime=cpu", "runtime.threads=1", "resume=true", f"hydra.run.dir={folder}"]
-    return ["-m", "advvid.train", *overrides, *common]
-
-
-def carry_out(folder: Path, arguments: list[str]) -> None:
-    """Run Python with a command line, keeping what it says."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "output.txt").open("a") as output:
-        subprocess.run([sys.executable, *arguments], check=True, stdout=output, stderr=subprocess.STDOUT)
-
-
 def score(part: str, root: Path, seed: int) -> dict[str, Any]:
     """Train and evaluate what is missing of a part, and return its measures and verdicts."""
     title, data, columns, overrides, claims = PARTS[part]
     model, folder = root / f"{data}-{seed}", root / f"{part}-{seed}"
     dropped = [f"~suite.{name}" for name in UNUSED if name not in columns]
-    training = command(model, "mode=train", *MODELS[data], f"seed={seed}")
-    scoring = command(folder, "mode=eval", f"checkpoint={model}", "suite=deepsava", *dropped, *overrides)
-    commands = [" ".join(["python", *arguments]) for arguments in (training, scoring)]
-    note = folder / "commands.json"
-    if not note.is_file() or json.loads(note.read_text()) != commands:
-        carry_out(model, training)
-        carry_out(folder, scoring)
-        note.write_text(json.dumps(commands))
+    common = ["tracker=none", "runtime=cpu", "runtime.threads=1"]
+    commands = [
+        carry_out(model, "mode=train", *MODELS[data], f"seed={seed}", *common),
+        carry_out(folder, "mode=eval", f"checkpoint={model}", "suite=deepsava", *dropped, *overrides, *common),
+    ]
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     table = json.loads((folder / "robustness.json").read_text())
     result: dict[str, Any] = {
@@ -203,11 +187,7 @@ def publish(results: dict[str, dict[str, Any]], target: Path) -> None:
     (target / "deepsava_embedded.json").write_text(json.dumps(results, indent=1) + "\n")
     text = as_markdown(results)
     (target / "deepsava_embedded.md").write_text(text)
-    start, end = "<!-- deepsava_table: written by scripts/deepsava_table.py -->\n", "<!-- end of deepsava_table -->"
-    readme = Path(__file__).resolve().parent.parent / "README.md"
-    whole = readme.read_text()
-    if start in whole:
-        readme.write_text(f"{whole.split(start)[0]}{start}{text}{end}{whole.split(end)[1]}")
+    fill("deepsava_table", text, target)
 
 
 def main() -> None:

@@ -15,13 +15,12 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from defense_claims import CLAIMS, LO, PGD, judge
+from runs import carry_out
 
 # Row: what its training is told, and the column of the attack that it trains against; the mean for several.
 ROWS: dict[str, tuple[list[str], str]] = {
@@ -67,26 +66,27 @@ COMMON = [
 ]
 
 
-def carry_out(row: str, seed: int, options: argparse.Namespace) -> Path | None:
+def finished(row: str, seed: int, options: argparse.Namespace) -> Path | None:
     """Carry out a row's runs, or leave alone what is finished; None, with a line that says so, where one failed."""
     folder: Path = options.root / f"{row}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    threads = f"runtime.threads={max(1, (os.cpu_count() or 1) // options.jobs)}"
-    runs = {
-        folder: [*ROWS[row][0], *COMMON, *_start(row, seed, options), "suite=defenses", "dataset.limit_test=100", f"seed={seed}"],
-        folder / "auto": ["mode=eval", f"checkpoint={folder}", "suite=autoattack_small", "~suite.pgd_8", "dataset.limit_test=50",
-                          "evaluation.accesses=strongest", "tracker=none", "evaluation.pictures=0"],
-    }  # fmt: skip
-    if seed:
-        del runs[folder / "auto"]
-    for place, words in runs.items():
-        if (place / "robustness.json").is_file():
-            continue
-        command = [sys.executable, "-m", "advvid.train", *words, threads, f"hydra.run.dir={place}", "resume=true"]
-        with (folder / "output.txt").open("a") as output:
-            if subprocess.run(command, check=False, stdout=output, stderr=subprocess.STDOUT).returncode:
-                print(f"{row}, seed {seed}: failed, see {folder / 'output.txt'}", flush=True)
-                return None
+    words = [
+        *ROWS[row][0],
+        *COMMON,
+        *_start(row, seed, options),
+        "suite=defenses",
+        "dataset.limit_test=100",
+        f"seed={seed}",
+    ]
+    auto = ["mode=eval", f"checkpoint={folder}", "suite=autoattack_small", "~suite.pgd_8", "dataset.limit_test=50",
+            "evaluation.accesses=strongest", "tracker=none", "evaluation.pictures=0"]  # fmt: skip
+    threads = [f"runtime.threads={max(1, (os.cpu_count() or 1) // options.jobs)}"]
+    try:
+        carry_out(folder, *words, extra=threads)
+        if not seed:
+            carry_out(folder / "auto", *auto, extra=threads)
+    except SystemExit as failed:
+        print(failed, flush=True)
+        return None
     return folder
 
 
@@ -239,7 +239,7 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         for stage in (True, False):  # every row starts from the benign model of its seed
             batch = [job for job in jobs if (job[0] == "none") is stage]
-            for (row, seed), folder in zip(batch, pool.map(lambda job: carry_out(*job, options), batch), strict=True):
+            for (row, seed), folder in zip(batch, pool.map(lambda job: finished(*job, options), batch), strict=True):
                 if folder is not None:
                     done.setdefault(row, {})[seed] = folder
                     scores = ", ".join(f"{name} {100 * value:.0f}" for name, value in read(folder)["acc"].items())

@@ -12,11 +12,12 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from readme_results import fill
+from runs import carry_out
 
 ROWS: dict[str, list[str]] = {
     "none": ["defense=none"],
@@ -39,22 +40,7 @@ COMMON = [
 def train(row: str, seed: int, root: Path, threads: int) -> Path:
     """Carry out one run, or leave it alone where it is finished."""
     folder = root / f"{row}-{seed}"
-    if not (folder / "robustness.json").is_file():
-        command = [
-            sys.executable,
-            "-m",
-            "advvid.train",
-            *ROWS[row],
-            *COMMON,
-            f"seed={seed}",
-            f"hydra.run.dir={folder}",
-            "resume=true",
-        ]
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "output.txt").open("a") as output:
-            subprocess.run(
-                [*command, f"runtime.threads={threads}"], check=True, stdout=output, stderr=subprocess.STDOUT
-            )
+    carry_out(folder, *ROWS[row], *COMMON, f"seed={seed}", extra=[f"runtime.threads={threads}"])
     return folder
 
 
@@ -101,15 +87,7 @@ def publish(results: dict[str, dict[int, dict[str, Any]]], target: Path) -> None
         lines.append(f"| {TITLES[row]} | " + " | ".join(cells) + f" | {passes:.0f} |")
     table = "\n".join(lines) + "\n"
     (target / "embedded_table.md").write_text(table)
-    update_readme(table, Path(__file__).resolve().parent.parent / "README.md")
-
-
-def update_readme(table: str, readme: Path) -> None:
-    """Put the table between the markers of the README."""
-    start, end = "<!-- embedded_table: written by scripts/embedded_table.py -->\n", "<!-- end of embedded_table -->"
-    text = readme.read_text()
-    before, after = text.split(start)[0], text.split(end)[1]
-    readme.write_text(f"{before}{start}{table}{end}{after}")
+    fill("embedded_table", table, target)
 
 
 def main() -> None:

@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from advvid.analyses.routing import NONE, SPATIAL, TEMPORAL, TITLES
 from jia_claims import C3D, LSTM, claims
+from runs import carry_out
 from small_comdefend import networks
 
 DATA = ["dataset=motion_look", "dataset.seed=1", "dataset.limit_val=20"]
@@ -37,33 +36,17 @@ DENSE = {
 }
 
 
-def carry_out(folder: Path, words: list[str], result: str) -> dict[str, Any]:
-    """Carry out a run unless it was, by the same command, and return its command and what ``result`` holds."""
-    command = [
-        "-m",
-        "advvid.train",
-        *words,
-        "tracker=none",
-        "runtime=cpu",
-        "runtime.threads=1",
-        f"hydra.run.dir={folder}",
-    ]
-    note, file = folder / "command.json", folder / result
-    if not note.is_file() or json.loads(note.read_text()) != command:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "output.txt").open("a") as output:
-            subprocess.run(
-                [sys.executable, *command, "resume=true"], check=True, stdout=output, stderr=subprocess.STDOUT
-            )
-        note.write_text(json.dumps(command))
-    found = json.loads(file.read_text()) if file.suffix == ".json" else {}
-    return {"command": " ".join(["python", *command]), **found}
+def kept(folder: Path, words: list[str], result: str) -> dict[str, Any]:
+    """Carry out a run unless it was, and return its command and what ``result`` holds."""
+    command = carry_out(folder, *words, "tracker=none", "runtime=cpu", "runtime.threads=1")
+    file = folder / result
+    return {"command": command, **(json.loads(file.read_text()) if file.suffix == ".json" else {})}
 
 
 def train(model: str, options: argparse.Namespace, found: dict[str, Any]) -> None:
     """Train a model where it is missing."""
     words = ["mode=train", *DATA, *MODELS[model][1], f"schedule.epochs={options.epochs}", f"seed={options.seed}"]
-    found[f"train_{model}"] = carry_out(options.root / model, words, "checkpoints/last.pt")
+    found[f"train_{model}"] = kept(options.root / model, words, "checkpoints/last.pt")
 
 
 def scored(options: argparse.Namespace) -> dict[str, Any]:
@@ -74,13 +57,13 @@ def scored(options: argparse.Namespace) -> dict[str, Any]:
     on = {model: ["mode=eval", f"checkpoint={root / model}", *clips] for model in MODELS}
     train(LSTM, options, found)
     known = [*on[LSTM], "analysis=detection", *SPARSE, *DENSE["pgd"], "analysis.weights=[0,1,10]"]
-    found["adaptive"] = carry_out(root / "adaptive", known, "analysis/detection.json")
+    found["adaptive"] = kept(root / "adaptive", known, "analysis/detection.json")
     # The paper's dense attack may be another one than that which can follow the detector's gradient.
     dense, place = DENSE[options.dense], root / ("adaptive" if options.dense == "pgd" else "detection")
     words = (
         known if options.dense == "pgd" else [*on[LSTM], "analysis=detection", *SPARSE, *dense, "analysis.weights=[]"]
     )
-    found["detection"] = carry_out(place, words, "analysis/detection.json")
+    found["detection"] = kept(place, words, "analysis/detection.json")
     train(C3D, options, found)
     gammas = [found["detection"][name]["chosen"] for name in ("gamma_1", "gamma_2")]
     thresholds = [f"analysis.gamma_1={gammas[0]}", f"analysis.gamma_2={max(gammas)}"]
@@ -89,7 +72,7 @@ def scored(options: argparse.Namespace) -> dict[str, Any]:
         defenses = [f"purifier@analysis.temporal={options.temporal}", f"purifier@analysis.spatial={options.spatial}"]
         if options.spatial == "comdefend":
             defenses.append(f"analysis.spatial.checkpoint={networks()}")
-        found[f"routing_{model}"] = carry_out(
+        found[f"routing_{model}"] = kept(
             root / f"routing-{model}",
             [*on[model], "analysis=routing", *SPARSE, *dense, *thresholds, *defenses, *options.settings, *other],
             "analysis/routing.json",
@@ -180,8 +163,8 @@ def main() -> None:
     found = scored(options)
     judged = claims(found)
     options.target.mkdir(parents=True, exist_ok=True)
-    kept = {name: {k: v for k, v in result.items() if k != "config"} for name, result in found.items()}
-    (options.target / "jia_tables.json").write_text(json.dumps({"runs": kept, "claims": judged}, indent=1) + "\n")
+    runs = {name: {k: v for k, v in result.items() if k != "config"} for name, result in found.items()}
+    (options.target / "jia_tables.json").write_text(json.dumps({"runs": runs, "claims": judged}, indent=1) + "\n")
     (options.target / "jia_tables.md").write_text(document(found, judged, options))
     place = "adaptive" if options.dense == "pgd" else "detection"
     for number, name in ((2, "index"), (4, "roc")):

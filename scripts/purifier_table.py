@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +24,13 @@ from advvid.paths import conf_dir
 from advvid.run import run
 from advvid.saved import adopt, with_saved_choices
 from advvid.statistics import wilson
+from compare_attacks import train
 from small_comdefend import FILE, networks
 
 TOP = Path(__file__).resolve().parent.parent
 # The models of scripts/compare_attacks.py, taken from there where they exist.
 # The budget of PGD is one that leaves no clip right without a purifier, and not far above.
 MODELS = {"benign": ("no defense", "none", "4/255"), "at": ("AT, eps 8/255", "at", "8/255")}
-EMBEDDED = ["dataset=motion", "model=r3d_tiny", "schedule=embedded", "dataset.limit_val=50", "mode=train", "seed=0"]
 BARE = "none"
 ATTACKS = {"pgd": "PGD", "sparse": "sparse, 1 of 8 frames"}
 # For frames of 32 x 32 and little time: a smaller search, and ComDefend without the noise that it may add, one network pass
@@ -57,17 +55,6 @@ ENOUGH = 0.9
 def names() -> list[str]:
     """Return the rows: no purifier, and every option."""
     return [BARE, *sorted(path.stem for path in (conf_dir() / "purifier").glob("*.yaml"))]
-
-
-def train(model: str, folder: Path, threads: int) -> None:
-    """Train a model where it is missing."""
-    if not (folder / "trained").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        words = [*EMBEDDED, f"defense={MODELS[model][1]}", "tracker=none", "runtime=cpu", f"runtime.threads={threads}"]
-        command = [sys.executable, "-m", "advvid.train", *words, f"hydra.run.dir={folder}", "resume=true"]
-        with (folder / "output.txt").open("a") as output:
-            subprocess.run(command, check=True, stdout=output, stderr=subprocess.STDOUT, cwd=TOP)
-        (folder / "trained").touch()
 
 
 def words(row: str, model: str, options: argparse.Namespace) -> list[str]:
@@ -226,7 +213,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     results: dict[str, dict[str, dict[str, Any]]] = {}
     for model in options.models:
-        train(model, options.trained / model, options.threads)
+        train(model, options.trained / model, None, options.threads)
     if "comdefend" in options.rows and not options.settings:
         networks()
     for row in [BARE, *options.rows]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from advvid.errors import AdvvidError
 
 TOP = Path(__file__).resolve().parent.parent
+PUBLISHED = TOP / "outputs" / "published"
 BLOCK = re.compile(r"(<!-- (?P<name>\w+): written by [^\n]*? -->\n)(?P<text>.*?)(<!-- end of (?P=name) -->)", re.DOTALL)
 OPENING = re.compile(r"^<!-- (\w+): written by ", re.MULTILINE)
 # A table whose file is called otherwise than its block.
@@ -56,12 +57,33 @@ def render(readme: str, published: Path) -> tuple[str, list[str]]:
     return BLOCK.sub(block, readme), stale
 
 
+def find(name: str, whole: str) -> re.Match[str]:
+    """Return a block of the README, its text as the group ``text``.
+
+    Raises:
+        AdvvidError: if there is no such block.
+    """
+    for match in BLOCK.finditer(whole):
+        if match["name"] == name:
+            return match
+    raise AdvvidError(f"the README has no block {name}: add <!-- {name}: written by ... --> and <!-- end of {name} -->")
+
+
+def fill(name: str, text: str, target: Path, readme: Path = TOP / "README.md") -> None:
+    """Put a text between the two lines of a block of the README, unless it was published elsewhere than in ``PUBLISHED``."""
+    if target.resolve() != PUBLISHED:
+        return
+    whole = readme.read_text(encoding="utf-8")
+    match = find(name, whole)
+    readme.write_text(whole[: match.start("text")] + text + whole[match.end("text") :], encoding="utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--check", action="store_true", help="change nothing; fail where a block is stale")
     parser.add_argument("--readme", type=Path, default=TOP / "README.md")
-    parser.add_argument("--published", type=Path, default=TOP / "outputs" / "published")
+    parser.add_argument("--published", type=Path, default=PUBLISHED)
     options = parser.parse_args(arguments)
     try:
         text, stale = render(options.readme.read_text(encoding="utf-8"), options.published)

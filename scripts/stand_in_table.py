@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,9 @@ from omegaconf import OmegaConf
 
 from advvid.instantiate import safe_instantiate
 from advvid.statistics import bootstrap_mean
+from readme_results import fill
+from runs import carry_out
 
-TOP = Path(__file__).resolve().parent.parent
 # What each row trains, and what it stands in for.
 VIDEOS = "UCF101, HMDB51"
 ROWS: dict[str, tuple[str, str]] = {
@@ -62,24 +61,17 @@ THREADS = ["runtime=cpu", "runtime.threads=1"]
 def train(row: str, root: Path) -> Path:
     """Carry out one run, or leave it alone where it is finished; its time is added up over attempts."""
     folder = root / row
-    if (folder / "robustness.json").is_file():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "advvid.train", *ROWS[row][1].split(), *COMMON, *THREADS]
+    words = [*ROWS[row][1].split(), *COMMON, *THREADS]
     began, spent = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    with (folder / "output.txt").open("a") as output:
-        done = subprocess.run(
-            [*command, f"hydra.run.dir={folder}", "resume=true"], check=False, stdout=output, stderr=subprocess.STDOUT
-        )
-    now = resource.getrusage(resource.RUSAGE_CHILDREN)
-    attempt = {
-        "wall": time.perf_counter() - began,
-        "core": now.ru_utime + now.ru_stime - spent.ru_utime - spent.ru_stime,
-    }
-    with (folder / "attempts.jsonl").open("a") as file:
-        file.write(json.dumps(attempt) + "\n")
-    if done.returncode:
-        sys.exit(f"error: {row} failed, see {folder / 'output.txt'}")
+    try:
+        carry_out(folder, *words)
+    finally:
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        core = now.ru_utime + now.ru_stime - spent.ru_utime - spent.ru_stime
+        if core:  # something was computed
+            attempt = {"wall": time.perf_counter() - began, "core": core}
+            with (folder / "attempts.jsonl").open("a") as file:
+                file.write(json.dumps(attempt) + "\n")
     return folder
 
 
@@ -157,15 +149,7 @@ def publish(results: dict[str, dict[str, Any]], target: Path) -> None:
         )
     table = "\n".join(lines) + "\n"
     (target / "stand_ins.md").write_text(table)
-    update_readme(table, TOP / "README.md")
-
-
-def update_readme(table: str, readme: Path) -> None:
-    """Put the table between the markers of the README."""
-    start, end = "<!-- stand_ins: written by scripts/stand_in_table.py -->\n", "<!-- end of stand_ins -->"
-    text = readme.read_text()
-    before, after = text.split(start)[0], text.split(end)[1]
-    readme.write_text(f"{before}{start}{table}{end}{after}")
+    fill("stand_ins", table, target)
 
 
 def main() -> None:

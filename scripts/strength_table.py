@@ -16,8 +16,6 @@ from strength_cells import Cell, Row
 YES, WITHIN, NO, FAILS = "yes", "within interval", "no", "peer fails"
 # Two searches that stop at the same place differ by rounding and by the last halving.
 SAME = 1e-3
-START = "<!-- attack_strength: written by scripts/compare_attacks.py -->\n"
-END = "<!-- end of attack_strength -->"
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from advvid.results import commit
 from benchmarks import hours, papers
 from benchmarks.measure import Setup
+from readme_results import fill
 
-START, END = "<!-- benchmark: written by scripts/benchmark.py -->\n", "<!-- end of benchmark -->"
 # The parts of a section by name: what ``benchmark.measured`` returns.
 Parts = Mapping[str, dict[str, Any]]
 
@@ -108,9 +107,7 @@ def paragraph(sections: Mapping[str, Parts], file: str) -> str:
     return f"{lines}\n\nMedians of interleaved rounds of one run; everything else stands in [{file}](outputs/published/{file}).\n"
 
 
-def publish(
-    sections: Mapping[str, Parts], modules: Mapping[str, Any], setup: Setup, command: str, readme: Path
-) -> None:
+def publish(sections: Mapping[str, Parts], modules: Mapping[str, Any], setup: Setup, command: str) -> None:
     """Write the tables to the target, and the paragraph between the markers of the README."""
     missing = [
         f"{name} {key}" for name, parts in sections.items() for key in modules[name].parts(setup) if key not in parts
@@ -123,9 +120,7 @@ def publish(
     (setup.target / f"{name}.md").write_text(document(sections, modules, setup.gpu, command, missing))
     if sections["papers"]:
         publish_hours(sections["papers"], setup, command)
-    if readme.is_file() and START in readme.read_text():
-        before, after = readme.read_text().split(START)[0], readme.read_text().split(END)[1]
-        readme.write_text(f"{before}{START}{paragraph(sections, f'{name}.md')}{END}{after}")
+    fill("benchmark", paragraph(sections, f"{name}.md"), setup.target)
 
 
 def publish_hours(parts: Parts, setup: Setup, command: str) -> None:
