@@ -8,9 +8,16 @@ from advvid.attacks.pgd import PGD
 from advvid.batch import clip_generators
 from advvid.errors import AdvvidError
 from advvid.threats.flow import warp
+from advvid.threats.frames import touched_frames
 from advvid.threats.moved import MovedFrames
+from advvid.threats.sparse import SparseFrames
 
 IDS = list("abcdef")
+
+
+class Brightness(torch.nn.Module):
+    def forward(self, x):
+        return x.mean(dim=(2, 3, 4))
 
 
 def generators():
@@ -59,9 +66,23 @@ def test_only_its_frames_change(small, clips, labels):
     _, first = run(small, clips, labels, frames=1)
     assert torch.equal(first.x_adv[:, :, 1:], clips[:, :, 1:])
     assert not torch.equal(first.x_adv[:, :, 0], clips[:, :, 0])
-    attack, drawn = run(small, clips, labels, frames=2, key_frame="random")
-    assert (attack.threat.touched(drawn.x_adv, clips).sum(dim=1) == 2).all()
-    assert torch.equal(attack.threat.touched(drawn.x_adv, clips), drawn.aux["frames"])
+    _, drawn = run(small, clips, labels, frames=2, key_frame="random")
+    touched = touched_frames(drawn.x_adv, clips)
+    assert (touched.sum(dim=1) == 2).all()
+    assert torch.equal(touched, drawn.aux["frames"])
+
+
+def test_without_noise_frames_that_stay_are_inside_however_large():
+    x = (torch.rand(2, 3, 2, 112, 112, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    attack = CombinedPGD(noise=0, flow=1, frames=1, steps=1)
+    found = attack.run(Brightness(), x, torch.tensor([0, 1]), generators()[:2])
+    assert (touched_frames(found.x_adv, x).sum(dim=1) == 1).all()
+    assert attack.threat.contains(found.x_adv, x, found.aux).all()
+    still = SparseFrames(1, pure_flow=True)
+    assert still.contains(found.x_adv, x, found.aux).all()
+    found.x_adv[:, :, 0] += 3e-5 * (found.x_adv[:, :, 0] < 0.5)
+    assert not attack.threat.contains(found.x_adv, x, found.aux).any()
+    assert not still.contains(found.x_adv, x, found.aux).any()
 
 
 def test_leaving_early_changes_no_verdict(small, clips, labels):

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from advvid.attacks.base import AttackResult, resolve_step
 from advvid.attacks.gradient import IteratedAttack
 from advvid.attacks.search import Goal
-from advvid.batch import parse_number
 from advvid.errors import AdvvidError
 from advvid.threats.base import Aux, per_clip
 from advvid.threats.flow import warp
+from advvid.threats.frames import frame_mask
 from advvid.threats.moved import MovedFrames
 
 
@@ -79,7 +79,7 @@ class CombinedPGD(IteratedAttack):
     def threat(self) -> MovedFrames:
         """All clips that such a flow and such noise make."""
         only = tuple(range(self.frames)) if self.frames is not None and self.key_frame == "first" else None
-        return MovedFrames(float(self.noise), parse_number(self.flow, "flow"), self.frames, only, self.space)
+        return MovedFrames(float(self.noise), float(self.flow), self.frames, only, self.space)
 
     @property
     def step(self) -> float:
@@ -93,7 +93,7 @@ class CombinedPGD(IteratedAttack):
         choices = threat.sample(clips, generators)
         noise = threat.draw_noise(clips, generators) if self.random_start else torch.zeros_like(clips)
         flow = threat.draw_flow(clips, generators) if self.random_start else clips.new_zeros(size, 2, *clips.shape[2:])
-        mask = choices["frames"][:, None, :, None, None]
+        mask = chosen = frame_mask(choices)
         flow = flow * mask
         limit, flow_step = threat.limit(clips), float(self.flow_step_size) * min(clips.shape[-2:]) / 112
         kept: Aux = {"noise": noise.clone(), "flow": flow.clone()}
@@ -128,9 +128,8 @@ class CombinedPGD(IteratedAttack):
                     active, clean, mask, here = active[left], clean[left], mask[left], here.select(left)
                     noise, flow = noise[left], flow[left]
         with torch.no_grad():
-            mask = choices["frames"][:, None, :, None, None]
-            x_adv = self._changed(clips, kept["noise"], kept["flow"], mask)
-        return AttackResult(x_adv, taken, calls, {**choices, "flow": kept["flow"] * mask})
+            x_adv = self._changed(clips, kept["noise"], kept["flow"], chosen)
+        return AttackResult(x_adv, taken, calls, {**choices, "flow": kept["flow"]})
 
     def _changed(self, clips: Tensor, noise: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
         """Return the moved frames plus the noise; the others are the very same bits."""

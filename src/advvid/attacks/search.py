@@ -160,7 +160,8 @@ def gradient_search(
         with scope(FORWARD):
             out = model(x_adv)
         hit = here.reached(out)
-        if early_exit and bool(hit.any()):
+        leaving = early_exit and bool(hit.any())
+        if leaving:
             done = active[hit]
             result[done] = x_adv.detach()[hit]
             taken[done] = step
@@ -172,11 +173,11 @@ def gradient_search(
         with scope(BACKWARD):
             grad = gradient(x_adv, out, here, active)
         # A clip that leaves now needs no gradient, whatever its neighbours do.
-        calls[active[~hit] if early_exit else active] += 1
+        calls[active] += (~hit).long() if early_exit else 1
         with torch.no_grad():
             ahead = threat.ascend(x_adv, grad, step_size, choices)
             x_adv = threat.project(ahead, clean, choices) if box is None else ahead.clamp_(*box)
-            if early_exit and bool(hit.any()):
+            if leaving:
                 left = (~hit).nonzero().squeeze(1)
                 active, x_adv, clean, here = active[left], x_adv[left], clean[left], here.select(left)
                 choices = {name: value[left] for name, value in choices.items()}

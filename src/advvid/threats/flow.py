@@ -32,3 +32,13 @@ def warp(frames: Tensor, flow: Tensor) -> Tensor:
     grid = torch.stack([columns * (2 / max(1, width - 1)) - 1, rows * (2 / max(1, height - 1)) - 1], dim=-1)
     moved = F.grid_sample(flat, grid.to(flat.dtype), mode="bilinear", padding_mode="border", align_corners=True)
     return moved.view(batch, count, channels, height, width).transpose(1, 2)
+
+
+def explained(x: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest value at each place that a known flow explains.
+
+    Where the flow is zero the pixel itself counts beside the moved one, which differs from it by the rounding of places.
+    """
+    moved = warp(x, flow)
+    own = torch.where((flow == 0).all(dim=1, keepdim=True), x, moved)
+    return torch.minimum(moved, own), torch.maximum(moved, own)

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from advvid.batch import Space
 from advvid.errors import AdvvidError
 from advvid.threats.base import TOLERANCE, Aux, draw, grey_levels
-from advvid.threats.flow import warp
+from advvid.threats.flow import explained, warp
+from advvid.threats.frames import draw_frames, frame_mask, frames_fit
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,7 @@ class MovedFrames:
 
     def sample(self, x: Tensor, generators: Sequence[torch.Generator]) -> Aux:
         """Draw which frames may change: those of ``only``, else any, each set with equal chance."""
-        length = x.shape[2]
-        allowed = [i for i in self.only if i < length] if self.only is not None else list(range(length))
-        mask = torch.zeros(len(x), length, dtype=torch.bool)
-        for row, generator in zip(mask, generators, strict=True):
-            order = torch.randperm(len(allowed), generator=generator)[: self.frames]
-            row[[allowed[i] for i in order.tolist()]] = True
-        return {"frames": mask.to(x.device)}
+        return draw_frames(x, self.frames, self.only, generators)
 
     def draw_flow(self, x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Return flows that are uniform within the limit at every pixel, ``[B, 2, T, H, W]``."""
@@ -87,33 +82,21 @@ class MovedFrames:
     def random_start(self, x: Tensor, generators: Sequence[torch.Generator], aux: Aux | None = None) -> Tensor:
         """Return the clips under a random flow and random noise in their frames."""
         moved = warp(x, self.draw_flow(x, generators)) + self.draw_noise(x, generators)
-        return torch.where(_mask(aux), self.space.clamp(moved), x)
+        return torch.where(frame_mask(aux), self.space.clamp(moved), x)
 
     def ascend(self, x_adv: Tensor, grad: Tensor, step_size: float, aux: Aux | None = None) -> Tensor:
         """Step by ``step_size`` along the sign of the gradient inside the frames."""
-        return torch.where(_mask(aux), x_adv + step_size * grad.sign(), x_adv)
+        return torch.where(frame_mask(aux), x_adv + step_size * grad.sign(), x_adv)
 
     def project(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Restore the other frames and clamp every value to what may be there."""
         low, high = self._around(x, aux)
         inside = self.space.clamp(torch.minimum(torch.maximum(x_adv, low - self.noise), high + self.noise))
-        return torch.where(_mask(aux), inside, x)
-
-    def touched(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Tell which frames differ, ``bool [B, T]``."""
-        return (x_adv != x).transpose(1, 2).flatten(2).any(dim=2)
+        return torch.where(frame_mask(aux), inside, x)
 
     def contains(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Tell which clips keep frames, range and noise, and the flow of ``aux`` if given."""
-        touched = self.touched(x_adv, x)
-        allowed = self.space.contains(x_adv)
-        if self.frames is not None:
-            allowed &= touched.sum(dim=1) <= self.frames
-        if self.only is not None:
-            permitted = torch.tensor([i in self.only for i in range(x.shape[2])], device=x.device)
-            allowed &= ~(touched & ~permitted).any(dim=1)
-        if aux is not None and "frames" in aux:
-            allowed &= ~(touched & ~aux["frames"]).any(dim=1)
+        allowed = frames_fit(x_adv, x, self.frames, self.only, aux) & self.space.contains(x_adv)
         if aux is not None and "flow" in aux:
             # NaN compares as false.
             allowed &= aux["flow"].abs().flatten(1).amax(dim=1) <= self.limit(x) * (1 + 1e-5)
@@ -131,17 +114,10 @@ class MovedFrames:
     def _around(self, x: Tensor, aux: Aux | None) -> tuple[Tensor, Tensor]:
         """Return the smallest and largest value that a movement may bring to each place."""
         if aux is not None and "flow" in aux:
-            moved = warp(x, aux["flow"])
-            return moved, moved
+            return explained(x, aux["flow"])
         reach = math.ceil(self.limit(x) - 1e-6)
         if reach == 0:
             return x, x
         window = (1, 2 * reach + 1, 2 * reach + 1)
         high, low = (F.max_pool3d(part, window, 1, (0, reach, reach)) for part in (x, -x))
         return -low, high
-
-
-def _mask(aux: Aux | None) -> Tensor:
-    if aux is None or "frames" not in aux:
-        raise ValueError("this threat needs the frames that its sample() or the attack chose")
-    return aux["frames"][:, None, :, None, None]

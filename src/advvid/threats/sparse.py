@@ -12,7 +12,8 @@ from advvid.batch import Space
 from advvid.errors import AdvvidError
 from advvid.similarity import dissimilarity
 from advvid.threats.base import Aux, draw, per_clip
-from advvid.threats.flow import warp
+from advvid.threats.flow import explained
+from advvid.threats.frames import draw_frames, frame_mask, frames_fit
 from advvid.threats.offsets import Offsets
 
 MEASURES = ("l21", "ssim")
@@ -96,13 +97,7 @@ class SparseFrames:
 
     def sample(self, x: Tensor, generators: Sequence[torch.Generator]) -> Aux:
         """Draw which frames may change: those of ``only``, else any, each set with equal chance."""
-        length = x.shape[2]
-        allowed = [i for i in self.only if i < length] if self.only is not None else list(range(length))
-        mask = torch.zeros(len(x), length, dtype=torch.bool)
-        for row, generator in zip(mask, generators, strict=True):
-            order = torch.randperm(len(allowed), generator=generator)[: self.frames]
-            row[[allowed[i] for i in order.tolist()]] = True
-        return {"frames": mask.to(x.device)}
+        return draw_frames(x, self.frames, self.only, generators)
 
     def random_start(self, x: Tensor, generators: Sequence[torch.Generator], aux: Aux | None = None) -> Tensor:
         """Return uniform noise in place of the frames, drawn towards ``x`` as far as the limit asks."""
@@ -111,14 +106,14 @@ class SparseFrames:
 
     def ascend(self, x_adv: Tensor, grad: Tensor, step_size: float, aux: Aux | None = None) -> Tensor:
         """Step by ``step_size`` along the sign of the gradient inside the frames."""
-        return torch.where(_mask(aux), x_adv + step_size * grad.sign(), x_adv)
+        return torch.where(frame_mask(aux), x_adv + step_size * grad.sign(), x_adv)
 
     def project(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Restore the other frames, clamp, and blend with ``x`` until the limit holds.
 
         For l2,1 that is the nearest allowed change in the same direction; for SSIM it is found by halving.
         """
-        x_adv = torch.where(_mask(aux), self.space.clamp(x_adv), x)
+        x_adv = torch.where(frame_mask(aux), self.space.clamp(x_adv), x)
         if self.limit is None:
             return x_adv
         low = torch.zeros(len(x), device=x.device)
@@ -130,21 +125,11 @@ class SparseFrames:
             low, share = torch.where(within, middle, low), torch.where(within, share, middle)
         return torch.where(per_clip(inside, x), x_adv, x + per_clip(low, x) * (x_adv - x))
 
-    def touched(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Tell which frames differ, ``bool [B, T]``."""
-        return (x_adv != x).transpose(1, 2).flatten(2).any(dim=2)
-
     def contains(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Tell which clips keep the number and places of frames, the range and the limit, and what ``aux`` claims."""
-        touched = self.touched(x_adv, x)
-        allowed = (touched.sum(dim=1) <= self.frames) & self.space.contains(x_adv)
-        if self.only is not None:
-            permitted = torch.tensor([i in self.only for i in range(x.shape[2])], device=x.device)
-            allowed &= ~(touched & ~permitted).any(dim=1)
+        allowed = frames_fit(x_adv, x, self.frames, self.only, aux) & self.space.contains(x_adv)
         if self.limit is not None:
             allowed &= self.distance(x_adv, x) <= self.limit + ROOM * self.frames
-        if aux is not None and "frames" in aux:
-            allowed &= (aux["frames"].sum(dim=1) <= self.frames) & ~(touched & ~aux["frames"]).any(dim=1)
         if aux is not None and "flow" in aux:
             allowed &= self._flow_fits(x_adv, x, aux["flow"])
         return allowed
@@ -158,7 +143,8 @@ class SparseFrames:
         if self.flow_limit is not None:
             fits &= flow.abs().flatten(1).amax(dim=1) <= self.flow_limit * min(x.shape[-2:]) / 112 * (1 + ROOM)
         if self.pure_flow:
-            fits &= ((self.space.clamp(warp(x, flow)) - x_adv).abs() <= ROOM).flatten(1).all(dim=1)
+            low, high = (self.space.clamp(end) for end in explained(x, flow))
+            fits &= ((x_adv >= low - ROOM) & (x_adv <= high + ROOM)).flatten(1).all(dim=1)
         return fits
 
 
@@ -174,9 +160,3 @@ class SparseOffsets(SparseFrames):
     def contains(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Tell which clips are explained by such offsets."""
         return super().contains(x_adv, x, aux) & Offsets(self.space).contains(x_adv, x, aux)
-
-
-def _mask(aux: Aux | None) -> Tensor:
-    if aux is None or "frames" not in aux:
-        raise ValueError("this threat needs the frames that its sample() or the attack chose")
-    return aux["frames"][:, None, :, None, None]
