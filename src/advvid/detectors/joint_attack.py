@@ -39,7 +39,7 @@ class JointPGD(PGD):
     ) -> AttackResult:  # fmt: skip
         threat, watched = self.threat, self.detector or model
         x_adv = threat.random_start(clips, generators) if self.random_start else clips
-        best, low = x_adv, torch.full((len(clips),), torch.inf, device=clips.device)
+        best, low = x_adv, clips.new_full((len(clips),), torch.inf, dtype=torch.float64)
         at = torch.full((len(clips),), self.steps, device=clips.device)
         for step in range(self.steps + 1):
             x_adv = x_adv.detach().requires_grad_()
@@ -52,7 +52,7 @@ class JointPGD(PGD):
             if step == self.steps:
                 break
             # Where the classifier is sure, its loss has next to no gradient and the index would lead the search astray.
-            matters = torch.ones_like(low) if right is None else (~right).float()
+            matters = 1 if right is None else (~right).float()
             gain = task.loss(out, labels) - self.weight * matters * smooth_index(frames)
             (grad,) = torch.autograd.grad(gain.sum(), x_adv)
             with torch.no_grad():
