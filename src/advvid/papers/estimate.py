@@ -30,8 +30,8 @@ UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 
 def known() -> dict[str, float]:
-    """Return the estimated hours of each target; empty where they were not counted."""
-    return {str(k): float(v) for k, v in (read_yaml(FILE) or {}).items()} if FILE.is_file() else {}
+    """Return the estimated hours of each target, as ``main`` wrote them."""
+    return {str(k): float(v) for k, v in read_yaml(FILE).items()}
 
 
 def forward(model: str, dataset: Any) -> float:
@@ -75,8 +75,8 @@ def _hours(multiply_adds: float) -> float:
     return multiply_adds * 2 * 3 / FLOPS / 3600  # a pass back costs twice a pass forward
 
 
-def count() -> dict[str, float]:
-    """Return the hours of each target, a training that several tables share in each of them."""
+def count(papers: tuple[str, ...] = ()) -> dict[str, float]:
+    """Return the hours of each target of some papers (of all), a training that several tables share in each of them."""
     found: dict[str, float] = {}
     costs: dict[tuple[str, str, str], float] = {}
 
@@ -91,6 +91,8 @@ def count() -> dict[str, float]:
         return costs[paper, run, score]
 
     for plan in plans().values():
+        if papers and plan.name not in papers:
+            continue
         for target in plan.targets.values():
             pairs = list(target.wanted(FULL))
             hours = sum(cost(plan.name, run, "") for run in {run for run, _ in pairs})

@@ -21,14 +21,12 @@ def listing(root: Path, published: Path = PUBLISHED) -> Table:
 
     Args:
         root: where runs and tables are kept.
-        published: the folder of ``papers.json`` and ``gpu_hours.json``; hours that were not measured are counted from
-            the settings.
+        published: the folder of ``papers.json``. GPU hours are not measured: they are counted from the settings.
     """
     layout = Table(title="make TARGET, or make TARGET SCALE=demo", title_justify="left", header_style="bold", box=None)
     for heading in ("target", "data", "cells", "full: GPU h", "demo: minutes", "full", "demo", "what"):
         layout.add_column(heading, overflow="fold", no_wrap=heading == "target")
-    hours, known = _read(published / "gpu_hours.json") or {}, _read(published / "papers.json") or []
-    counted_hours = known_hours()
+    hours, known = known_hours(), _read(published / "papers.json") or []
     costs = {table["id"]: table["seconds"] / 60 for table in known if table["scale"] == "demo" and table["seconds"]}
     for name, target in all_targets().items():
         cells = sum(len(row) for row in target.cells.values())
@@ -46,16 +44,11 @@ def listing(root: Path, published: Path = PUBLISHED) -> Table:
             if printed
             else ", ".join(sorted({d for w in plans()[target.paper].runs.values() for d in w.data}))
         )
-        hour = hours.get(name, counted_hours.get(name))
         layout.add_row(
-            name, data, str(cells or "figure"), "" if hour is None else f"{_number(hour):.1f}",
+            name, data, str(cells or "figure"), f"{hours[name]:.1f}" if name in hours else "not counted",
             f"{costs[name]:.0f}" if name in costs else "not measured", *states, target.title,
         )  # fmt: skip
     return layout
-
-
-def _number(value: Any) -> float:
-    return float(value["hours"] if isinstance(value, dict) else value)
 
 
 def _state(table: Any) -> str:
