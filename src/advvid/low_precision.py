@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advvid.errors import AdvvidError
+from advvid.models.modes import mode
 
 # Some builds of oneDNN compute the weight gradient of a 3-D convolution over exactly this many frames wrongly in bf16:
 # off by 80% on an AMD EPYC with AVX-512 and torch 2.15, by 0.3% with any other number of frames.
@@ -53,16 +54,13 @@ def check_training(model: nn.Module, inputs: Tensor) -> None:
         if isinstance(module, nn.Conv3d) and arguments[0].shape[2] == FRAMES and module.kernel_size[0] > 1:
             seen.append(names[module])
 
-    modes = {module: module.training for module in names}
     hooks = [module.register_forward_pre_hook(look) for module in names if isinstance(module, nn.Conv3d)]
     try:
-        with torch.no_grad():
-            model.eval()(inputs)
+        with mode(model, False), torch.no_grad():
+            model(inputs)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes.items():
-            module.training = training
     if seen:
         raise AdvvidError(
             f"runtime.precision=bf16 would train {seen[0]} wrongly: on this processor PyTorch's bf16 gradients of convolutions "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import frozen
+from advvid.models.modes import mode
 
 T = TypeVar("T")
 
@@ -38,14 +39,11 @@ def activation_bytes(model: nn.Module, clips: Tensor) -> int:
             held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    was_training = model.training
-    try:
-        with torch.enable_grad(), frozen(model.eval()), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            out = model(clips.detach().clone().requires_grad_())
-            total = sum(held.values())
-            del out
-    finally:
-        model.train(was_training)
+    watching = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
+    with mode(model, False), torch.enable_grad(), frozen(model), watching:
+        out = model(clips.detach().clone().requires_grad_())
+        total = sum(held.values())
+        del out
     return total
 
 
@@ -147,7 +145,7 @@ def in_parts(work: Callable[[Tensor], T], size: int, total: int, what: str) -> t
         index = torch.arange(done, min(done + size, total))
         try:
             results.append(work(index))
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:
             if not out_of_memory(error) or size == 1:
                 raise
             size = max(1, len(index) // 2)

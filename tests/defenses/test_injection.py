@@ -7,6 +7,7 @@ import torch
 from stepping import metrics, same, split, step, trained
 from torch import nn
 
+from advvid import checkpoint
 from advvid.attacks.deep_sava import DeepSAVA
 from advvid.attacks.fgsm import FGSM
 from advvid.attacks.pgd import PGD
@@ -97,17 +98,17 @@ def test_a_sparse_example_is_stored_as_its_frames(tmp_path, model):
 def test_a_killed_generation_goes_on_where_it_was(tmp_path, model, monkeypatch):
     whole, cut = example_set(tmp_path / "whole", model), example_set(tmp_path / "cut", model)
     told = make(whole, model)
-    write, left = module._write, iter(range(4))
+    write, left = checkpoint.save, iter(range(4))
 
     def dies(*args):
         if next(left, None) is None:
             raise KeyboardInterrupt
         write(*args)
 
-    monkeypatch.setattr(module, "_write", dies)
+    monkeypatch.setattr(checkpoint, "save", dies)
     with pytest.raises(KeyboardInterrupt):
         make(cut, model)
-    monkeypatch.setattr(module, "_write", write)
+    monkeypatch.setattr(checkpoint, "save", write)
     assert len(list((tmp_path / "cut").glob("*.pt"))) == 4
     first = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob("*.pt")}
     next((tmp_path / "cut").glob("*.pt")).write_bytes(b"half a file")  # as a full disk leaves it

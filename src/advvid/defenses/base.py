@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack, AttackResult, resolve_step
 from advvid.batch import Batch, clip_generators
 from advvid.errors import AdvvidError
+from advvid.models.modes import mode
 from advvid.parallel import Peers
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
@@ -169,15 +169,3 @@ def check_epsilon(attack: Attack, defense: str) -> None:
             f"defense={defense} varies the budget eps, which {type(attack).__name__} does not have: choose an attack "
             "with eps such as pgd"
         )
-
-
-@contextmanager
-def mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Put every module into training or evaluation mode, and back into its own afterwards."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag

@@ -12,8 +12,9 @@ from advvid.attacks.base import Attack, frozen
 from advvid.attacks.gradient import IteratedAttack
 from advvid.batch import Batch
 from advvid.defenses.at import AT
-from advvid.defenses.base import Defense, Logs, Step, mode, single
+from advvid.defenses.base import Defense, Logs, Step, single
 from advvid.errors import AdvvidError
+from advvid.models.modes import mode
 from advvid.tasks.classification import Classification
 
 # A forward pass alone, in forward-backward passes: the gradient of the input costs about as much as the output.

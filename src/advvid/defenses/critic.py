@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from advvid import checkpoint
 from advvid.batch import derive_seed
 from advvid.parallel import Peers
 
@@ -82,8 +83,7 @@ class Critic:
         """Return the weights and the optimiser's state; None before there are any."""
         if self.network is None or self.optimizer is None:
             return self._saved
-        weights = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-        return {"network": weights, "optimizer": self.optimizer.state_dict()}
+        return {"network": checkpoint.clone(self.network.state_dict()), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """Take them back, when the next clips come."""

@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from advvid import checkpoint
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, clip_generators, derive_seed
 from advvid.data.loader import Clips, collate
 from advvid.errors import AdvvidError
+from advvid.models.modes import mode
 from advvid.parallel import Peers
 from advvid.progress import bar
 from advvid.tasks.base import Task
@@ -85,15 +87,12 @@ class Examples:
         share = self.chosen(count)[peers.rank :: peers.world_size]
         found = {number: saved for number in share if (saved := self._known(number)) is not None}
         missing = [number for number in share if number not in found]
-        training = model.training
-        model.eval()
-        with bar("adversarial examples", len(share), len(found)) as show:
+        with mode(model, False), bar("adversarial examples", len(share), len(found)) as show:
             for first in range(0, len(missing), batch_size):
                 part = missing[first : first + batch_size]
                 batch = collate([self.clean(number) for number in part])
                 found |= dict(zip(part, self._attacked(model, task, part, batch, device), strict=True))
                 show.advance(len(part))
-        model.train(training)
         sums = peers.sum(
             [sum(float(s[key]) for s in found.values()) for key in ("calls", "fooled")] + [float(len(found))]
         )
@@ -132,7 +131,7 @@ class Examples:
                 "fooled": right is not None and not bool(right[row]),
             }  # fmt: skip
             self._checked(number, example)
-            _write(self._path(number), example)
+            checkpoint.save(self._path(number), example)
             saved.append(example)
         return saved
 
@@ -202,7 +201,7 @@ class Examples:
             return None
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError):
+        except (*checkpoint.UNREADABLE, pickle.UnpicklingError):
             return None
         return saved if isinstance(saved, dict) and saved.get("format") == FORMAT else None
 
@@ -230,13 +229,6 @@ def _changed(x_adv: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return x_adv.clone(), None
     places = (x_adv != x).transpose(0, 1).flatten(1).any(dim=1).nonzero().squeeze(1)
     return x_adv[:, places].clone(), places
-
-
-def _write(path: Path, example: dict[str, Any]) -> None:
-    """Write a file so that a kill at any moment leaves the whole of it or nothing."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(example, scratch)
-    scratch.replace(path)
 
 
 def _hash(data: bytes) -> str:

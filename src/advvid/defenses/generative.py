@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, clip_generators
 from advvid.defenses.at import AT
-from advvid.defenses.base import Defense, Measure, Step, mode
+from advvid.defenses.base import Defense, Measure, Step
 from advvid.errors import AdvvidError
+from advvid.models.modes import mode
 from advvid.models.purified import Purified
 
 # What the defense and the one that chooses its attacks must agree on.

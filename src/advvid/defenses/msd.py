@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
 from advvid.batch import Batch
-from advvid.defenses.base import Step, mode
+from advvid.defenses.base import Step
 from advvid.defenses.crafted import FORWARD, Crafted, CraftedDefense, check_iterated
+from advvid.models.modes import mode
 
 
 @dataclass(kw_only=True)

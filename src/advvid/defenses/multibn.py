@@ -83,10 +83,14 @@ class MultiBN(Branched):
         weights = model.weigh(scores).split(sizes)
         outs = [model.weighted(x, w, branch) for (branch, x), w in zip(clips.items(), weights, strict=True)]
         family = torch.cat([torch.full((n,), k, device=scores.device) for k, n in zip(clips, sizes, strict=True)])
-        right = (scores.argmax(dim=1) == family).float().mean()
-        self.counts["right"] += int((scores.argmax(dim=1) == family).sum())
+        right = scores.argmax(dim=1) == family
+        self.counts["right"] += int(right.sum())
         self.counts["clips"] += len(family)
-        return outs, float(self.selector_weight) * F.cross_entropy(scores, family), {"selector_acc": right}
+        return (
+            outs,
+            float(self.selector_weight) * F.cross_entropy(scores, family),
+            {"selector_acc": right.float().mean()},
+        )
 
     def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
         """Report the share of the epoch's training clips that the selector put into their branch."""

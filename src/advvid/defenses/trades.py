@@ -12,10 +12,11 @@ from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.gradient import IteratedAttack
 from advvid.attacks.search import Goal, gradient_search
 from advvid.batch import Batch, clip_generators, parse_number
-from advvid.defenses.base import Logs, Step, mode, single
+from advvid.defenses.base import Logs, Step, single
 from advvid.defenses.crafted import FORWARD, Crafted, CraftedDefense, check_classes, check_iterated, clean
 from advvid.defenses.divergence import Divergence, divergence
 from advvid.errors import AdvvidError
+from advvid.models.modes import mode
 from advvid.tasks.base import Task
 from advvid.threats.base import draw
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from advvid.errors import AdvvidError
+from advvid.models.modes import mode
 
 
 @runtime_checkable
@@ -40,16 +41,10 @@ def give_shape(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
         >>> give_shape(nn.Linear(3, 2), (5, 3))
         (5, 2)
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with mode(model, False), torch.no_grad():
         out = _without_data(model, shape)
         if out is None:
-            with torch.no_grad():
-                out = model(torch.zeros(shape))
-    finally:
-        for module, training in modes.items():
-            module.training = training
+            out = model(torch.zeros(shape))
     return tuple(out.shape)
 
 
@@ -71,7 +66,6 @@ def _without_data(model: nn.Module, shape: tuple[int, ...]) -> Tensor | None:
     """Run the model on tensors without data; None where it has a step that needs data."""
     state = {name: t.to("meta") for name, t in [*model.named_parameters(), *model.named_buffers()]}
     try:
-        with torch.no_grad():
-            return functional_call(model, state, (torch.zeros(shape, device="meta"),))
+        return functional_call(model, state, (torch.zeros(shape, device="meta"),))
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError):
         return None

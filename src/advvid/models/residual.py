@@ -14,6 +14,7 @@ from torchvision.models.video import resnet as clips
 
 from advvid.errors import AdvvidError
 from advvid.models import r3d_tiny, resnet3d
+from advvid.models.modes import mode
 
 BLOCKS = (
     r3d_tiny.ResidualBlock, resnet3d.BasicBlock, resnet3d.Bottleneck, clips.BasicBlock, clips.Bottleneck,
@@ -115,20 +116,17 @@ def check_after(after: str) -> None:
 def frames_after(model: nn.Module, places: list[Place], clip_shape: tuple[int, ...]) -> list[int]:
     """Return how many frames the features have after each block, for clips ``(3, T, H, W)``."""
     seen: dict[int, int] = {}
-    modes = {module: module.training for module in model.modules()}
     hooks = [
         place.block.register_forward_hook(lambda _, __, y, i=i: seen.update({i: y.shape[2] if y.dim() == 5 else 1}))
         for i, place in enumerate(places)
     ]
     try:
-        with torch.no_grad():
+        with mode(model, False), torch.no_grad():
             parameter = next(model.parameters())
-            model.eval()(torch.zeros(1, *clip_shape, device=parameter.device))
+            model(torch.zeros(1, *clip_shape, device=parameter.device))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes.items():
-            module.training = training
     return [seen[i] for i in range(len(places))]
 
 
