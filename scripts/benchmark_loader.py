@@ -1,6 +1,6 @@
 """Compare the loader with plain decoding loops on real files, and publish the comparison.
 
-    ADVVID_REALDATA=/data python scripts/benchmark_loader.py          # under 2 minutes on 2 cores
+    ADVVID_REALDATA=/data python scripts/benchmark_loader.py          # about 3 minutes on 2 cores
 
 Every variant cuts the same 16 frames out of the middle of the same videos and makes clips of 112 x 112. A round runs each
 variant once, one after the other, and only ratios within a round are judged: other load on the machine slows both sides.
@@ -39,7 +39,7 @@ from advvid.data.loader import cores, eval_batches, train_batches
 from advvid.errors import AdvvidError
 
 FRAMES, SIZE, BATCH = 16, 112, 8
-REPEATS = 16  # walks over the videos by loader processes, so that their start does not weigh
+REPEATS = 64  # walks over the videos by loader processes, so that their start does not weigh
 CROP = v2.CenterCrop(SIZE)
 FINISH = v2.Compose([v2.Resize(SIZE, antialias=True), CROP])
 
