@@ -22,6 +22,7 @@ from typing import Any
 from defense_claims import CLAIMS, LO, PGD, judge
 from runs import carry_out
 
+OWN = "own"
 # Row: what its training is told, and the column of the attack that it trains against; the mean for several.
 ROWS: dict[str, tuple[list[str], str]] = {
     "none": (["defense=none"], ""),
@@ -53,6 +54,14 @@ ROWS: dict[str, tuple[list[str], str]] = {
     "ape_gan": (["defense=ape_gan", "defense.classifier=model"], "pgd_20_8"),
     "frozen_gan_at": (["defense=frozen_gan_at", "defense.ape_gan.classifier=model"], "pgd_20_8"),
     "gat": (["defense=gat"], "pgd_20_8"),
+    "msd_without_roa": (["defense=msd", "~defense.attacks.roa"], "mean"),
+    "combined_at": (["defense=combined_at"], OWN),
+    "injection": (["defense=injection", "defense.classifier=model", "defense.start=classifier"], OWN),
+}
+# What trains against an attack that is no column is scored by it besides, and so is row none.
+ATTACKS = {
+    "combined_at": ["attack=combined_pgd"],
+    "injection": ["attack=deep_sava", "attack.key_frame=first"],
 }
 SEEDS = dict.fromkeys(("none", "at", "cat", "trades", "avg", "multibn"), 3)
 AUTO = "auto_attack_small_8"
@@ -77,13 +86,21 @@ def finished(row: str, seed: int, options: argparse.Namespace) -> Path | None:
         "dataset.limit_test=100",
         f"seed={seed}",
     ]
-    auto = ["mode=eval", f"checkpoint={folder}", "suite=autoattack_small", "~suite.pgd_8", "dataset.limit_test=50",
-            "evaluation.accesses=strongest", "tracker=none", "evaluation.pictures=0"]  # fmt: skip
+    scoring = ["mode=eval", f"checkpoint={folder}", "tracker=none", "evaluation.pictures=0"]
+    auto = [
+        *scoring,
+        "suite=autoattack_small",
+        "~suite.pgd_8",
+        "dataset.limit_test=50",
+        "evaluation.accesses=strongest",
+    ]
     threads = [f"runtime.threads={max(1, (os.cpu_count() or 1) // options.jobs)}"]
     try:
         carry_out(folder, *words, extra=threads)
         if not seed:
             carry_out(folder / "auto", *auto, extra=threads)
+            for name in ATTACKS if row == "none" else {row} & ATTACKS.keys():
+                carry_out(folder / f"{OWN}_{name}", *scoring, f"suite={OWN}", *ATTACKS[name], extra=threads)
     except SystemExit as failed:
         print(failed, flush=True)
         return None
@@ -111,6 +128,8 @@ def read(folder: Path) -> dict[str, Any]:
     auto = folder / "auto" / "robustness.json"
     if auto.is_file():
         scores[AUTO] = json.loads(auto.read_text())["attacks"][AUTO]
+    for own in sorted(folder.glob(f"{OWN}_*/robustness.json")):
+        (scores[own.parent.name],) = json.loads(own.read_text())["attacks"].values()
     return {
         "acc": {name: score["acc"] for name, score in scores.items()},
         "ci95": {name: score["ci95"] for name, score in scores.items()},
@@ -143,7 +162,7 @@ def publish(folders: dict[str, dict[int, Path]], epochs: int, target: Path) -> N
     missing = [row for row in ROWS if len(results.get(row, {})) < SEEDS.get(row, 1)]
     if missing:
         lines += ["", f"Not run yet, in whole or for all seeds: {', '.join(missing)}."]
-    lines += ["", *_not_better(results), *_accesses(results), *_verdicts(claims)]
+    lines += ["", *_not_better(results), *_own(results), *_accesses(results), *_verdicts(claims)]
     (target / "defenses.md").write_text("\n".join(lines) + "\n")
 
 
@@ -163,16 +182,32 @@ def _not_better(results: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
     """Name the defenses that do not beat plain training on what they train against."""
     if "none" not in results:
         return []
-    mean = {
-        row: {c: statistics.mean(r["acc"][c] for r in runs.values()) for c in (*LO, *PGD, "mean")}
-        for row, runs in results.items()
-    }
-    weak = [
-        f"{row} ({ROWS[row][1]})"
-        for row in results
-        if row != "none" and mean[row][ROWS[row][1]] <= mean["none"][ROWS[row][1]]
-    ]
+    weak = []
+    for row, column in ((row, ROWS[row][1]) for row in results if row != "none"):
+        name = f"{OWN}_{row}" if column == OWN else column
+        own, none = (
+            statistics.mean(run["acc"][name] for run in results[r].values() if name in run["acc"])
+            for r in (row, "none")
+        )
+        if own <= none:
+            weak.append(f"{row} ({column})")
     return [f"Not above no defense on what they train against: {', '.join(weak) or 'none of them'}.", ""]
+
+
+def _own(results: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
+    """Show what holds against its own attack where that is no column."""
+    rows = [
+        f"| {row} | `{' '.join(words)}` | {_cell(results['none'], f'{OWN}_{row}')} | {_cell(results[row], f'{OWN}_{row}')} |"
+        for row, words in ATTACKS.items()
+        if row in results and "none" in results
+    ]
+    heads = [
+        "Attacks that are no column, seed 0:",
+        "",
+        "| training | its attack | none | this row |",
+        "|---|---|---:|---:|",
+    ]
+    return [*heads, *rows, ""] if rows else []
 
 
 def _accesses(results: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
