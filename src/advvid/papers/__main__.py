@@ -22,9 +22,9 @@ from advvid.errors import AdvvidError
 from advvid.papers.check import dry_run
 from advvid.papers.claims import claims, judge, page, update
 from advvid.papers.listing import listing
-from advvid.papers.plan import DEMO, FULL, SCALES, all_targets, find_target
+from advvid.papers.plan import DEMO, FULL, SCALES, PaperPlan, Target, all_targets, find_target
 from advvid.papers.tables import counted, make_table, markdown, publish, write
-from advvid.papers.work import Workbench, WorkError
+from advvid.papers.work import TROUBLE, Workbench, WorkError
 
 DATA = ("ucf101", "hmdb51", "youtube8m", "cifar10", "moving_mnist")
 log = logging.getLogger(__name__)
@@ -36,22 +36,35 @@ def run(options: argparse.Namespace, console: Console) -> int:
     wanted = [find_target(name) for name in names]
     bench = Workbench(options.root, options.scale, _given(options), options.threads)
     if options.jobs > 1:
-        _ahead(bench, options)
-    empty = 0
+        ahead(bench, wanted, options.jobs)
+    empty = []
     for plan, target in wanted:
-        command = f"make {target.id}" + (" SCALE=demo" if options.scale == DEMO else "")
-        table = make_table(bench, plan, target, command)
-        known = {**_tables(options), table["id"]: table}
-        table["claims"] = _claims(known, table["id"])
-        files = write(table, options.root / options.scale / "tables")
-        if options.publish is not None:
-            files.append(publish(table, options.publish))
-            update(known, options.publish)
-        console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
-        console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
-        done, cells = counted(table)
-        empty += bool(cells and not done) or bool(not cells and not table["figures"])
+        try:
+            full = _one(bench, plan, target, options, console)
+        except TROUBLE as error:  # one table's trouble does not keep the others
+            log.error("%s: %s: %s", target.id, type(error).__name__, error)
+            full = False
+        if not full:
+            empty.append(target.id)
+    if empty:
+        log.error("Without any number or picture: %s", ", ".join(empty))
     return 1 if empty else 0
+
+
+def _one(bench: Workbench, plan: PaperPlan, target: Target, options: argparse.Namespace, console: Console) -> bool:
+    """Make one table, write and show it; False where it has nothing though it should."""
+    command = f"make {target.id}" + (" SCALE=demo" if options.scale == DEMO else "")
+    table = make_table(bench, plan, target, command)
+    known = {**_tables(options), table["id"]: table}
+    table["claims"] = _claims(known, table["id"])
+    files = write(table, options.root / options.scale / "tables")
+    if options.publish is not None:
+        files.append(publish(table, options.publish))
+        update(known, options.publish)
+    console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
+    console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
+    done, cells = counted(table)
+    return not list(target.wanted(options.scale)) or bool(done if cells else table["figures"])
 
 
 def _check(console: Console) -> int:
@@ -86,21 +99,36 @@ def _claims(tables: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return found
 
 
-def _ahead(bench: Workbench, options: argparse.Namespace) -> None:
-    """Carry out all work several at a time; the tables then find it finished."""
-    names = list(all_targets()) if options.targets == ["all"] else options.targets
-    pairs = {
-        (plan.name, *pair): plan for plan, target in map(find_target, names) for pair in target.wanted(bench.scale)
+def ahead(bench: Workbench, wanted: Sequence[tuple[PaperPlan, Target]], jobs: int) -> None:
+    """Carry out all work several at a time; the tables then find it finished, and say what failed.
+
+    Trainings that others begin with come first, and evaluations of one training not side by side, so that nobody waits.
+    """
+    pairs = {(plan.name, *pair): plan for plan, target in wanted for pair in target.wanted(bench.scale)}
+    first = {
+        (plan.name, name, ""): plan
+        for (_, run, score), plan in pairs.items()
+        for name in bench.trainings(plan, run, score)
+        if name != run
     }
+    nth: dict[tuple[str, str], int] = {}
+    place: dict[tuple[str, str, str], int] = {}
+    for paper, run, score in pairs:
+        place[paper, run, score] = nth[paper, run] = nth.get((paper, run), -1) + 1
+    plans = {**first, **pairs}
 
-    def one(place: tuple[str, str, str]) -> None:
+    def one(work: tuple[str, str, str]) -> None:
         try:
-            bench.scored(pairs[place], place[1], place[2])
-        except AdvvidError as error:
-            log.warning("%s, %s of %s: %s", *place[::2], place[1], error)
+            if work[2]:
+                bench.scored(plans[work], work[1], work[2])
+            else:
+                bench.trained(plans[work], work[1])
+        except TROUBLE as error:
+            log.warning("%s, %s of %s: %s", work[0], work[2] or "training", work[1], error)
 
-    with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(one, pairs))
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, first))
+        list(pool.map(one, sorted(pairs, key=lambda work: place[work])))
 
 
 def _given(options: argparse.Namespace) -> dict[str, list[str]]:

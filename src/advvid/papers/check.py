@@ -15,8 +15,7 @@ from pathlib import Path
 from advvid.data.lists import read_hmdb51, read_ucf101
 from advvid.errors import AdvvidError
 from advvid.papers.keys import composed
-from advvid.papers.plan import PaperPlan, Work, plans
-from advvid.papers.work import RUN
+from advvid.papers.plan import RUN, PaperPlan, Work, plans
 
 # What makes a training two steps long, and an evaluation one batch under one attack.
 CLASSES = {"ucf101": 101, "hmdb51": 51}

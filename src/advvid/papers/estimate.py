@@ -17,9 +17,8 @@ from advvid.errors import AdvvidError
 from advvid.listing import describe, notes
 from advvid.models.cards import native_clip
 from advvid.papers.keys import composed
-from advvid.papers.plan import FULL, plans
+from advvid.papers.plan import FULL, RUN, plans
 from advvid.papers.published import read_yaml
-from advvid.papers.work import RUN
 from advvid.paths import conf_dir
 
 FILE = Path(__file__).resolve().parent / "gpu_hours.yaml"

@@ -5,6 +5,7 @@ Read from ``targets/<paper>.yaml``. Tables of one paper share trainings and eval
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +17,7 @@ from advvid.papers.published import published_tables, read_yaml
 
 FOLDER = Path(__file__).resolve().parent / "targets"
 FULL, DEMO = "full", "demo"
+RUN = re.compile(r"\{run:(\w+)\}")  # the folder of another training, in a word
 SCALES = (FULL, DEMO)
 
 
@@ -28,12 +30,18 @@ class Work:
         words: what the command line is told, by scale.
         data: data sets that it needs at full scale.
         why: why it is not carried out, by scale; absent where it is.
+        start: the training whose weights it begins with, by scale; absent where it begins anew, or as ``words`` say.
     """
 
     name: str
     words: Mapping[str, tuple[str, ...]]
     data: tuple[str, ...] = ()
     why: Mapping[str, str] = field(default_factory=dict)
+    start: Mapping[str, str] = field(default_factory=dict)
+
+    def needs(self, scale: str) -> list[str]:
+        """Return the trainings that its words name, which come before it."""
+        return list(dict.fromkeys(RUN.findall(" ".join(self.words[scale]))))
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,10 @@ def read(path: Path) -> PaperPlan:
     scores = {work.name: work for name, node in content["scores"].items() for work in _works(name, node or {})}
     targets = {name: _target(name, path.stem, node) for name, node in content["targets"].items()}
     plan = PaperPlan(path.stem, runs, scores, targets)
+    for work in (*runs.values(), *scores.values()):
+        lacking = [name for scale in SCALES for name in work.needs(scale) if name not in runs]
+        if lacking:
+            raise AdvvidError(f"{path.name}: {work.name} names the training {lacking[0]}, which is not there")
     for target in targets.values():
         for scale in SCALES:
             for run, score in target.wanted(scale):
@@ -147,8 +159,10 @@ def _works(name: str, node: Mapping[str, Any]) -> Iterator[Work]:
 
 def _work(name: str, node: Mapping[str, Any]) -> Work:
     first = [f"experiment={node['experiment']}"] if "experiment" in node else []
+    start = _by_scale(node.get("start", {}))
     words = {scale: (*first, *_flat(node.get("words", [])), *_flat(node.get(scale, []))) for scale in SCALES}
-    return Work(name, words, tuple(_flat(node.get("data", []))), _by_scale(node.get("why", {})))
+    words |= {s: (*words[s], f"model.checkpoint={{run:{run}}}/checkpoints/last.pt") for s, run in start.items()}
+    return Work(name, words, tuple(_flat(node.get("data", []))), _by_scale(node.get("why", {})), start)
 
 
 def _target(name: str, paper: str, node: Mapping[str, Any]) -> Target:

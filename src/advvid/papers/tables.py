@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from advvid.errors import AdvvidError
 from advvid.papers.measured import measure
 from advvid.papers.plan import DEMO, CellPlan, PaperPlan, Target
 from advvid.papers.published import PublishedTable, authors_of, published_tables
-from advvid.papers.work import Workbench
+from advvid.papers.work import TROUBLE, Workbench
 
 ROW_MEAN, ROW_DIFFERENCE = "row_mean", "row_difference"
 DEMO_DATA = "embedded data, 32 x 32"
@@ -25,7 +24,7 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
     for run, score in target.wanted(bench.scale):
         try:
             folders[run, score] = bench.scored(plan, run, score)
-        except AdvvidError as error:
+        except TROUBLE as error:
             problems[run, score] = str(error)
     printed = published_tables().get(target.id)
     rows: list[dict[str, Any]] = [
@@ -35,7 +34,8 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
     for row in rows:
         _averages(row["cells"], target.cells[row["name"]])
     figures = [str(path) for pair in target.figures if pair in folders for path in _pictures(folders[pair])]
-    note = " ".join(text for text in (printed.note if printed else "", target.note.get(bench.scale, "")) if text)
+    notes = (printed.note if printed else "", target.note.get(bench.scale, ""), starts(plan, target, bench.scale))
+    note = " ".join(text for text in notes if text)
     return {
         "id": target.id, "title": target.title, "paper": _source(target, printed), "scale": bench.scale,
         "dataset": DEMO_DATA if bench.scale == DEMO or printed is None else printed.data, "units": _units(target),
@@ -43,6 +43,19 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
         "columns": list(printed.columns) if printed else [], "rows": rows, "claims": [], "figures": figures,
         "problems": sorted(set(problems.values())), "seconds": bench.seconds(plan, folders), "command": command,
     }  # fmt: skip
+
+
+def starts(plan: PaperPlan, target: Target, scale: str) -> str:
+    """Say which trainings of a target begin with the weights of others; "" where none does."""
+    found: dict[str, list[str]] = {}
+    for run in dict.fromkeys(run for run, _ in target.wanted(scale)):
+        if scale in plan.runs[run].start:
+            found.setdefault(plan.runs[run].start[scale], []).append(run)
+    said = [
+        f"{', '.join(runs)} start{'s' if len(runs) == 1 else ''} from the weights of {first}"
+        for first, runs in found.items()
+    ]
+    return f"Trainings: {'; '.join(said)}." if said else ""
 
 
 def _cell(
@@ -67,7 +80,7 @@ def _cell(
     else:
         try:
             found["measured"] = measure(folders[pair], cell)
-        except (AdvvidError, OSError, KeyError) as error:
+        except TROUBLE as error:
             found["why_missing"] = str(error)
     return found
 

@@ -16,18 +16,21 @@ from pathlib import Path
 from typing import TextIO
 
 from advvid.errors import AdvvidError
-from advvid.papers.keys import has_suite, scoring_key, training_key
-from advvid.papers.plan import DEMO, PaperPlan, Work
+from advvid.papers.keys import scoring_key, training_key
+from advvid.papers.plan import DEMO, RUN, PaperPlan, Work
 
 log = logging.getLogger(__name__)
 
 DONE = "done.json"
-RUN = re.compile(r"\{run:(\w+)\}")
 _composing = threading.Lock()  # Hydra composes one configuration at a time
 
 
 class WorkError(AdvvidError):
     """A training or an evaluation that ended without a result."""
+
+
+# What ends a cell or a table and leaves the others alone.
+TROUBLE = (AdvvidError, OSError, ValueError, LookupError)
 
 
 class Workbench:
@@ -52,6 +55,7 @@ class Workbench:
         self.given = {key: list(words) for key, words in (given or {}).items()}
         self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._places: dict[tuple[str, str, str], Path] = {}
+        self._failed: dict[Path, str] = {}
 
     def words(self, plan: PaperPlan, run: str) -> list[str]:
         """Return what a training is told, other trainings in it as their folders."""
@@ -62,12 +66,15 @@ class Workbench:
         """Return where a training, or an evaluation of it, is kept, whether it is there or not."""
         place = (plan.name, run, score)
         if place not in self._places:
-            words = self.words(plan, run)
+            # Other trainings stand in a key by their names, which hold keys of their own, so that all can be moved.
+            work = plan.runs[run]
+            words = [self._resolved(plan, word, True) for word in (*work.words[self.scale], *self._given(work))]
             with _composing:
                 key = training_key(words)
             found = self.root / f"{plan.name}-{run}-{key}"
             if score:
-                both = [*words, *self._score_words(plan, score)]
+                scored = plan.scores[score].words[self.scale]
+                both = [*words, *(self._resolved(plan, word, True) for word in scored)]
                 with _composing:
                     found = found / "scores" / f"{score}-{scoring_key(key, both)}"
             self._places[place] = found
@@ -80,14 +87,10 @@ class Workbench:
             WorkError: with the sentence that the training ended with.
         """
         self._refuse(plan, run)
-        for name in RUN.findall(" ".join(plan.runs[run].words[self.scale])):
+        for name in plan.runs[run].needs(self.scale):
             self.trained(plan, name)
         folder = self.folder(plan, run)
-        words = self.words(plan, run)
-        # An evaluation takes a suite over from its training where both name the same: so that a changed suite counts, the
-        # training has another one. It is not scored, but it must suit the data.
-        words += [] if has_suite(words) else ["suite=quick"]
-        self._carry_out(folder, ["mode=train", *words])
+        self._carry_out(folder, ["mode=train", *self.words(plan, run)])
         return folder
 
     def scored(self, plan: PaperPlan, run: str, score: str) -> Path:
@@ -99,7 +102,7 @@ class Workbench:
             WorkError: with the sentence that the training or the evaluation ended with.
         """
         self._refuse(plan, run, score)
-        for name in RUN.findall(" ".join(plan.scores[score].words[self.scale])):
+        for name in plan.scores[score].needs(self.scale):
             self.trained(plan, name)
         trained, folder = self.trained(plan, run), self.folder(plan, run, score)
         (folder.parent / "cells").mkdir(parents=True, exist_ok=True)
@@ -114,9 +117,16 @@ class Workbench:
     def seconds(self, plan: PaperPlan, pairs: Iterable[tuple[str, str]]) -> float | None:
         """Return what trainings and their evaluations computed, each counted once; None where one kept no record."""
         pairs = list(pairs)
-        folders = {self.folder(plan, *pair) for pair in pairs} | {self.folder(plan, run) for run, _ in pairs}
+        folders = {self.folder(plan, *pair) for pair in pairs}
+        folders |= {self.folder(plan, run) for pair in pairs for run in self.trainings(plan, *pair)}
         found = [json.loads((folder / DONE).read_text()).get("seconds") for folder in folders]
         return None if None in found else round(sum(found), 1)
+
+    def trainings(self, plan: PaperPlan, run: str, score: str = "") -> list[str]:
+        """Return what has to be trained for a training or an evaluation of it, in order, the training itself included."""
+        named = [*plan.runs[run].needs(self.scale), *(plan.scores[score].needs(self.scale) if score else [])]
+        before = [name for other in named for name in self.trainings(plan, other)]
+        return list(dict.fromkeys([*before, run]))
 
     def _given(self, work: Work) -> list[str]:
         """Return the words that the user adds; where data sets lie is of no use to embedded data."""
@@ -126,8 +136,14 @@ class Workbench:
     def _score_words(self, plan: PaperPlan, score: str) -> list[str]:
         return [self._resolved(plan, word) for word in plan.scores[score].words[self.scale]]
 
-    def _resolved(self, plan: PaperPlan, word: str) -> str:
-        return RUN.sub(lambda found: str(self.folder(plan, found[1])), word)
+    def _resolved(self, plan: PaperPlan, word: str, named: bool = False) -> str:
+        """Put the folders of other trainings, or their names, into a word."""
+
+        def other(found: re.Match[str]) -> str:
+            folder = self.folder(plan, found[1])
+            return folder.name if named else str(folder)
+
+        return RUN.sub(other, word)
 
     def _refuse(self, plan: PaperPlan, run: str, score: str = "") -> None:
         for work in [plan.runs[run], *([plan.scores[score]] if score else [])]:
@@ -144,6 +160,8 @@ class Workbench:
             note = folder / DONE
             if note.is_file():
                 return
+            if folder in self._failed:  # once is enough: other cells that need it say the same
+                raise WorkError(self._failed[folder])
             folder.mkdir(parents=True, exist_ok=True)
             common = ["tracker=none", f"hydra.run.dir={folder}"]
             common += ["resume=true"] if "mode=train" in words else ["evaluation.pictures=0"]
@@ -159,7 +177,8 @@ class Workbench:
             spent += seconds
             before.write_text(f"{spent:.1f}")
             if status:
-                raise WorkError(_last_words(folder / "output.txt"))
+                self._failed[folder] = _last_words(folder / "output.txt")
+                raise WorkError(self._failed[folder])
             note.write_text(json.dumps({"seconds": round(spent, 1), "words": list(words), "command": command[1:]}))
 
 
