@@ -64,6 +64,7 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     attacks = {name: in_space(found, dataset.space) for name, found in defense.attacks.items()} or {attack_name: attack}
     if cfg.mode in ("train", "train_eval"):
         defense.check(attacks, schedule.epochs)
+        defense.require_shape(dataset.clip_shape)
     if cfg.mode == "attack":
         check_parts(defense.task, dataset.clip_shape)
     columns = [Column(attack_name, attack)] if cfg.mode == "attack" else suite_columns(cfg.suite, attack_name, attack)

@@ -57,6 +57,11 @@ def test_a_missing_surrogate_is_told():
         Transfer(attack="pgd")
 
 
+def test_the_untrained_surrogate_wants_clips_in_colour():
+    with pytest.raises(AdvvidError, match="not inputs of shape 1 x 4 x 16 x 16: give"):
+        Transfer()(nn.Identity(), torch.rand(1, 1, 4, 16, 16), torch.tensor([0]))
+
+
 def test_a_runs_checkpoint_is_a_surrogate(tmp_path):
     """A checkpoint as the trainer writes it gives the same clips as its model handed over in Python."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

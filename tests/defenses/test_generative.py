@@ -206,6 +206,7 @@ def test_views_are_restored_one_by_one():
         (lambda: FrozenGANAT(ape_gan=GAT()), "ape_gan=GAT does not make a generator"),
         (lambda: APEGAN(adversary=CAT(hold=1)), "hold=1 is not a part"),
         (lambda: Generator(0), "width=0 is not possible"),
+        (lambda: GAT().require_shape((1, 4, 16, 16)), "takes clips in colour.*not inputs of shape 1 x 4 x 16 x 16"),
         (lambda: Generator(2)(torch.rand(2, 3)), r"takes clips \[B, 3, T, H, W\]"),
     ],
 )

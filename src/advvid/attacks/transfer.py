@@ -17,6 +17,7 @@ from advvid.attacks.pgd import PGD
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
 from advvid.models.build import build_model
+from advvid.models.modes import mode
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.tasks.base import Task
 from advvid.threats.base import Threat
@@ -67,6 +68,15 @@ class Transfer(Attack):
         """The inner attack's."""
         return self.attack.threat
 
+    def require_shape(self, shape: Sequence[int]) -> None:
+        """Refuse what neither the inner attack nor the untrained surrogate can take."""
+        self.attack.require_shape(shape)
+        if self.surrogate == UNTRAINED and (len(shape) != 4 or shape[0] != 3):
+            raise AdvvidError(
+                f"the untrained surrogate takes clips in colour, [B, 3, T, H, W], not inputs of shape "
+                f"{' x '.join(map(str, shape))}: give attack.surrogate a run folder of this data"
+            )
+
     def _search(
         self,
         model: nn.Module,
@@ -77,14 +87,9 @@ class Transfer(Attack):
         task: Task,
     ) -> AttackResult:
         surrogate = self._surrogate(model, clips)
-        modes = [(module, module.training) for module in surrogate.modules()]
-        try:
-            # A surrogate given as a module may be in training mode; its clips are to be made as it would be scored.
-            with frozen(surrogate.eval()):
-                return self.attack._search(surrogate, clips, labels, generators, targets, task)
-        finally:
-            for module, training in modes:
-                module.training = training
+        # A surrogate given as a module may be in training mode; its clips are to be made as it would be scored.
+        with mode(surrogate, False), frozen(surrogate):
+            return self.attack._search(surrogate, clips, labels, generators, targets, task)
 
     def _surrogate(self, model: nn.Module, clips: Tensor) -> nn.Module:
         if isinstance(self.surrogate, nn.Module):

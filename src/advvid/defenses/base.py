@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -127,6 +127,16 @@ class Defense:
 
         Raises:
             AdvvidError: naming what does not fit.
+        """
+
+    def require_shape(self, shape: Sequence[int]) -> None:
+        """Refuse inputs that this defense cannot be trained on, before any work is done.
+
+        Args:
+            shape: of one input, ``(3, T, H, W)`` for clips.
+
+        Raises:
+            AdvvidError: naming the inputs.
         """
 
     def inner(self, attack: Attack, eps: float | None = None) -> Attack:

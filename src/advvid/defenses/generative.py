@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -61,6 +61,14 @@ class Generative(Defense):
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want what the adversary wants."""
         self.adversary.check(attacks, epochs)
+
+    def require_shape(self, shape: Sequence[int]) -> None:
+        """Want clips in colour, which the generator gives back."""
+        if len(shape) != 4 or shape[0] != 3:
+            raise AdvvidError(
+                f"the generator of this defense takes clips in colour, [B, 3, T, H, W], not inputs of shape "
+                f"{' x '.join(map(str, shape))}: choose another defense, or a data set of videos"
+            )
 
     def attacked(
         self, model: Purified, batch: Batch, attacks: Mapping[str, Attack], step: Step
