@@ -19,8 +19,8 @@ from advvid.threats.sparse import l21
 
 # The largest distances that the paper allows (sec. 4.2.2), which a clip that was not fooled counts with.
 LIMITS = {"l21": 0.1, "dssim": 0.08}
-# Clips whose frames are compared at once: SSIM holds several copies of each.
-AT_ONCE = 4
+# Values compared at once: SSIM holds some twenty copies of each, which of a batch of long clips no memory has room for.
+AT_ONCE = 2**21
 
 
 def visibility(x_adv: Tensor, clips: Tensor) -> dict[str, Tensor]:
@@ -37,10 +37,12 @@ def visibility(x_adv: Tensor, clips: Tensor) -> dict[str, Tensor]:
     """
     if clips.dim() != 5:
         return {}
+    frames = max(1, AT_ONCE // max(1, clips[:, :, 0].numel()))
     with torch.no_grad():
-        parts = [dissimilarity(a, b) for a, b in zip(x_adv.split(AT_ONCE), clips.split(AT_ONCE), strict=True)]
+        pairs = zip(x_adv.split(frames, dim=2), clips.split(frames, dim=2), strict=True)
+        apart = torch.stack([dissimilarity(a, b) for a, b in pairs]).sum(dim=0)
         # Rounding leaves equal frames a hair below 1.
-        return {"l21": l21(x_adv - clips), "dssim": torch.cat(parts).clamp_min(0)}
+        return {"l21": l21(x_adv - clips), "dssim": apart.clamp_min(0)}
 
 
 def column_measures(samples: Sequence[Mapping[str, Any]], column: str, right: Mapping[str, Any]) -> dict[str, Any]:
