@@ -26,12 +26,14 @@ class Column:
         attack: what is run.
         access: ``oblivious``, ``gray_box``, ``white_box`` or ``adaptive``.
         seen: the model as this attacker sees it; None for the one that is scored.
+        passes: of the bare model behind each gradient that the attack asks for, where ``seen`` averages over draws.
     """
 
     name: str
     attack: Attack
     access: str = "white_box"
     seen: nn.Module | None = field(default=None, compare=False, repr=False)
+    passes: int = 1
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def craft(
     """Run a column's attack on clips and measure again what it claims.
 
     Returns:
-        the attack's result and each clip's distance ``[B]``.
+        the attack's result, every pass of the bare model counted as a gradient call, and each clip's distance ``[B]``.
 
     Raises:
         AdvvidError: if a clip is outside the attack's threat set, naming the clip and the figure.
@@ -83,7 +85,7 @@ def craft(
             f"{threat.budget}, measured is a distance of {float(far[index]):.6g} with values from {low:.6g} to "
             f"{high:.6g} ({int((~allowed).sum())} of {len(ids)} clips of the batch); its numbers are void"
         )
-    return result, far
+    return dataclasses.replace(result, gradient_calls=column.passes * result.gradient_calls), far
 
 
 def digest(state: dict[str, Tensor]) -> str:

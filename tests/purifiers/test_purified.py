@@ -189,6 +189,22 @@ def test_an_attack_on_a_random_purifier_averages_over_draws(small, clips):
     assert not torch.equal(system.view(1)(clips), system(clips))  # one draw is not the scoring's either
 
 
+@pytest.mark.parametrize(("purifier", "draws"), [(NoiseInjection(0.1), 3), (Jpeg(), 1)])
+def test_every_draw_counts_as_a_gradient_call(small, clips, labels, tmp_path, purifier, draws):
+    """As many calls are written down as backward passes went through the model."""
+    passed = []
+    system = PurifiedModel([purifier], small)
+    columns = behind_purifiers([Column("pgd", PGD(eps="1/255", steps=4, early_exit=False))], system, 3, oblivious=False)
+    small.head.register_full_backward_hook(lambda module, inner, outer: passed.append(len(outer[0])))
+    asked = Batch(clips, labels, [f"clip{i}" for i in range(len(clips))])
+    evaluator = Evaluator(system, Classification(), columns, 0, torch.device("cpu"), tmp_path)
+    samples = evaluator.run(lambda wanted: iter([asked]), asked.ids, len(clips))
+    counted = [line["attacks"]["pgd"]["gradient_calls"] for line in samples]
+    assert sum(counted) == sum(passed)
+    assert set(counted) <= {0, 4 * draws}
+    assert max(counted) == 4 * draws
+
+
 @pytest.mark.parametrize("purifier", [Jpeg(50), NoiseInjection()])
 def test_batch_size_does_not_change_the_table(small, clips, labels, tmp_path, purifier):
     names = (["pgd"], ["noise"], ["pgd@oblivious"])

@@ -24,8 +24,8 @@ class Purifier(nn.Module):
     - ``random``: each call draws anew, from the given generators; an attack averages over draws (EOT).
 
     Args:
-        surrogate: what stands in for the purifier in the backward pass; None for the identity. Not used by
-            differentiable ones.
+        surrogate: what stands in for the purifier in the backward pass: another purifier, any module, or a ``StandIn``,
+            which knows what it stands for; None for the identity. Not used by differentiable ones.
 
     Shape:
         clips ``[B, 3, T, H, W]``; generators: one per clip, None for torch's global one.
@@ -36,6 +36,11 @@ class Purifier(nn.Module):
 
     def __init__(self, surrogate: nn.Module | None = None) -> None:
         super().__init__()
+        if isinstance(surrogate, StandIn) and not isinstance(self, surrogate.stands_for):
+            raise AdvvidError(
+                f"{type(surrogate).__name__} cannot stand in for {type(self).__name__}: leave its surrogate=null, or choose "
+                "another"
+            )
         self.surrogate = surrogate
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
@@ -50,8 +55,15 @@ class Purifier(nn.Module):
             exact = self.purify(clips.detach(), generators).clamp(0, 1)
         if not (torch.is_grad_enabled() and clips.requires_grad):
             return exact
-        result: Tensor = _StraightThrough.apply(clips if self.surrogate is None else self.surrogate(clips), exact)
+        result: Tensor = _StraightThrough.apply(self._stand_in(clips), exact)
         return result
+
+    def _stand_in(self, clips: Tensor) -> Tensor:
+        """Return what the backward pass goes through; only its gradient counts."""
+        if self.surrogate is None:
+            return clips
+        found: Tensor = self.surrogate(clips, self) if isinstance(self.surrogate, StandIn) else self.surrogate(clips)
+        return found
 
     @property
     def settings(self) -> str:
@@ -60,8 +72,25 @@ class Purifier(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        own = {k: v for k, v in vars(self).items() if not k.startswith("_") and k != "training"}
-        return ", ".join(f"{k}={v!r}" for k, v in own.items())
+        return _own_settings(self)
+
+
+class StandIn(nn.Module):
+    """What stands in for a purifier in the backward pass and looks at that purifier's own settings.
+
+    ``forward(clips, purifier)`` returns clips of the same shape, whose values do not matter: only the gradient is used.
+    """
+
+    stands_for: tuple[type[Purifier], ...] = (Purifier,)
+
+    def extra_repr(self) -> str:
+        """Return the settings, by which results are kept apart."""
+        return _own_settings(self)
+
+
+def _own_settings(module: nn.Module) -> str:
+    own = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
+    return ", ".join(f"{k}={v!r}" for k, v in own.items())
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -52,10 +52,8 @@ def match(frames: Tensor, references: Tensor, patch: int, search: int) -> Match:
     """
     count, many, height, width = len(frames), references.shape[1], frames.shape[-2], frames.shape[-1]
     tall, wide = (-(-side // patch) for side in (height, width))
-    right, below = wide * patch - width, tall * patch - height
-    sides = [search, search + right, search, search + below]
-    around = functional.pad(references.flatten(0, 1), sides, mode="replicate").unflatten(0, (count, many))
-    whole = functional.pad(frames, [0, right, 0, below], mode="replicate")
+    around = _around(references, patch, search)
+    whole = functional.pad(frames, [0, wide * patch - width, 0, tall * patch - height], mode="replicate")
     own, others = _brightness(whole), _brightness(around)
 
     moves = sorted(
@@ -78,6 +76,26 @@ def match(frames: Tensor, references: Tensor, patch: int, search: int) -> Match:
     chosen = best % many
     predicted = _fetched(around, vectors + search, chosen, patch)
     return Match(predicted[..., :height, :width], vectors, chosen, least / patch**2)
+
+
+def follow(references: Tensor, found: Match, patch: int, search: int) -> Tensor:
+    """Put frames together from the places that were found, in references that may be others.
+
+    With these places held fixed, gradients flow to the references' pixels.
+
+    Shape:
+        references: ``[N, R, 3, H, W]``; the result is ``[N, 3, H, W]``.
+    """
+    height, width = references.shape[-2:]
+    around = _around(references, patch, search)
+    return _fetched(around, found.vectors + search, found.chosen, patch)[..., :height, :width]
+
+
+def _around(references: Tensor, patch: int, search: int) -> Tensor:
+    """Continue references beyond their borders, as far as patches are looked for."""
+    right, below = (-side % patch for side in (references.shape[-1], references.shape[-2]))
+    sides = [search, search + right, search, search + below]
+    return functional.pad(references.flatten(0, 1), sides, mode="replicate").unflatten(0, references.shape[:2])
 
 
 def _brightness(frames: Tensor) -> Tensor:

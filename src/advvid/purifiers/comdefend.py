@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -67,17 +69,27 @@ class ComDefend(Purifier):
     def _clip(self, clip: Tensor, noise: Tensor | None) -> Tensor:
         """Return one clip ``[1, 3, T, H, W]``, filled up to whole patches; noise ``[T, 12, H', W']``."""
 
+        def bits(code: Tensor) -> Tensor:
+            return ((code if noise is None else code + _cut(noise, self.patch)) > 0).float()
+
+        return self.pictures(clip, bits)
+
+    def pictures(self, clips: Tensor, bits: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the frames that come back from bits that are made of the code, filled up to whole patches.
+
+        Shape:
+            clips: ``[B, 3, T, H, W]``; ``bits`` maps codes of patches ``[N, 12, side, side]`` to values in [0, 1].
+        """
+
         def there_and_back(frames: Tensor) -> Tensor:
             side = self.patch
             if side is not None:
                 fill = [0, -frames.shape[-1] % side, 0, -frames.shape[-2] % side]
                 frames = functional.pad(frames, fill, mode="replicate")
             shape = frames.shape[-2:]
-            code = self.networks.code(_cut(frames.float(), side))
-            bits = (code if noise is None else code + _cut(noise, side)) > 0
-            return _joined(self.networks.picture(bits.float()), side, shape)
+            return _joined(self.networks.picture(bits(self.networks.code(_cut(frames.float(), side)))), side, shape)
 
-        return on_frames(clip, there_and_back)
+        return on_frames(clips, there_and_back)
 
 
 def _cut(frames: Tensor, side: int | None) -> Tensor:

@@ -56,8 +56,13 @@ def coarsened(frames: Tensor, patch: int, quantiser: int) -> Tensor:
 
 @cache
 def _matrix(size: int) -> Tensor:
-    """Return the orthonormal DCT-II, rows from the lowest frequency, in ``2 ** -14``."""
+    """Return the orthonormal DCT-II in whole ``2 ** -14``."""
+    return (cosines(size) * 2**_MATRIX_BITS).round()
+
+
+def cosines(size: int) -> Tensor:
+    """Return the orthonormal DCT-II, float64 ``[N, N]``, rows from the lowest frequency."""
     place, wave = torch.arange(size, dtype=torch.float64), torch.arange(size, dtype=torch.float64)[:, None]
     rows = math.sqrt(2 / size) * torch.cos(math.pi * (place + 0.5) * wave / size)
     rows[0] /= math.sqrt(2)
-    return (rows * 2**_MATRIX_BITS).round()
+    return rows

@@ -58,6 +58,11 @@ class PurifiedModel(nn.Module):
         words = [purifier.settings for purifier in purifiers]
         self.register_buffer("settings", torch.tensor(derive_seed(seed, frames, draws if self.random else 0, *words)))
 
+    @property
+    def passes(self) -> int:
+        """How often the model is asked for one answer."""
+        return self.draws if self.random and self.draws > 1 else 1
+
     def view(self, draws: int) -> PurifiedModel:
         """Return the same system as an attacker sees it who averages over this many draws."""
         purifiers = [p for p in self.purifiers if isinstance(p, Purifier)]
@@ -77,9 +82,9 @@ class PurifiedModel(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return the model's answer to the purified clips."""
-        if not self.random or self.draws < 2:
+        if self.passes == 1:
             return self.model(self.purify(clips))
-        return torch.stack([self.model(self.purify(clips, draw)) for draw in range(self.draws)]).mean(dim=0)
+        return torch.stack([self.model(self.purify(clips, draw)) for draw in range(self.passes)]).mean(dim=0)
 
     def _generators(self, clips: Tensor, draw: int) -> Generators:
         if self.draws == 0:
@@ -128,7 +133,6 @@ def behind_purifiers(
         if system.random:
             late = {k: v for k, v in (("early_exit", False), ("keep", "last")) if hasattr(column.attack, k)}
         access = "adaptive" if column.access == "white_box" else column.access
-        found.append(
-            dataclasses.replace(column, attack=dataclasses.replace(column.attack, **late), access=access, seen=seen)
-        )
+        attack = dataclasses.replace(column.attack, **late)
+        found.append(dataclasses.replace(column, attack=attack, access=access, seen=seen, passes=seen.passes))
     return found

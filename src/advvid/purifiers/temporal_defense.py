@@ -73,12 +73,16 @@ class TemporalDefense(Purifier):
             for k in range(1, length):
                 frames[:, k] = self._rebuilt(frames[:, k], frames[:, k - 1 : k])
             return _clips(frames, clips)
+        used = self.used(length)
+        return _clips(self._rebuilt(frames.flatten(0, 1), frames[:, used].flatten(0, 1)).view_as(frames), clips)
+
+    def used(self, length: int) -> Tensor:
+        """Return the numbers of each frame's references, ``[T, R]``, where these are frames as they came in."""
         before = torch.arange(length) - 1
         before[0] = 1
         after = torch.arange(length) + 1
         after[-1] = length - 2
-        used = torch.stack([before, after] if self.references == "neighbours" else [before], dim=1)
-        return _clips(self._rebuilt(frames.flatten(0, 1), frames[:, used].flatten(0, 1)).view_as(frames), clips)
+        return torch.stack([before, after] if self.references == "neighbours" else [before], dim=1)
 
     def rebuild(self, clips: Tensor, polluted: Tensor) -> Tensor:
         """Rebuild those frames that are known to be polluted; the others only lose what is below 8 bits.
