@@ -84,9 +84,9 @@ def count(papers: tuple[str, ...] = ()) -> dict[str, float]:
             plan = plans()[paper]
             words = [*plan.runs[run].words[FULL], *(plan.scores[score].words[FULL] if score else ())]
             cfg = composed([RUN.sub("x", word) for word in words])
-            stem = _stem(words, cfg)
+            model = stem(words, cfg)
             of = scoring_hours if score else training_hours
-            costs[paper, run, score] = of(cfg, stem, plan.runs[run].data[0])
+            costs[paper, run, score] = of(cfg, model, plan.runs[run].data[0])
         return costs[paper, run, score]
 
     for plan in plans().values():
@@ -99,7 +99,7 @@ def count(papers: tuple[str, ...] = ()) -> dict[str, float]:
     return found
 
 
-def _stem(words: list[str], cfg: DictConfig) -> str:
+def stem(words: list[str], cfg: DictConfig) -> str:
     """Return the model's option: the one on the command line, or that whose settings these are."""
     if OmegaConf.select(cfg.model, "net.backbone") == "inception_v3":
         return "inception_v3"  # beside which the recurrent part costs nothing

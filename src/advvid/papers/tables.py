@@ -41,6 +41,8 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
         "dataset": DEMO_DATA if bench.scale == DEMO or printed is None else printed.data, "units": _units(target),
         "caption": f"{target.title} ({UNITS[bench.scale]}). {note}".strip(),
         "columns": list(printed.columns) if printed else [], "rows": rows, "claims": [], "figures": figures,
+        "analyses": [{"run": run, "score": score, "folder": str(folder)} for (run, score), folder in folders.items()
+                     if (run, score) in target.figures],
         "problems": sorted(set(problems.values())), "seconds": bench.seconds(plan, folders), "command": command,
     }  # fmt: skip
 
