@@ -95,10 +95,12 @@ class Saliency(Analysis):
         figure = Figure(figsize=(6.0, 3.6), dpi=DPI, layout="constrained")
         axes = figure.add_subplot()
         for i, row in enumerate(result["models"]):
-            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-            axes.plot(
-                range(len(row["share"])), [100 * s for s in row["share"]], label=row["label"], markersize=4, **style
+            shares, colour, marker = (
+                [100 * s for s in row["share"]],
+                COLOURS[i % len(COLOURS)],
+                MARKERS[i % len(MARKERS)],
             )
+            axes.plot(range(len(shares)), shares, label=row["label"], color=colour, marker=marker, markersize=4)
         axes.set_xlabel("frame")
         axes.set_ylabel("share of the gradient's energy, %")
         axes.set_ylim(bottom=0)
