@@ -48,13 +48,13 @@ def same(first, second):
     return first[1] == second[1] and all(torch.equal(first[0][name], value) for name, value in second[0].items())
 
 
-def split(count, seed):
+def split(count, seed, frames=4):
     generator = torch.Generator().manual_seed(seed)
-    videos = torch.randint(0, 60, (count, 3, 5, 16, 16), generator=generator, dtype=torch.uint8)
+    videos = torch.randint(0, 60, (count, 3, frames + 1, 16, 16), generator=generator, dtype=torch.uint8)
     targets = torch.randint(3, (count,), generator=generator).tolist()
     for video, target in zip(videos, targets, strict=True):
         video[target] += 60
-    return MemoryClips(videos, targets, [f"{seed}/{i}" for i in range(count)], frames=4, stride=1, shift=1)
+    return MemoryClips(videos, targets, [f"{seed}/{i}" for i in range(count)], frames=frames, stride=1, shift=1)
 
 
 def trainer(folder, defense, attacks, precision="fp32", **settings):

@@ -246,7 +246,8 @@ def test_interrupted_at_any_batch_equals_uninterrupted(tmp_path, name, precision
         again = type(run)(run.fabric, model, defense, LO, run.schedule, folder, 0, run.journal.tracker, run.info)
         return again
 
-    data = split(16, 0), split(8, 1)
+    # Of four frames the selector would leave two, over which some oneDNN computes bf16 gradients wrongly, each time anew.
+    data = split(16, 0, frames=6), split(8, 1, frames=6)
     for folder in ("whole", "cut"):
         (tmp_path / folder).mkdir()
     whole = start(tmp_path / "whole").fit(*data)
