@@ -8,11 +8,12 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 SWEEP ?= defense=at attack.eps=2/255,4/255,8/255 attack.step_size=1/255,2/255 schedule.epochs=20 dataset.limit_test=100
 SWEEP_DIR ?= outputs/sweep
-# Tables of the papers: SCALE=demo on embedded data; at full scale say where the data is, as in UCF101=/data/UCF-101.
+# Tables of the papers: SCALE=demo on embedded data; at full scale say where data and lists are, as in
+# UCF101=/data/UCF-101,/data/ucfTrainTestlist, and what else every run is told, as in WORDS="model.checkpoint=/weights/x.pth".
 SCALE ?= full
 PAPERS := $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--ucf101 $(UCF101)) $(if $(HMDB51),--hmdb51 $(HMDB51)) \
   $(if $(YOUTUBE8M),--youtube8m $(YOUTUBE8M)) $(if $(CIFAR10),--cifar10 $(CIFAR10)) $(if $(MOVING_MNIST),--moving-mnist $(MOVING_MNIST)) \
-  $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1)
+  $(foreach word,$(WORDS),--word $(word)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow lint format list sweep strength papers list-papers check-papers report readme build clean
@@ -66,8 +67,8 @@ papers: install ## Make every table and figure of the papers; SCALE=demo on embe
 list-papers: install ## Show the papers' tables and figures, what each costs, and how much of it is there
 	@$(BIN)/python -m advvid.papers list
 
-check-papers: install ## Try every table of the papers at full scale in a few steps; needs ADVVID_REALDATA=<folder of ucf101/>
-	$(BIN)/python -m advvid.papers check
+check-papers: install ## Try every table of the papers at full scale in a few steps: UCF101=<videos>,<lists> [ONLY=kinfu]
+	$(BIN)/python -m advvid.papers check $(ONLY) $(if $(UCF101),--ucf101 $(UCF101)) $(if $(HMDB51),--hmdb51 $(HMDB51))
 
 # One table or figure, such as make kinfu-table2 SCALE=demo
 kinfu-% deepsava-% aart-% jia-% lo-%: install

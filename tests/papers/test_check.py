@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from advvid.papers import check
+from advvid.papers.__main__ import main
 from advvid.papers.plan import SCALES, find_target
 from advvid.papers.tables import counted, make_table
 from advvid.papers.work import Workbench
@@ -14,7 +15,25 @@ needs_clips = pytest.mark.skipif(not REAL, reason="ADVVID_REALDATA names no fold
 
 @needs_clips
 def test_the_official_lists_name_all_classes():
-    assert check.class_counts(Path(REAL)) == {"ucf101": 101, "hmdb51": 51}
+    assert check.class_counts(check.Copies.below(Path(REAL))) == {"ucf101": 101, "hmdb51": 51}
+
+
+def test_the_check_asks_for_data_and_knows_the_papers(monkeypatch, capsys):
+    monkeypatch.delenv("ADVVID_REALDATA", raising=False)
+    assert main(["check"]) == 1
+    assert "make check-papers UCF101=<folder of classes>,<folder of lists>" in capsys.readouterr().err
+    assert main(["check", "kinfoo", "--ucf101", "/nowhere"]) == 1
+    assert "there is no paper 'kinfoo': choose from aart, deepsava, jia, kinfu, lo" in capsys.readouterr().err
+
+
+@needs_clips
+def test_the_check_reads_a_copy_wherever_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(check, "compose_all", lambda scale, papers: iter(()))
+    monkeypatch.setattr(check, "networks", lambda papers: {})
+    assert main(["check", "kinfu", "--ucf101", f"{REAL}/ucf101,{REAL}/ucf101_splits"]) == 0
+    said = capsys.readouterr().out
+    assert "ok: ucf101: 101 classes" in said
+    assert "hmdb51" not in said
 
 
 @pytest.mark.slow
@@ -31,7 +50,7 @@ def test_the_papers_network_trains_two_steps_and_is_scored_at_full_scale(tmp_pat
     tried = check.networks(("kinfu",))
     assert list(tried) == ["ResNet3D resnext-101 16 x 112 x 112"]
     (words,) = tried.values()
-    assert check.try_network(words, Path(REAL), tmp_path) == ""
+    assert check.try_network(words, check.Copies.below(Path(REAL)), tmp_path) == ""
 
 
 @pytest.mark.slow

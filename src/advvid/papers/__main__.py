@@ -19,10 +19,10 @@ from rich.logging import RichHandler
 from rich.markdown import Markdown
 
 from advvid.errors import AdvvidError
-from advvid.papers.check import dry_run
+from advvid.papers.check import Copies, dry_run
 from advvid.papers.claims import claims, judge, page, update
 from advvid.papers.listing import listing
-from advvid.papers.plan import DEMO, FULL, SCALES, PaperPlan, Target, all_targets, find_target
+from advvid.papers.plan import DEMO, FULL, SCALES, PaperPlan, Target, all_targets, find_target, plans
 from advvid.papers.tables import counted, make_table, markdown, publish, write
 from advvid.papers.work import TROUBLE, Workbench, WorkError
 
@@ -67,15 +67,24 @@ def _one(bench: Workbench, plan: PaperPlan, target: Target, options: argparse.Na
     return not list(target.wanted(options.scale)) or bool(done if cells else table["figures"])
 
 
-def _check(console: Console) -> int:
+def _check(options: argparse.Namespace, console: Console) -> int:
     """Say what was tried at full scale; 1 where something failed."""
     real = os.environ.get("ADVVID_REALDATA")
-    if not real:
+    if options.ucf101:
+        videos, _, lists = options.ucf101.partition(",")
+        hmdb51 = options.hmdb51.partition(",")[2] if options.hmdb51 else ""
+        copies = Copies(Path(videos), Path(lists or videos), Path(hmdb51) if hmdb51 else None)
+    elif real:
+        copies = Copies.below(Path(real))
+    else:
         raise AdvvidError(
-            "check needs a few real clips: set ADVVID_REALDATA to the folder of ucf101/ and ucf101_splits/"
+            "check needs a few videos of UCF101 and its lists: make check-papers UCF101=<folder of classes>,<folder of lists>"
         )
+    unknown = set(options.papers) - set(plans())
+    if unknown:
+        raise AdvvidError(f"there is no paper {sorted(unknown)[0]!r}: choose from {', '.join(plans())}")
     failed = False
-    for line in dry_run(Path(real)):
+    for line in dry_run(copies, tuple(options.papers)):
         console.print(line, soft_wrap=True, markup=False)
         failed |= line.startswith("failed")
     return int(failed)
@@ -115,14 +124,14 @@ def ahead(bench: Workbench, wanted: Sequence[tuple[PaperPlan, Target]], jobs: in
     place: dict[tuple[str, str, str], int] = {}
     for paper, run, score in pairs:
         place[paper, run, score] = nth[paper, run] = nth.get((paper, run), -1) + 1
-    plans = {**first, **pairs}
+    every = {**first, **pairs}
 
     def one(work: tuple[str, str, str]) -> None:
         try:
             if work[2]:
-                bench.scored(plans[work], work[1], work[2])
+                bench.scored(every[work], work[1], work[2])
             else:
-                bench.trained(plans[work], work[1])
+                bench.trained(every[work], work[1])
         except TROUBLE as error:
             log.warning("%s, %s of %s: %s", work[0], work[2] or "training", work[1], error)
 
@@ -150,7 +159,10 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     show = commands.add_parser("list", help="a line for each table and figure")
     show.add_argument("--root", type=Path, default=Path("outputs/papers"))
-    commands.add_parser("check", help="try everything at full scale in a few steps; needs ADVVID_REALDATA")
+    check = commands.add_parser("check", help="try everything at full scale in a few steps, on a few videos")
+    check.add_argument("papers", nargs="*", metavar="PAPER", help="such as kinfu; all by default")
+    check.add_argument("--ucf101", metavar="FOLDER,LISTS", help="a copy of it; else what ADVVID_REALDATA names")
+    check.add_argument("--hmdb51", metavar="FOLDER,LISTS", help="the same; left out: its lists are not checked")
     judged = commands.add_parser("claims", help="judge what the papers say from the tables made so far")
     judged.add_argument("--root", type=Path, default=Path("outputs/papers"))
     judged.add_argument("--scale", choices=SCALES, default=FULL)
@@ -166,7 +178,9 @@ def parser() -> argparse.ArgumentParser:
         make.add_argument(
             f"--{name.replace('_', '-')}", dest=name, metavar="FOLDER", help="where it is, or FOLDER,LISTS"
         )
-    make.add_argument("--words", nargs="*", default=[], help="further options of every run, such as seed=1")
+    make.add_argument(
+        "--word", action="append", dest="words", default=[], metavar="OPTION", help="of every run, as seed=1"
+    )
     return top
 
 
@@ -184,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(listing(options.root))
             return 0
         if options.command == "check":
-            return _check(console)
+            return _check(options, console)
         if options.command == "claims":
             text = page(update(_tables(options), options.publish))
             console.print(Markdown(text) if console.is_terminal else text)
