@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from advvid import checkpoint
 from advvid.parallel import Peers
 from advvid.runtime import Runtime
 from advvid.validation import Meter
@@ -30,6 +31,20 @@ def run(*overrides, **more):
     done = subprocess.run(command(*overrides), capture_output=True, text=True, check=False, **more)
     assert done.returncode == 0, done.stderr
     return done
+
+
+def killed(overrides, when):
+    """Start a run, kill its second process once a file is there, and return what the first one says."""
+    with subprocess.Popen(command(*overrides), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        limit = time.monotonic() + 300
+        while not when.exists() and time.monotonic() < limit:
+            time.sleep(0.05)
+        children = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True)
+        os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+        _, told = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "Traceback" not in told
+    return told
 
 
 def verdicts(folder):
@@ -94,6 +109,31 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_parts_of_the_weights_give_what_all_of_them_give_and_one_process_scores_it(tmp_path):
+    """A run with runtime=fsdp whose second process is killed goes on, and ends as ddp does."""
+    small = [*SMALL, "schedule.epochs=2", "schedule.optimizer._target_=torch.optim.SGD", "dataset.limit_train=48"]
+    parts, whole = tmp_path / "fsdp", tmp_path / "ddp"
+    overrides = [*small, "runtime=fsdp", f"hydra.run.dir={parts}", "resume=true"]
+    assert "resume=true" in killed(overrides, parts / "metrics.jsonl")
+    run(*overrides)
+    run(*small, "runtime=ddp", f"hydra.run.dir={whole}")
+    states = [checkpoint.load(folder / "checkpoints" / "last.pt")["model"] for folder in (parts, whole)]
+    for (name, one), other in zip(states[0].items(), states[1].values(), strict=True):
+        assert torch.allclose(one.float(), other.float(), atol=1e-5), name
+    for runtime in ("cpu", "fsdp"):
+        scored = tmp_path / runtime
+        run(
+            "mode=eval",
+            f"checkpoint={parts}",
+            f"runtime={runtime}",
+            "tracker=none",
+            "runtime.threads=1",
+            f"hydra.run.dir={scored}",
+        )
+        assert verdicts(scored) == verdicts(parts)
+
+
+@pytest.mark.slow
 def test_two_processes_give_the_same_table_as_one(trained, tmp_path):
     run("mode=eval", f"checkpoint={trained}", "tracker=none", "runtime.threads=1", f"hydra.run.dir={tmp_path}")
     assert verdicts(tmp_path) == verdicts(trained)
@@ -109,16 +149,7 @@ def test_a_killed_process_ends_all_and_the_run_goes_on(trained, tmp_path, when):
     """The second process dies in training or in evaluation; a second start ends as if nothing had been."""
     folder = tmp_path / "run"
     overrides = [*SMALL, "runtime=ddp", f"hydra.run.dir={folder}", "resume=true"]
-    with subprocess.Popen(command(*overrides), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        limit = time.monotonic() + 300
-        while not (folder / when).exists() and time.monotonic() < limit:
-            time.sleep(0.05)
-        children = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True)
-        os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
-        _, told = process.communicate(timeout=300)
-    assert process.returncode != 0
-    assert "resume=true" in told
-    assert "Traceback" not in told
+    assert "resume=true" in killed(overrides, folder / when)
     run(*overrides)
     assert verdicts(folder) == verdicts(trained)
 

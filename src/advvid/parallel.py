@@ -21,11 +21,13 @@ class Peers:
         rank: number of this process.
         world_size: number of processes.
         device: where messages live; the process group's backend decides which kind it takes.
+        sharded: whether each of them keeps a part of a trained model's weights, see ``advvid.sharding``.
     """
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    sharded: bool = False
 
     @property
     def main(self) -> bool:
@@ -44,6 +46,14 @@ class Peers:
         values = torch.tensor(list(numbers), dtype=torch.float64, device=self.device)
         dist.all_reduce(values)
         return values.tolist()
+
+    def least(self, number: float) -> float:
+        """Return the least over all processes."""
+        if self.world_size == 1:
+            return number
+        value = torch.tensor(number, dtype=torch.float64, device=self.device)
+        dist.all_reduce(value, op=dist.ReduceOp.MIN)
+        return float(value)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter], *numbers: float) -> list[float]:
         """Put the mean over processes in place of every gradient, in one message, and return the sums of ``numbers``.

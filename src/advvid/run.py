@@ -74,6 +74,10 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
     source = checkpoint.find(cfg.checkpoint, parts.schedule.select) if finished else None
     if parts.runtime.processes > 1 and (cfg.mode == "attack" or parts.analysis is not None):
         raise AdvvidError("mode=attack and analysis=... use one process: choose runtime=auto, cpu or gpu")
+    if parts.runtime.strategy == "fsdp" and not finished and parts.defense.unsharded:
+        raise AdvvidError(
+            f"runtime=fsdp cannot train defense={choices.get('defense')}, which {parts.defense.unsharded}: choose runtime=ddp"
+        )
     result: dict[str, Any] = parts.runtime.launch(_work, cfg, run_dir, dict(choices), config, source) or {}
     return result
 

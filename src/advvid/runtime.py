@@ -36,6 +36,8 @@ class Runtime:
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
         devices: processes on this machine, one for each GPU; ``auto``: all GPUs, or 2 processes on a CPU. Started by
             torchrun, a run has the processes that torchrun says, on as many machines.
+        strategy: what several processes hold of a model in training: ``ddp`` all of it each, ``fsdp`` a part each (see
+            ``advvid.sharding``). Evaluation has the whole model in each process.
         precision: of training and of the attack's search: ``fp32``, ``bf16`` or ``fp16``. Verdicts are always fp32.
         threads: CPU threads of PyTorch; None leaves its default (the cores, shared by the processes).
         tf32: let matrix products of a GPU use TF32 where precision is fp32.
@@ -47,6 +49,7 @@ class Runtime:
 
     device: str = "auto"
     devices: int | str = 1
+    strategy: str = "ddp"
     precision: str = "fp32"
     threads: int | None = None
     tf32: bool = False
@@ -61,6 +64,13 @@ class Runtime:
             raise AdvvidError(
                 f"runtime.precision={self.precision!r} is not known: choose one of {', '.join(PRECISIONS)}"
             )
+        if self.strategy not in ("ddp", "fsdp"):
+            raise AdvvidError(f"runtime.strategy={self.strategy!r} is not known: choose ddp or fsdp")
+        for name, chosen in (("compile=true", self.compile), ("precision=fp16", self.precision == "fp16")):
+            if self.strategy == "fsdp" and chosen:
+                raise AdvvidError(
+                    f"runtime.{name} does not go with runtime.strategy=fsdp: leave it out, or choose runtime=ddp"
+                )
         count = self.devices
         if count != "auto" and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
             raise AdvvidError(
@@ -107,6 +117,11 @@ class Runtime:
         Raises:
             AdvvidError: if the devices are not there, or as ``work`` raised it in any process.
         """
+        if self.strategy == "fsdp" and self.processes == 1:
+            raise AdvvidError(
+                "runtime.strategy=fsdp shares a model among processes, but there is one: choose runtime=auto, or "
+                "runtime.devices=2 or more"
+            )
         if self.processes == 1:
             return _in_process(self.fabric(), self, None, work, *arguments)
         self._check()
@@ -163,7 +178,7 @@ def _in_process(
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
-    peers = Peers(fabric.global_rank, fabric.world_size, fabric.device)
+    peers = Peers(fabric.global_rank, fabric.world_size, fabric.device, runtime.strategy == "fsdp")
     if log_config is not None and peers.main:
         logging.config.dictConfig(log_config)
     elif not peers.main:

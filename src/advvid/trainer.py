@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from advvid import checkpoint
 from advvid.attacks.base import Attack
@@ -22,6 +21,7 @@ from advvid.data.loader import Clips, eval_batches, train_batches, train_length
 from advvid.data.prefetch import prefetch
 from advvid.defenses.base import Defense, Step
 from advvid.errors import AdvvidError
+from advvid.holding import holding
 from advvid.journal import Journal
 from advvid.memory import micro_batch, out_of_memory
 from advvid.parallel import Peers
@@ -30,7 +30,7 @@ from advvid.progress import bar
 from advvid.schedules import Schedule
 from advvid.stopping import StopRequest
 from advvid.tracking import Tracker
-from advvid.validation import Meter, score
+from advvid.validation import Meter, quick, score
 
 log = logging.getLogger(__name__)
 
@@ -61,24 +61,21 @@ class Trainer:
         run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int = 0, peers: Peers | None = None,
         profile: bool = False,
     ) -> None:  # fmt: skip
-        self.fabric, self.model, self.defense, self.attacks = fabric, model, defense, attacks
+        self.fabric, self.plain, self.defense, self.attacks = fabric, model, defense, attacks
         self.schedule, self.run_dir, self.seed, self.info = schedule, run_dir, seed, info
         self.workers, self.peers = workers, peers or Peers()
         defense.peers = self.peers
         self.profile = Profile(run_dir / "profile", "training", profile and self.peers.main)
         self.journal = Journal(run_dir, tracker, self.peers.main)
-        trainable = [p for p in model.parameters() if p.requires_grad]
-        if not trainable:
+        if not any(p.requires_grad for p in model.parameters()):
             raise AdvvidError("the model has nothing to train: every weight is frozen, so choose another model.freeze")
-        self.optimizer: Any = schedule.optimizer(trainable)
-        self.average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema), use_buffers=True)
-            if schedule.ema
-            else None
-        )
         # Fabric would wrap the model so that only its own backward may follow; attacks take gradients of the input.
         fabric.to_device(model)
-        self.optimizer = fabric.setup_optimizers(self.optimizer)
+        self.holding = holding(self.peers)
+        self.model = self.holding.place(model)
+        self.average = self.holding.average(model, schedule.ema) if schedule.ema else None
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer: Any = fabric.setup_optimizers(schedule.optimizer(trainable))
         self.start_epoch = self.start_batch = 0
         self.stop = StopRequest()
         self.meter, self.total_passes, self.best = Meter(), 0.0, -math.inf
@@ -97,9 +94,10 @@ class Trainer:
         if resume:
             self._resume()
         clip = next(eval_batches(train_set, 1, [0])).to(self.fabric.device).inputs
-        self.micro = micro_batch(
-            self.model, clip, self.schedule.batch_size, self.schedule.micro_batch, "training", self.peers.world_size
-        )
+        size, given = self.schedule.batch_size, self.schedule.micro_batch
+        with self.holding.at_hand(self.model):
+            micro = micro_batch(self.model, clip, size, given, "training", self.peers.world_size)
+        self.micro = self.holding.agreed(micro)
         with self.stop:
             for epoch in range(self.start_epoch, self.schedule.epochs):
                 began = time.perf_counter()
@@ -109,7 +107,7 @@ class Trainer:
                 self._end_epoch(train_set, val_set, epoch, length, speed)
                 if epoch + 1 < self.schedule.epochs:
                     self._stop_if_asked()
-        return self.scored
+        return self.holding.give(self.scored, self.plain)
 
     def _stop_if_asked(self) -> None:
         """Stop all processes where one got a signal; what they did is saved."""
@@ -154,11 +152,12 @@ class Trainer:
             whether they moved and some process finds a checkpoint due.
         """
         self.model.train()
-        self._add_gradient(batch, step)
+        with self.holding.at_hand(self.model):
+            self._add_gradient(batch, step)
         if (step.iteration + 1) % self.schedule.accumulate and not last:
             return False
         # Every process learns of a loss that is not finite, and stops with the others.
-        value, wanted = self.peers.average_gradients(self.model.parameters(), self.meter.loss, float(due))
+        value, wanted = self.holding.reduce(self.model.parameters(), self.meter.loss, float(due))
         if not math.isfinite(value):
             good = self.run_dir / "checkpoints" / "last.pt"
             raise AdvvidError(
@@ -191,7 +190,7 @@ class Trainer:
                     meter.add(loss.detach() * len(part), logs.get("correct"), len(part), float(logs["passes"]))
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 # Gradients of earlier batches cannot be told from a part's own; a single clip cannot be halved.
-                if not out_of_memory(error) or begun or min(self.micro, len(batch)) == 1:
+                if not out_of_memory(error) or begun or not self.holding.retries or min(self.micro, len(batch)) == 1:
                     raise
                 self.micro = max(1, min(self.micro, len(batch)) // 2)
                 log.warning("memory ran out: training goes on with %d clips of a batch at once", self.micro)
@@ -204,7 +203,9 @@ class Trainer:
         step = Step(epoch, self.schedule.epochs, length - 1, length, self.seed)
         self.meter = self.meter.together(self.peers)
         self._share_buffers()
-        clean, robust = self._score(val_set, None), self._score(val_set, self._watch())
+        # Validation watches the adversary with the inner attack's steps.
+        watched = quick(self.defense.inner(next(iter(self.attacks.values()))))
+        clean, robust = self._score(val_set, None), self._score(val_set, watched)
         # Clean accuracy on as many training clips as there are for validation: the generalisation gap's other end.
         seen = self._score(train_set, None, limit=len(val_set), name="train")
         line: dict[str, Any] = {
@@ -228,8 +229,8 @@ class Trainer:
         )
         if self.schedule.kind == "plateau":
             self.scheduler.step(clean.mean_loss)  # type: ignore[arg-type]
-        watched = robust if self.defense.monitor == "robust" else clean
-        quality = -watched.mean_loss if watched.accuracy is None else watched.accuracy
+        judge = robust if self.defense.monitor == "robust" else clean
+        quality = -judge.mean_loss if judge.accuracy is None else judge.accuracy
         self.meter = Meter()
         # The line goes first: a kill between the two writes it again, and a resumed run drops lines from its epoch on.
         self.journal.write(line)
@@ -244,18 +245,13 @@ class Trainer:
             "epoch %d/%d  %s", epoch + 1, self.schedule.epochs, "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
         )
 
-    def _watch(self) -> Attack:
-        """The attack that validation watches: the adversary with the inner attack's steps, leaving early."""
-        attack = self.defense.inner(next(iter(self.attacks.values())))
-        quick: dict[str, Any] = {"early_exit": True, "keep": "fooled"}  # as far as the attack has such settings
-        return dataclasses.replace(attack, **{name: value for name, value in quick.items() if hasattr(attack, name)})
-
     def _score(self, split: Clips, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
         size = self.schedule.batch_size
         count = math.ceil(min(len(split), len(split) if limit is None else limit) / size)
         mine = range(self.peers.rank, count, self.peers.world_size)
         batches = eval_batches(split, size, mine, workers=self.workers)
-        meter = score(self.scored, batches, self.defense.task, self.fabric.device, attack, self.seed, name)
+        with self.holding.at_hand(self.scored):
+            meter = score(self.scored, batches, self.defense.task, self.fabric.device, attack, self.seed, name)
         return meter.together(self.peers)
 
     def _share_buffers(self) -> None:
@@ -269,12 +265,15 @@ class Trainer:
     def _save(self, name: str, epoch: int, batch: int) -> None:
         self._share_buffers()
         meter = self.meter.together(self.peers) if batch else self.meter
+        model = self.holding.whole(self.model.state_dict())
+        average = None if self.average is None else self.holding.whole(self.average.state_dict())
+        optimizer = self.holding.whole(self.optimizer.state_dict())
         if not self.peers.main:
             return
         state = {
-            "model": checkpoint.clone(self.model.state_dict()),
-            "average": None if self.average is None else checkpoint.clone(self.average.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
+            "model": checkpoint.clone(model),
+            "average": None if average is None else checkpoint.clone(average),
+            "optimizer": optimizer,
             "scheduler": self.scheduler.state_dict(),
             "defense": self.defense.state_dict(),
             "epoch": epoch, "batch": batch, "meter": dataclasses.asdict(meter),
@@ -286,10 +285,11 @@ class Trainer:
         path = self.run_dir / "checkpoints" / "last.pt"
         if path.is_file():
             state = checkpoint.load(path)
-            checkpoint.load_model(self.model, state["model"], path)
+            checkpoint.load_model(self.plain, state["model"], path)
+            self.holding.take(self.model, state["model"])
             if self.average is not None:
-                self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+                self.holding.take(self.average, state["average"])
+            self.holding.take_optimizer(self.optimizer, state["optimizer"])
             self.schedule.restore(self.scheduler, state["scheduler"], state["config"].get("schedule", {}))
             self.defense.load_state_dict(state["defense"])
             self.start_epoch, self.start_batch = state["epoch"], state["batch"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class AWP(CraftedDefense):
     Example:
         >>> AWP(over=TRADES(beta=6)).objective(model, batch, {"pgd": PGD()}, step)     # doctest: +SKIP
     """
+
+    unsharded: ClassVar[str] = "takes the gradient at other weights than the model's own"
 
     gamma: float | str = 0.01
     warmup: int = 0

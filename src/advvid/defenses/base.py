@@ -58,6 +58,8 @@ class Defense:
 
     # What validation picks the best checkpoint by: accuracy on "clean" or "robust" clips.
     monitor: ClassVar[str] = "clean"
+    # Why runtime=fsdp cannot train it: it does this to the weights. Empty where calls of the whole model are all.
+    unsharded: ClassVar[str] = ""
 
     inner_steps: int = 5
     inner_step_size: float | str = "optimal"
