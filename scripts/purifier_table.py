@@ -37,7 +37,8 @@ ATTACKS = {"pgd": "PGD", "sparse": "sparse, 1 of 8 frames"}
 # per gradient in place of several.
 SETTINGS = {
     "non_local_means": ["purifier.non_local_means.search=7", "purifier.non_local_means.patch=3"],
-    "comdefend": [f"purifier.comdefend.checkpoint={FILE}", "purifier.comdefend.noise=0"],
+    "comdefend": [f"purifier.comdefend.checkpoint={FILE}", "purifier.comdefend.noise=0", "suite.pgd.steps=40"],
+    "video_compression": ["suite.pgd.steps=60"],
 }
 # What was tried beyond the table's attacks, on the benign model with PGD of 40 iterations and steps of eps.
 MEASURED = {
@@ -82,7 +83,9 @@ def score(row: str, model: str, options: argparse.Namespace) -> dict[str, Any]:
     folder: Path = options.root / f"{model}-{row}"
     overrides = words(row, model, options)
     note, kept = folder / "command.json", folder / "row.json"
-    done = note.is_file() and json.loads(note.read_text()) == overrides
+    # A row is of one option of conf/purifier as well, whose defaults may change under the same command line.
+    wanted = {"command": overrides, "option": "" if row == BARE else (conf_dir() / "purifier" / f"{row}.yaml").read_text()}
+    done = note.is_file() and json.loads(note.read_text()) == wanted
     if done and kept.is_file():
         return dict(json.loads(kept.read_text()))
     cfg, choices = composed(overrides)
@@ -91,7 +94,7 @@ def score(row: str, model: str, options: argparse.Namespace) -> dict[str, Any]:
         kept.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         run(cfg, folder, choices)
-        note.write_text(json.dumps(overrides))
+        note.write_text(json.dumps(wanted))
     table = json.loads((folder / "robustness.json").read_text())
     found = {
         "differentiable": None if made is None else made.differentiable, "random": None if made is None else made.random,

@@ -75,7 +75,7 @@ class HeldMatch(StandIn):
 
     stands_for = (TemporalDefense,)
 
-    def __init__(self, spread: float | str = 0.125) -> None:
+    def __init__(self, spread: float | str = 0.25) -> None:
         super().__init__()
         self.spread = number(spread, "surrogate.spread", 0.01, 10)
 
