@@ -187,7 +187,7 @@ class Trainer:
                     with self.fabric.autocast():
                         loss, logs = self.defense.objective(self.model, part, self.attacks, step)
                     self.fabric.backward(loss * (len(part) / len(batch) / self.schedule.accumulate))
-                    meter.add(loss.detach() * len(part), logs.get("correct"), len(part), float(logs["passes"]))
+                    meter.add(loss.detach() * len(part), logs.get("correct"), len(part), float(logs["passes"]), logs)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 # Gradients of earlier batches cannot be told from a part's own; a single clip cannot be halved.
                 if not out_of_memory(error) or begun or not self.holding.retries or min(self.micro, len(batch)) == 1:
@@ -224,7 +224,7 @@ class Trainer:
         }
         self.total_passes += self.meter.passes
         line["total_passes"] = self.total_passes
-        line |= self.defense.end_epoch(
+        line |= self.meter.means | self.defense.end_epoch(
             self.attacks, step, lambda attack, split: self._measure(attack, split, train_set, val_set)
         )
         if self.schedule.kind == "plateau":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,8 +25,11 @@ class Meter:
     correct: int = 0
     judged: int = 0
     passes: float = 0.0
+    further: dict[str, float] = field(default_factory=dict)
 
-    def add(self, losses: Tensor, correct: Tensor | None, clips: int, passes: float = 0.0) -> None:
+    def add(
+        self, losses: Tensor, correct: Tensor | None, clips: int, passes: float = 0.0, further: Mapping[str, Tensor] | None = None
+    ) -> None:  # fmt: skip
         """Add a batch.
 
         Args:
@@ -34,6 +37,7 @@ class Meter:
             correct: ``bool [B]`` or None where the task has no right answer.
             clips: number of clips.
             passes: forward-backward passes per clip.
+            further: what a defense tells of the batch besides, one mean per name; what is named above is left out.
         """
         self.clips += clips
         self.loss += float(losses)
@@ -41,17 +45,35 @@ class Meter:
         if correct is not None:
             self.correct += int(correct.sum())
             self.judged += len(correct)
+        told = {
+            name: float(value) * clips for name, value in (further or {}).items() if name not in ("correct", "passes")
+        }
+        # A new dictionary: copies of this meter keep theirs.
+        self.further = self.further | {name: self.further.get(name, 0.0) + value for name, value in told.items()}
 
     def together(self, peers: Peers) -> Meter:
         """Return the means over the clips of all processes."""
-        numbers = peers.sum([self.clips, self.loss, self.correct, self.judged, self.passes])
-        clips, loss, correct, judged, passes = numbers
-        return Meter(int(clips), loss, int(correct), int(judged), passes)
+        names = sorted(self.further)
+        numbers = [
+            self.clips,
+            self.loss,
+            self.correct,
+            self.judged,
+            self.passes,
+            *(self.further[name] for name in names),
+        ]
+        clips, loss, correct, judged, passes, *further = peers.sum(numbers)
+        return Meter(int(clips), loss, int(correct), int(judged), passes, dict(zip(names, further, strict=True)))
 
     @property
     def mean_loss(self) -> float:
         """The mean loss of a clip."""
         return self.loss / max(1, self.clips)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean over clips of whatever a defense told besides."""
+        return {name: value / max(1, self.clips) for name, value in self.further.items()}
 
     @property
     def accuracy(self) -> float | None:

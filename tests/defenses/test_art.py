@@ -20,13 +20,13 @@ from advvid.instantiate import safe_instantiate
 from advvid.models.attention import distance, with_attention
 from advvid.models.build import build_model
 from advvid.models.feature_transformer import FeatureTransformer
-from advvid.parallel import Peers
 from advvid.paths import conf_dir
 from advvid.runtime import Runtime
 from advvid.schedules import Schedule
 from advvid.tasks.multi_label import MultiLabel
 from advvid.tracking import NoTracker
 from advvid.trainer import Trainer
+from advvid.validation import Meter
 
 FGM = PGD(eps=0.5, step_size="eps", steps=1, random_start=False, norm="l2_each")
 ALONE = {"fgm": FGM}
@@ -147,19 +147,15 @@ def test_the_loss_is_finite_and_reaches_every_weight(kind, low_precision):
 
 
 def test_an_epoch_reports_the_parts_of_its_loss():
-    (defense, attacks), model = on_features(AART(attention_weight=1)), transformer().train()
-    logs = [defense.objective(model, features(i), attacks, step())[1] for i in range(2)]
-    kept, other = defense.state_dict(), AART()
-    line = defense.end_epoch(attacks, step(), lambda *_: 0.0)
-    assert sorted(line) == ["adversarial_loss", "attention_distance", "clean_loss"]
-    for name in ("adversarial_loss", "attention_distance"):
-        assert line[name] == pytest.approx(sum(float(log[name]) for log in logs) / 2)
-    assert defense.end_epoch(attacks, step(), lambda *_: 0.0) == {}
-    other.load_state_dict(kept)
-    assert other.end_epoch(attacks, step(), lambda *_: 0.0) == line
-    other.peers = Peers(rank=1)  # the sums go on in the first process alone
-    other.load_state_dict(kept)
-    assert other.sums == {}
+    (defense, attacks), model, meter = on_features(AART(attention_weight=1)), transformer().train(), Meter()
+    for i in range(2):
+        loss, logs = defense.objective(model, features(i), attacks, step())
+        assert loss.item() == pytest.approx(
+            float(logs["clean_loss"] + logs["adversarial_loss"] + logs["attention_distance"]), rel=1e-5
+        )
+        meter.add(loss.detach(), None, 4, 3.0, logs)
+    assert sorted(meter.means) == ["adversarial_loss", "attention_distance", "clean_loss"]
+    assert sum(meter.means.values()) == pytest.approx(meter.loss / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -24,6 +24,7 @@ CURVES = {
     "injection": {"clean_loss", "example_loss", "examples", "examples_fooling", "prerequisite_passes"},
     "multibn": {"selector_acc"},
     "n_fgsm": {"val_one_step_acc", "val_pgd_acc"},
+    "trades": {"divergence"},
 }
 ALWAYS = {"loss", "train_objective_acc", "val_acc", "val_robust_acc", "passes", "total_passes"}
 # Forward-backward passes of an epoch over 16 clips: with one inner step, as the defense's own words say.

@@ -53,7 +53,6 @@ class AART(ART):
         out_adv, maps_adv = with_attention(model, crafted.clips)
         loss, logs = self.regularised(out, out_adv, batch.target)
         apart = distance(maps, maps_adv).mean()
-        self.count(len(batch), attention_distance=apart)
         logs["attention_distance"] = apart.detach()
         return loss + float(self.attention_weight) * apart, logs
 
@@ -64,7 +63,3 @@ class AART(ART):
     @property
     def _name(self) -> str:
         return "a_art"
-
-    @property
-    def _parts(self) -> tuple[str, ...]:
-        return (*super()._parts, "attention_distance")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, parse_number
-from advvid.defenses.base import Logs, Measure, Step, single
+from advvid.defenses.base import Logs, Step, single
 from advvid.defenses.crafted import Crafted, CraftedDefense, clean
 from advvid.errors import AdvvidError
 
@@ -44,8 +43,6 @@ class ART(CraftedDefense):
     adversarial_weight: float | str = 1.0
     inner_steps: int = 1
     inner_step_size: float | str = "own"
-    # Of the epoch, by the name of what is logged: the sum over clips and their number.
-    sums: dict[str, list[float]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,33 +69,11 @@ class ART(CraftedDefense):
     def regularised(self, out: Tensor, out_adv: Tensor, target: Tensor) -> tuple[Tensor, Logs]:
         """Return eq. 2 from the outputs for the clips and for their counterparts."""
         loss, loss_adv = self.task.loss(out, target).mean(), self.task.loss(out_adv, target).mean()
-        self.count(len(target), clean_loss=loss, adversarial_loss=loss_adv)
-        logs = {"passes": torch.tensor(2.0), "adversarial_loss": loss_adv.detach()}
+        logs = {"passes": torch.tensor(2.0), "clean_loss": loss.detach(), "adversarial_loss": loss_adv.detach()}
         correct = self.task.correct(out_adv.detach(), target)
         if correct is not None:
             logs["correct"] = correct
         return loss + float(self.adversarial_weight) * loss_adv, logs
-
-    def count(self, clips: int, **means: Tensor) -> None:
-        """Add the means over some clips to the epoch's."""
-        for name, mean in means.items():
-            total, number = self.sums.get(name, [0.0, 0.0])
-            self.sums[name] = [total + clips * float(mean.detach()), number + clips]
-
-    def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
-        """Report the epoch's mean of each part of the loss."""
-        # A process that saw nothing must name the same parts as the others.
-        known = {name: self.peers.sum(self.sums.get(name, [0.0, 0.0])) for name in self._parts}
-        self.sums.clear()
-        return {name: total / number for name, (total, number) in known.items() if number}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Keep the sums of an epoch that was interrupted."""
-        return {"sums": {name: list(pair) for name, pair in self.sums.items()}}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back; they go on with the first process."""
-        self.sums = dict(state.get("sums", {})) if self.peers.main else {}
 
     @property
     def _regularises(self) -> bool:
@@ -108,10 +83,6 @@ class ART(CraftedDefense):
     @property
     def _name(self) -> str:
         return "art"
-
-    @property
-    def _parts(self) -> tuple[str, ...]:
-        return ("clean_loss", "adversarial_loss")
 
     def _weight(self, name: str) -> float:
         value = parse_number(getattr(self, name), f"defense.{name}")

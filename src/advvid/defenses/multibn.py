@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advvid.attacks.base import Attack
 from advvid.batch import parse_number
-from advvid.defenses.base import Logs, Measure, Step
+from advvid.defenses.base import Logs
 from advvid.defenses.branched import Branched
 from advvid.errors import AdvvidError
 from advvid.models.multi_branch import MultiBranch, Selector
@@ -49,7 +47,6 @@ class MultiBN(Branched):
     selector_weight: float | str = 1.0
     weighting: str = "gumbel"
     temperature: float | str = 1.0
-    counts: dict[str, int] = field(default_factory=lambda: {"right": 0, "clips": 0}, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,26 +80,5 @@ class MultiBN(Branched):
         weights = model.weigh(scores).split(sizes)
         outs = [model.weighted(x, w, branch) for (branch, x), w in zip(clips.items(), weights, strict=True)]
         family = torch.cat([torch.full((n,), k, device=scores.device) for k, n in zip(clips, sizes, strict=True)])
-        right = scores.argmax(dim=1) == family
-        self.counts["right"] += int(right.sum())
-        self.counts["clips"] += len(family)
-        return (
-            outs,
-            float(self.selector_weight) * F.cross_entropy(scores, family),
-            {"selector_acc": right.float().mean()},
-        )
-
-    def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
-        """Report the share of the epoch's training clips that the selector put into their branch."""
-        right, clips = (int(n) for n in self.peers.sum([self.counts["right"], self.counts["clips"]]))
-        self.counts.update(right=0, clips=0)
-        return {"selector_acc": right / max(1, clips)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Keep the counts of an epoch that was interrupted."""
-        return {"counts": dict(self.counts)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back; they go on with the first process."""
-        if self.peers.main:
-            self.counts.update(state.get("counts", {}))
+        right = (scores.argmax(dim=1) == family).float().mean()
+        return outs, float(self.selector_weight) * F.cross_entropy(scores, family), {"selector_acc": right}
