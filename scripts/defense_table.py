@@ -54,6 +54,10 @@ ROWS: dict[str, tuple[list[str], str]] = {
     "ape_gan": (["defense=ape_gan", "defense.classifier=model"], "pgd_20_8"),
     "frozen_gan_at": (["defense=frozen_gan_at", "defense.ape_gan.classifier=model"], "pgd_20_8"),
     "gat": (["defense=gat"], "pgd_20_8"),
+    "ape_gan_on_classifier": (
+        ["defense=ape_gan", "defense.classifier=model", "defense.crafted_on=classifier"],
+        "pgd_20_8@gray_box",
+    ),
     "msd_without_roa": (["defense=msd", "~defense.attacks.roa"], "mean"),
     "combined_at": (["defense=combined_at"], OWN),
     "injection": (["defense=injection", "defense.classifier=model", "defense.start=classifier"], OWN),
