@@ -111,7 +111,10 @@ def trained(tmp_path_factory):
 @pytest.mark.slow
 def test_parts_of_the_weights_give_what_all_of_them_give_and_one_process_scores_it(tmp_path):
     """A run with runtime=fsdp whose second process is killed goes on, and ends as ddp does."""
-    small = [*SMALL, "schedule.epochs=2", "schedule.optimizer._target_=torch.optim.SGD", "dataset.limit_train=48"]
+    small = [
+        *SMALL, "schedule.epochs=2", "schedule.optimizer._target_=torch.optim.SGD", "dataset.limit_train=48",
+        "dataset.limit_test=9", "attack.steps=2",
+    ]  # fmt: skip
     parts, whole = tmp_path / "fsdp", tmp_path / "ddp"
     overrides = [*small, "runtime=fsdp", f"hydra.run.dir={parts}", "resume=true"]
     assert "resume=true" in killed(overrides, parts / "metrics.jsonl")
@@ -121,7 +124,7 @@ def test_parts_of_the_weights_give_what_all_of_them_give_and_one_process_scores_
     for (name, one), other in zip(states[0].items(), states[1].values(), strict=True):
         assert torch.allclose(one.float(), other.float(), atol=1e-5), name
     for runtime in ("cpu", "fsdp"):
-        scored = tmp_path / runtime
+        scored = tmp_path / f"scored-{runtime}"
         run(
             "mode=eval",
             f"checkpoint={parts}",
