@@ -190,8 +190,8 @@ def _not_better(results: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
     for row, column in ((row, ROWS[row][1]) for row in results if row != "none"):
         name = f"{OWN}_{row}" if column == OWN else column
         own, none = (
-            statistics.mean(run["acc"][name] for run in results[r].values() if name in run["acc"])
-            for r in (row, "none")
+            statistics.mean(run["acc"][n] for run in results[r].values() if n in run["acc"])
+            for r, n in ((row, name), ("none", name.split("@")[0]))
         )
         if own <= none:
             weak.append(f"{row} ({column})")
