@@ -62,7 +62,7 @@ def test_a_table_is_made_from_the_first_to_the_last_step(tmp_path):
         "dataset.limit_train=32",
         "dataset.limit_val=10",
         "dataset.limit_test=4",
-        "model.width=0.0625",
+        "model.width=0.25",
     ]
     bench = Workbench(tmp_path, "demo", {"": small, "ucf101": ["dataset.root=/nowhere"]}, threads=1)
     table = make_table(bench, plan, target, "make lo-multav SCALE=demo")

@@ -23,7 +23,7 @@ def test_tables_have_every_row_and_column_of_the_papers():
     for name, target in all_targets().items():
         printed = published_tables().get(name)
         if printed is None:
-            assert target.figures, f"{name} is neither a table nor a figure"
+            assert target.figures or set(target.why) == set(SCALES), f"{name} is neither a table nor a figure"
         else:
             assert {row: tuple(cells) for row, cells in target.cells.items()} == dict.fromkeys(
                 printed.rows, printed.columns
@@ -70,4 +70,5 @@ def test_an_unknown_target_is_told():
 def test_the_list_has_a_line_each(tmp_path):
     table = listing(tmp_path, tmp_path)
     assert list(table.columns[0].cells) == list(all_targets())
-    assert set(table.columns[4].cells) == {"not measured"}
+    assert all(cell.startswith("~") for cell in table.columns[4].cells)
+    assert "minutes on 2 cores" in str(table.caption)

@@ -10,7 +10,7 @@ from advvid.papers import __main__ as command_line
 from advvid.papers import plan as module
 from advvid.papers import work
 from advvid.papers.plan import find_target, plans
-from advvid.papers.tables import starts
+from advvid.papers.tables import make_table, markdown, starts
 from advvid.papers.work import Workbench, WorkError
 
 SCORE = {"acc": 0.5, "ci95": [0.4, 0.6], "metrics": {}}
@@ -138,3 +138,17 @@ def test_a_damaged_evaluation_stops_neither_its_table_nor_the_next(commands, tmp
 def test_a_table_without_any_number_makes_the_command_fail(commands, tmp_path):
     commands.fails = ("mode=train",)
     assert command_line.main(["run", "kinfu-table2", "--scale", "demo", "--root", str(tmp_path)]) == 1
+
+
+def test_a_figure_that_cannot_be_had_says_why(commands, tmp_path):
+    plan, target = find_target("deepsava-fig7")
+    table = make_table(Workbench(tmp_path, "demo"), plan, target, "make deepsava-fig7 SCALE=demo")
+    assert commands == []
+    assert "- No picture: the paper does not define the loss" in markdown(table)
+    assert command_line.main(["run", "jia-fig7", "--scale", "demo", "--root", str(tmp_path)]) == 0
+
+
+def test_the_note_of_a_paper_stands_in_all_its_tables():
+    for name in ("deepsava-table7", "deepsava-fig6"):
+        assert find_target(name)[1].note["demo"].startswith("Clips of 8 frames; 30 iterations")
+    assert "full" not in find_target("deepsava-table7")[1].note

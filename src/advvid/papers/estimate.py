@@ -24,7 +24,13 @@ from advvid.paths import conf_dir
 FILE = Path(__file__).resolve().parent / "gpu_hours.yaml"
 FLOPS = 15e12
 # Training and test clips.
-CLIPS = {"ucf101": (8583, 3783), "hmdb51": (3213, 1530), "cifar10": (45000, 10000), "youtube8m": (4_000_000, 64_000)}
+CLIPS = {
+    "ucf101": (8583, 3783),
+    "hmdb51": (3213, 1530),
+    "cifar10": (45000, 10000),
+    "youtube8m": (4_000_000, 64_000),
+    "moving_mnist": (8_000, 1_000),
+}
 UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from advvid.papers.estimate import known as known_hours
+from advvid.papers.minutes import known as known_minutes
 from advvid.papers.plan import SCALES, all_targets, plans
 from advvid.papers.published import published_tables
 from advvid.papers.tables import counted
@@ -21,9 +22,16 @@ def listing(root: Path, published: Path = PUBLISHED) -> Table:
 
     Args:
         root: where runs and tables are kept.
-        published: the folder of ``papers.json``. GPU hours are not measured: they are counted from the settings.
+        published: the folder of ``papers.json``. GPU hours are not measured: they are counted from the settings. So are
+            the demo's minutes of computing until it was run, which the sign ~ says.
     """
+    guess = known_minutes()
     layout = Table(title="make TARGET, or make TARGET SCALE=demo", title_justify="left", header_style="bold", box=None)
+    layout.caption = (
+        f"make papers SCALE=demo: about {guess['all']:.0f} minutes on 2 cores, counted from single timings as if no attack "
+        "stopped early (~: so are the minutes of a target, on one core; what tables share counts in each)"
+    )
+    layout.caption_justify = "left"
     for heading in ("target", "data", "cells", "full: GPU h", "demo: minutes", "full", "demo", "what"):
         layout.add_column(heading, overflow="fold", no_wrap=heading == "target")
     hours, known = known_hours(), _read(published / "papers.json") or []
@@ -44,9 +52,10 @@ def listing(root: Path, published: Path = PUBLISHED) -> Table:
             if printed
             else ", ".join(sorted({d for w in plans()[target.paper].runs.values() for d in w.data}))
         )
+        guessed = f"~{guess['minutes'][name]:.0f}" if name in guess["minutes"] else "not counted"
         layout.add_row(
             name, data, str(cells or "figure"), f"{hours[name]:.1f}" if name in hours else "not counted",
-            f"{costs[name]:.0f}" if name in costs else "not measured", *states, target.title,
+            f"{costs[name]:.0f}" if name in costs else guessed, *states, target.title,
         )  # fmt: skip
     return layout
 
@@ -55,6 +64,8 @@ def _state(table: Any) -> str:
     if table is None:
         return "–"
     done, cells = counted(table)
+    if not cells and not table["figures"] and table["problems"]:
+        return "none"
     return f"{done}/{cells}" if cells else f"{len(table['figures'])} pictures"
 
 

@@ -99,13 +99,14 @@ def _sparse(name: str) -> Callable[[Path, CellPlan], Measured]:
 
 
 def _metric(folder: Path, cell: CellPlan) -> Measured:
-    """A metric of the task, such as GAP, in percent."""
+    """A metric of the task, such as GAP, in percent; ``factor`` is another unit."""
     table = _table(folder)
     metrics = _score(table, cell.column)["metrics"]
     name = str(cell.options["metric"])
     if name not in metrics:
         raise AdvvidError(f"the evaluation has no metric {name}: it has {', '.join(metrics)}")
-    return {"n": table["n"], "seed": table["seed"], "value": 100 * float(metrics[name])}
+    factor = float(cell.options.get("factor", 100))
+    return {"n": table["n"], "seed": table["seed"], "value": factor * float(metrics[name])}
 
 
 def _weights(folder: Path, cell: CellPlan) -> Measured:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,10 @@ def training_passes(cfg: DictConfig) -> float:
     clips = cfg.dataset.get("limit_train") or CLIPS[_data(cfg)]
     extra = 0.0
     if kind == "Injection" and cfg.defense.examples == "adversarial":
-        share = float(sum(float(x) for x in [eval_fraction(str(cfg.defense.ratio))]))
-        extra = share * clips * 100
+        extra = float(Fraction(str(cfg.defense.ratio))) * clips * 100
     epochs = int(cfg.schedule.epochs)
     heavy = HEAVIER.get(kind, 1.0)
     return heavy * epochs * (clips * each + int(cfg.dataset.get("limit_val") or 100) * (1 + inner)) + extra
-
-
-def eval_fraction(text: str) -> float:
-    """Return the value of ``a/b``."""
-    above, _, below = text.partition("/")
-    return float(above) / float(below or 1)
 
 
 def scoring_passes(cfg: DictConfig) -> float:
@@ -95,7 +89,7 @@ def _steps(node: Any, cfg: DictConfig) -> float:
     frame = node.get("key_frame")
     if frame == "bayesian":
         return own + int(node.trials) * int(node.trial_steps or own)
-    return own * int(cfg.dataset.frames) if frame == "brute_force" else own
+    return own + int(node.get("trial_steps") or own) * int(cfg.dataset.frames) if frame == "brute_force" else own
 
 
 def _analysis(cfg: DictConfig) -> float:
@@ -115,12 +109,12 @@ def _analysis(cfg: DictConfig) -> float:
         "TransferMatrix": (models + 1) * _steps(attack, cfg),
         "BranchMatrix": 4 * 2.0 * others,
         "SelectorAttack": len(node.get("values") or []) * 2.5 * others,
-        "Detection": 2 * (1 + len(node.get("weights") or [])) * 100.0,
-        "RoutingTable": 2 * 100.0 + 100,
+        "Detection": 2 * (100.0 + 20) + 20 * len(node.get("weights") or []),
+        "RoutingTable": 100.0 + 100.0,
         "Rho": models * 50.0,
         "AttentionMaps": 5.0,
         "GeneralisationGap": 0.0,
-        "SaliencyFrames": models * 2.0,
+        "Saliency": models * 2.0,
     }
     return found[name]
 
@@ -141,12 +135,17 @@ def cost(plan: PaperPlan, run: str, score: str, known: dict[str, float]) -> floa
     return START + known[name] * (scoring_passes(cfg) if score else training_passes(cfg))
 
 
-def count(papers: Iterable[str] = ()) -> dict[str, Any]:
+def count(papers: Iterable[str] = (), timed: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Return the minutes of each target on one core, what all take on two, and the seconds of a pass behind them.
 
     What several tables share counts in each of them, and once in the whole.
+
+    Args:
+        papers: whose targets; empty: all.
+        timed: seconds of a pass by network, for those that need not be timed again.
     """
-    known: dict[str, float] = {}
+    papers = tuple(papers)
+    known: dict[str, float] = dict(timed or {})
     seconds: dict[Place, float] = {}
     minutes: dict[str, float] = {}
     for plan in plans().values():
@@ -165,8 +164,7 @@ def count(papers: Iterable[str] = ()) -> dict[str, Any]:
                     seconds[place] = cost(plan, place[1], place[2], known)
             minutes[target.id] = round(sum(seconds[place] for place in wanted) / 60, 1)
     whole = round(sum(seconds.values()) / 60 / CORES, 1)
-    parts = {f"{paper} {run} {score}".strip(): round(value, 1) for (paper, run, score), value in seconds.items()}
-    return {"all": whole, "minutes": minutes, "seconds_of_a_pass": known, "seconds": parts}
+    return {"all": whole, "minutes": minutes, "seconds_of_a_pass": known}
 
 
 def known() -> dict[str, Any]:
@@ -176,10 +174,11 @@ def known() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Time and count everything and write the file that ``list`` reads."""
+    """Count everything and write the file that ``list`` reads; networks that it has no time of are timed."""
     torch.set_num_threads(1)
+    timed = known()["seconds_of_a_pass"] if FILE.is_file() else None
     head = "# Minutes of the demo on one core (all: of the whole on two), counted by python -m advvid.papers.minutes\n"
-    FILE.write_text(head + yaml.safe_dump(count(), sort_keys=False))
+    FILE.write_text(head + yaml.safe_dump(count(timed=timed), sort_keys=False))
     return 0
 
 

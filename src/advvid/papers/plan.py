@@ -77,6 +77,7 @@ class Target:
         cells: by row and column; empty for a figure.
         figures: analyses whose pictures are the figure: run and score.
         note: what differs from the paper at demo scale.
+        why: why there is no figure, by scale; tables say so in their cells.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Target:
     cells: Mapping[str, Mapping[str, CellPlan]]
     figures: tuple[tuple[str, str], ...] = ()
     note: Mapping[str, str] = field(default_factory=dict)
+    why: Mapping[str, str] = field(default_factory=dict)
 
     def wanted(self, scale: str) -> Iterator[tuple[str, str]]:
         """Yield each pair of training and evaluation that the target needs, once."""
@@ -134,7 +136,8 @@ def read(path: Path) -> PaperPlan:
     content = read_yaml(path)
     runs = {work.name: work for name, node in content["runs"].items() for work in _works(name, node or {})}
     scores = {work.name: work for name, node in content["scores"].items() for work in _works(name, node or {})}
-    targets = {name: _target(name, path.stem, node) for name, node in content["targets"].items()}
+    common = _by_scale(content.get("note", {}))
+    targets = {name: _target(name, path.stem, node, common) for name, node in content["targets"].items()}
     plan = PaperPlan(path.stem, runs, scores, targets)
     for work in (*runs.values(), *scores.values()):
         lacking = [name for scale in SCALES for name in work.needs(scale) if name not in runs]
@@ -165,7 +168,7 @@ def _work(name: str, node: Mapping[str, Any]) -> Work:
     return Work(name, words, tuple(_flat(node.get("data", []))), _by_scale(node.get("why", {})), start)
 
 
-def _target(name: str, paper: str, node: Mapping[str, Any]) -> Target:
+def _target(name: str, paper: str, node: Mapping[str, Any], shared: Mapping[str, str]) -> Target:
     printed = published_tables().get(node.get("published", name))
     cells: dict[str, dict[str, CellPlan]] = {}
     title = node.get("title") or (printed.title if printed else name)
@@ -178,7 +181,10 @@ def _target(name: str, paper: str, node: Mapping[str, Any]) -> Target:
                 for column in printed.columns
             }  # fmt: skip
     figures = tuple((str(run), str(score)) for run, score in node.get("figures", []))
-    return Target(name, paper, title, cells, figures, _by_scale(node.get("note", {})))
+    why = {} if printed else _by_scale(node.get("why", {}))
+    own = _by_scale(node.get("note", {}))
+    notes = {scale: " ".join(n[scale] for n in (shared, own) if scale in n) for scale in {**shared, **own}}
+    return Target(name, paper, title, cells, figures, notes, why)
 
 
 def _cell(row: str, column: str, settings: Sequence[Any]) -> CellPlan:

@@ -43,7 +43,8 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
         "columns": list(printed.columns) if printed else [], "rows": rows, "claims": [], "figures": figures,
         "analyses": [{"run": run, "score": score, "folder": str(folder)} for (run, score), folder in folders.items()
                      if (run, score) in target.figures],
-        "problems": sorted(set(problems.values())), "seconds": bench.seconds(plan, folders), "command": command,
+        "problems": sorted({*problems.values(), *(text for scale, text in target.why.items() if scale == bench.scale)}),
+        "seconds": bench.seconds(plan, folders), "command": command,
     }  # fmt: skip
 
 
@@ -101,7 +102,9 @@ def _units(target: Target) -> dict[str, str]:
 def _percent(cell: CellPlan) -> bool:
     if cell.measure == "json":
         return float(cell.options.get("factor", 1)) == 100
-    return cell.measure in ("acc", "fooling_rate", "metric", ROW_MEAN)
+    if cell.measure == "metric":
+        return float(cell.options.get("factor", 100)) == 100
+    return cell.measure in ("acc", "fooling_rate", ROW_MEAN)
 
 
 def _averages(cells: dict[str, dict[str, Any]], plan: Mapping[str, CellPlan]) -> None:
@@ -140,6 +143,8 @@ def markdown(table: Mapping[str, Any]) -> str:
         decimals = [1 if table["units"].get(column) == "%" else 3 for column in columns]
         lines += [_row(row["name"], [row["cells"][c] for c in columns], decimals) for row in table["rows"]]
         lines += ["", *_notes(table)]
+    elif table["problems"]:
+        lines += [*(f"- No picture: {problem}" for problem in table["problems"]), ""]
     lines += [f"![{table['title']}]({path})" for path in table["figures"]]
     cost = "" if table["seconds"] is None else f"; {table['seconds'] / 60:.1f} minutes of computing"
     lines += [f"Made by `{table['command']}`{cost}.", ""]
