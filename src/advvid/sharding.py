@@ -34,10 +34,12 @@ class Sharded(Replicated):
     between processes, and dropped after the backward pass, which reduces each group's gradients to parts on its way. A
     step thus costs one gathering instead of one for each of its K+1 passes, and the same gradients as in one process.
 
-    Memory of a process, with P the bytes of the weights and an optimiser of two moments (AdamW): 4P/W always, and P for
-    the whole weights within a step; ``runtime=ddp`` has 4P always. Activations are those of ``runtime=ddp``.
+    Memory of a process, with P the bytes of the weights and an optimiser of two moments (AdamW): 4P/W always; within a
+    step P for the whole weights and the gradients of a group or two; P of the host's memory, where the model waits for
+    its weights. ``runtime=ddp`` has 4P always, and P more while gradients are averaged. Activations are the same.
 
-    Tested with 2 CPU processes over gloo.
+    Tested with 2 CPU processes over gloo: bit for bit the weights of ``runtime=ddp``, under every defense but AWP, which
+    is refused. A defense that reaches weights in a way that FSDP does not see ends with an error in its first step.
 
     Args:
         peers: the processes that share the training.
