@@ -2,6 +2,7 @@ import pytest
 
 from advvid.errors import AdvvidError
 from advvid.papers import plan as module
+from advvid.papers.keys import composed
 from advvid.papers.listing import listing
 from advvid.papers.measured import MEASURES
 from advvid.papers.plan import SCALES, all_targets, find_target, plans
@@ -44,6 +45,11 @@ def test_tables_share_trainings():
     _, first = find_target("kinfu-table1")
     _, second = find_target("kinfu-table2")
     assert ("at_8", "pgd") in set(first.wanted("demo")) & set(second.wanted("demo"))
+
+
+def test_the_branch_that_multibn_by_hand_goes_through_is_one_of_its_families():
+    defense = composed(["experiment=lo/multibn_manual"]).defense
+    assert defense.branch in set(defense.families.values())
 
 
 def test_one_training_for_each_entry_and_its_name_in_the_cell():
