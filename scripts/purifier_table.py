@@ -47,9 +47,9 @@ MEASURED = {
     "validation clips, 17 of them right, 20 iterations of PGD leave 4, with the identity's gradient 11",
     "temporal_defense": "the gradient holds the places fixed that patches come from, which a large change moves; on 25 validation clips "
     "20 iterations of PGD leave 2 right, with the identity's gradient 13",
-    "video_compression": "the codec rounds away most of a change of this size: less than half of what the attack adds arrives, of its colour "
-    "next to nothing. Of 30 validation clips 60 iterations of PGD leave 12 right, 100 leave 11, 60 of APGD 15, 60 by the identity 19; "
-    "400 queries of Square leave 20 of 20",
+    "video_compression": "the codec rounds away most of a change of this size: less than half of what the attack adds arrives, of its "
+    "colour next to nothing. Of 30 validation clips 60 iterations of PGD leave 12 right, 100 leave 11, 60 of APGD 15, 60 by the identity "
+    "19; 400 queries of Square leave 20 of 20",
 }
 # What the attack without purifier reaches has to be reached again to this share, or the note says why it is not.
 ENOUGH = 0.9
