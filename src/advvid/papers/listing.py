@@ -10,7 +10,7 @@ from rich.table import Table
 
 from advvid.papers.estimate import known as known_hours
 from advvid.papers.minutes import known as known_minutes
-from advvid.papers.plan import SCALES, all_targets, plans
+from advvid.papers.plan import FULL, SCALES, all_targets, plans
 from advvid.papers.published import published_tables
 from advvid.papers.tables import counted
 
@@ -47,11 +47,8 @@ def listing(root: Path, published: Path = PUBLISHED) -> Table:
                 costs[name] = table["seconds"] / 60
             states.append(_state(table))
         printed = published_tables().get(name)
-        data = (
-            printed.data
-            if printed
-            else ", ".join(sorted({d for w in plans()[target.paper].runs.values() for d in w.data}))
-        )
+        needed = {data: None for run, _ in target.wanted(FULL) for data in plans()[target.paper].runs[run].data}
+        data = printed.data if printed else ", ".join(needed)
         guessed = f"~{guess['minutes'][name]:.0f}" if name in guess["minutes"] else "not counted"
         layout.add_row(
             name, data, str(cells or "figure"), f"{hours[name]:.1f}" if name in hours else "not counted",
