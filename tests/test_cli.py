@@ -161,6 +161,15 @@ def test_a_mistake_is_one_sentence_and_a_failure(overrides, words, tmp_path):
     assert not list(tmp_path.rglob("last.pt"))
 
 
+@pytest.mark.parametrize("place", ["taken", "taken/run"])
+def test_a_run_folder_that_cannot_be_made_is_named(tmp_path, place):
+    (tmp_path / "taken").write_text("a file")
+    done = run(f"hydra.run.dir={tmp_path / place}", cwd=tmp_path)
+    assert done.returncode != 0
+    assert f"the run folder {tmp_path / place} cannot be made" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_failed_job_leaves_the_others(finished, tmp_path):
     done = run(
         "-m", "mode=eval", f"checkpoint={finished}", "tracker=none", "attack.eps=4/255,8", "dataset.limit_test=5", cwd=tmp_path

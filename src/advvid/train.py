@@ -22,10 +22,13 @@ log = logging.getLogger(__name__)
 
 # Hydra prints a line of its own before it passes an exception on; a single run's problem is kept here instead.
 _problems: list[AdvvidError] = []
+# Empty until Hydra has made the folder of a run and hands over.
+_begun: list[bool] = []
 
 
 def task(cfg: DictConfig) -> None:
     """Carry out one run; a job of a multirun that fails says so at once and leaves the others alone."""
+    _begun.append(True)
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         _run(cfg)
@@ -83,6 +86,10 @@ def main() -> None:
         if sentence is None:  # a fault of the code, which keeps its traceback
             raise
         sys.exit(f"error: {sentence}")
+    except OSError as error:
+        if _begun or error.filename is None:
+            raise
+        sys.exit(f"error: the run folder {error.filename} cannot be made ({error.strerror}): choose another hydra.run.dir")
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command with resume=true and hydra.run.dir=<run folder> goes on from here")
 
