@@ -89,7 +89,9 @@ def main() -> None:
     except OSError as error:
         if _begun or error.filename is None:
             raise
-        sys.exit(f"error: the run folder {error.filename} cannot be made ({error.strerror}): choose another hydra.run.dir")
+        sys.exit(
+            f"error: the run folder {error.filename} cannot be made ({error.strerror}): choose another hydra.run.dir"
+        )
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command with resume=true and hydra.run.dir=<run folder> goes on from here")
 
