@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from advvid.errors import AdvvidError
 from advvid.papers.measured import follow
 from advvid.papers.plan import CellPlan, find_target
+from advvid.papers.resampled import difference
 from advvid.statistics import bootstrap_difference
 from advvid.tally import read_samples, verdicts
 
@@ -149,8 +150,11 @@ def _difference(
         shared = sorted(set(vectors[0]) & set(vectors[1]))
         if shared:
             one, two = (np.array([vector[clip] for clip in shared]) for vector in vectors if vector is not None)
-            difference, (low, high) = bootstrap_difference(one, two, np.random.default_rng(0))
-            return unit * difference, (unit * low, unit * high)
+            apart, (low, high) = bootstrap_difference(one, two, np.random.default_rng(0))
+            return unit * apart, (unit * low, unit * high)
+    whole = difference([Path(m["run"]) for m in measured], plans)
+    if whole is not None:
+        return whole
     if same_run:
         raise AdvvidError(
             "two accesses of one run are compared clip by clip, but its samples are missing: score it again"
