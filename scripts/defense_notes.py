@@ -12,7 +12,7 @@ Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
 def notes(results: Results) -> list[str]:
     """Return the notes whose rows were run, as Markdown."""
     lines = []
-    if {"none", "max", "msd", "msd_without_roa"} <= results.keys():
+    if {"none", "max", "msd", "msd_without_roa", "at_roa"} <= results.keys():
         lines.append(
             f"- max and msd train on whatever hurts most. ROA's square of 9 x 9 covers the figure of these clips (no training reaches "
             f"more than {_most(results, 'roa_30')}% there), and to learn from it costs everything else: at_roa keeps "
@@ -33,8 +33,6 @@ def notes(results: Results) -> list[str]:
 
 
 def _mean(results: Results, row: str, column: str) -> str:
-    if row not in results:
-        return "?"
     values = [run["acc"][column] for run in results[row].values() if column in run["acc"]]
     return f"{100 * statistics.mean(values):.0f}"
 

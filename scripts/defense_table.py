@@ -1,6 +1,6 @@
 """Train every defense on the embedded data, score all by one suite, and publish one table.
 
-    python scripts/defense_table.py --jobs 2      # about 90 minutes on 2 cores; resumable, finished runs are kept
+    python scripts/defense_table.py --jobs 2      # hours; resumable, finished runs are kept
     python scripts/defense_table.py --rows none at --seeds 0
 
 Suite ``defenses`` on 100 test clips, and on 50 of them AutoAttack at demo scale at 8/255. The data is a draw

@@ -1,7 +1,7 @@
 """Look into the MultiBN models of scripts/defense_table.py: each branch on each input, and attacks on the selector.
 
     python scripts/defense_table.py --rows multibn multibn_manual --seeds 0     # the models
-    python scripts/multibn_tables.py                                            # about 15 minutes of one core; resumable
+    python scripts/multibn_tables.py                                            # resumable
 
 Lo & Patel's branch matrix on 100 test clips, with the row that picks the branch by hand and that of the selector, and the
 attack on classifier and selector at once over the weight lambda of the selector's loss.

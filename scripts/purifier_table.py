@@ -1,6 +1,6 @@
 """Score every purifier against attackers who do not see it and such who do, without and with adversarial training.
 
-    python scripts/purifier_table.py               # about 20 minutes of one core; resumable, finished rows are kept
+    python scripts/purifier_table.py               # resumable, finished rows are kept
     python scripts/purifier_table.py --models benign --rows jpeg gaussian_blur
 
 The rows are the options of ``conf/purifier``. All have the same clips and the same attacks: of a random purifier the

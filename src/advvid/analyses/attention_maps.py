@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,14 +16,14 @@ from torch import Tensor
 
 from advvid.analyses.attention_figures import map_figure, shown_maps
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.scored import Scored, named_paths, scored_models
+from advvid.analyses.means import mean_difference, mean_of
+from advvid.analyses.scored import Scored, check_pictures, named_paths, scored_models
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
 from advvid.columns import Column, craft
-from advvid.errors import AdvvidError
 from advvid.models.attention import Maps, distance, require_attention, with_attention
 from advvid.progress import bar
-from advvid.statistics import bootstrap_difference, bootstrap_mean, wilson
+from advvid.statistics import wilson
 
 # Per clip; see ``measured``.
 MEASURES = ("mse", "relative", "frobenius", "peak", "peak_adversarial", "evenness")
@@ -52,10 +51,7 @@ class AttentionMaps(Analysis):
     pictures: int = 3
 
     def __post_init__(self) -> None:
-        if isinstance(self.pictures, bool) or not isinstance(self.pictures, int) or self.pictures < 0:
-            raise AdvvidError(
-                f"analysis.pictures={self.pictures!r} is not possible: choose a whole number of at least 0"
-            )
+        check_pictures(self.pictures)
         object.__setattr__(self, "checkpoints", named_paths(self.checkpoints))
 
     def run(self, context: Context) -> dict[str, Any]:
@@ -70,7 +66,7 @@ class AttentionMaps(Analysis):
         rows = [self._row(context, model) for model in models]
         first = rows[0]["clips"]["mse"]
         for row in rows[1:]:
-            row["mse_difference"] = _difference(row["clips"]["mse"], first)
+            row["mse_difference"] = mean_difference(row["clips"]["mse"], first)
         attack = context.attack
         return {
             "n": len(context.split), "ids": list(context.split.ids), "attack": context.attack_name,
@@ -143,7 +139,7 @@ class AttentionMaps(Analysis):
         return {
             "label": scored.label, "checkpoint": str(scored.source),
             "clean": _scores(context, torch.cat(outs), target), "adversarial": _scores(context, torch.cat(outs_adv), target),
-            **{name: _summary(values) for name, values in clips.items()}, "clips": clips, "pictures": pictures,
+            **{name: mean_of(values) for name, values in clips.items()}, "clips": clips, "pictures": pictures,
         }  # fmt: skip
 
     def _pair(
@@ -203,22 +199,6 @@ def _scores(context: Context, out: Tensor, target: Tensor) -> dict[str, Any]:
         return scores
     right = int(correct.sum())
     return {"acc": right / len(correct), "ci95": list(wilson(right, len(correct))), **scores}
-
-
-def _summary(values: Sequence[float]) -> dict[str, Any]:
-    """Return a mean with its bootstrap interval, which is computed on values of order one: the maps' are tiny."""
-    array = np.asarray(values, dtype=np.float64)
-    scale = float(np.abs(array).mean()) or 1.0
-    low, high = bootstrap_mean(array / scale, np.random.default_rng(0))
-    return {"mean": float(array.mean()), "ci95": [low * scale, high * scale]}
-
-
-def _difference(values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
-    """Return by how much values exceed others of the same clips, with the paired interval."""
-    one, two = np.asarray(values, dtype=np.float64), np.asarray(base, dtype=np.float64)
-    scale = float(np.abs([one, two]).mean()) or 1.0
-    mean, (low, high) = bootstrap_difference(one / scale, two / scale, np.random.default_rng(0))
-    return {"mean": mean * scale, "ci95": [low * scale, high * scale]}
 
 
 def _share(score: Mapping[str, Any]) -> str:

@@ -13,13 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
+from advvid.analyses.means import mean_difference, mean_of
 from advvid.analyses.scored import Scored, named_paths, scored_models
 from advvid.attacks.base import in_space
 from advvid.attacks.deep_fool import DeepFool
 from advvid.columns import Column, craft
 from advvid.errors import AdvvidError
 from advvid.progress import bar
-from advvid.statistics import bootstrap_difference, bootstrap_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Rho(Analysis):
         found = [value for value in clips if value is not None]
         return {
             "label": scored.label, "checkpoint": str(scored.source), "clips": clips, "wrong": found.count(0.0),
-            "not_found": len(clips) - len(found), "rho": _summary(found) if found else None,
+            "not_found": len(clips) - len(found), "rho": mean_of(found) if found else None,
         }  # fmt: skip
 
 
@@ -107,9 +107,4 @@ def compared(values: Sequence[float | None], base: Sequence[float | None]) -> di
     if not pairs:
         return None
     one, two = np.array(pairs).T
-    mean, ci95 = bootstrap_difference(one, two, np.random.default_rng(0))
-    return {"mean": mean, "ci95": list(ci95), "n": len(pairs)}
-
-
-def _summary(values: Sequence[float]) -> dict[str, Any]:
-    return {"mean": float(np.mean(values)), "ci95": list(bootstrap_mean(values, np.random.default_rng(0)))}
+    return {**mean_difference(one, two), "n": len(pairs)}

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DPI, MARKERS, save
-from advvid.analyses.scored import named_paths, scored_models
+from advvid.analyses.means import mean_difference, mean_of
+from advvid.analyses.scored import check_pictures, named_paths, scored_models
 from advvid.errors import AdvvidError
-from advvid.statistics import bootstrap_difference, bootstrap_mean
 
 # Frames of a clip that are shown, spread over it.
 MOST_FRAMES = 8
@@ -50,10 +50,7 @@ class Saliency(Analysis):
     pictures: int = 2
 
     def __post_init__(self) -> None:
-        if isinstance(self.pictures, bool) or not isinstance(self.pictures, int) or self.pictures < 0:
-            raise AdvvidError(
-                f"analysis.pictures={self.pictures!r} is not possible: choose a whole number of at least 0"
-            )
+        check_pictures(self.pictures)
         object.__setattr__(self, "checkpoints", named_paths(self.checkpoints))
 
     def run(self, context: Context) -> dict[str, Any]:
@@ -81,13 +78,10 @@ class Saliency(Analysis):
             even = evenness(share)
             rows.append({
                 "label": model.label, "checkpoint": str(model.source), "share": share.mean(axis=0).tolist(),
-                "evenness": _summary(even), "clips": even.tolist(), "maps": maps,
+                "evenness": mean_of(even), "clips": even.tolist(), "maps": maps,
             })  # fmt: skip
         for row in rows[1:]:
-            difference, ci95 = bootstrap_difference(
-                np.array(row["clips"]), np.array(rows[0]["clips"]), np.random.default_rng(0)
-            )
-            row["difference"] = {"mean": difference, "ci95": list(ci95)}
+            row["difference"] = mean_difference(row["clips"], rows[0]["clips"])
         return {"n": len(context.split), "models": rows, "frames": shown}
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
@@ -95,11 +89,8 @@ class Saliency(Analysis):
         figure = Figure(figsize=(6.0, 3.6), dpi=DPI, layout="constrained")
         axes = figure.add_subplot()
         for i, row in enumerate(result["models"]):
-            shares, colour, marker = (
-                [100 * s for s in row["share"]],
-                COLOURS[i % len(COLOURS)],
-                MARKERS[i % len(MARKERS)],
-            )
+            shares = [100 * share for share in row["share"]]
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             axes.plot(range(len(shares)), shares, label=row["label"], color=colour, marker=marker, markersize=4)
         axes.set_xlabel("frame")
         axes.set_ylabel("share of the gradient's energy, %")
@@ -165,10 +156,6 @@ def evenness(shares: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.ones(len(shares))
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
     return np.abs((shares * logs).sum(axis=1)) / math.log(shares.shape[1])
-
-
-def _summary(values: NDArray[np.float64]) -> dict[str, Any]:
-    return {"mean": float(values.mean()), "ci95": list(bootstrap_mean(values, np.random.default_rng(0)))}
 
 
 def _overlay(result: Mapping[str, Any], number: int, clip: str) -> Figure:

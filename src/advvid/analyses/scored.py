@@ -50,6 +50,16 @@ def named_paths(value: str | Sequence[str] | None) -> tuple[str, ...]:
     return paths
 
 
+def check_pictures(number: int) -> None:
+    """Refuse a number of clips to draw that is none.
+
+    Raises:
+        AdvvidError: naming the setting.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise AdvvidError(f"analysis.pictures={number!r} is not possible: choose a whole number of at least 0")
+
+
 def scored_models(context: Context, checkpoints: Sequence[str], labels: Sequence[str] = ()) -> list[Scored]:
     """Return the run's own model and then those of ``checkpoints``, each once.
 
