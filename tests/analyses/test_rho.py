@@ -23,6 +23,7 @@ def test_a_linear_model_gives_the_distance_to_its_boundary(tmp_path):
     assert (row["wrong"], row["not_found"]) == (0, 0)
     assert row["rho"]["mean"] == pytest.approx(float(known.mean()), rel=0.01)
     assert row["rho"]["ci95"][0] <= row["rho"]["mean"] <= row["rho"]["ci95"][1]
+    assert (tmp_path / "analysis" / "rho.png").is_file()
 
 
 def test_models_are_compared_on_the_clips_that_both_have(tmp_path):

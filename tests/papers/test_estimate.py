@@ -26,7 +26,7 @@ def test_at_costs_a_pass_more_than_its_inner_steps():
 
 
 def test_an_evaluation_costs_the_steps_of_its_columns():
-    suite = {"pgd": {"steps": 20}, "fgsm": {"eps": 0.1}, "include_attack": False}
+    suite = {"pgd": {"_target_": "x", "steps": 20}, "fgsm": {"_target_": "x", "eps": 0.1}, "include_attack": False}
     cfg = OmegaConf.create({"suite": suite, "dataset": DATA})
     assert scoring_hours(cfg, "resnext3d_101", "ucf101") == pytest.approx(3783 * 22 * 9.57e9 * 6 / FLOPS / 3600)
 

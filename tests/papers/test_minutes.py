@@ -32,13 +32,13 @@ def test_a_searched_frame_costs_its_trials_and_every_frame_all():
     suite = {"bo": {**PGD, "key_frame": "bayesian", "trials": 12, "trial_steps": 10}}
     assert scoring_passes(config("AT", suite=suite)) == 100 * (1 + 20 + 120)
     suite = {"all": {**PGD, "key_frame": "brute_force"}}
-    assert scoring_passes(config("AT", suite=suite)) == 100 * (1 + 20 + 20 * 8)
+    assert scoring_passes(config("AT", suite=suite)) == 100 * (1 + 20 * 8)
 
 
 def test_the_whole_demo_fits_into_two_hours_on_two_cores_and_every_target_is_counted():
     found = known()
     assert set(found["minutes"]) == set(all_targets())
-    assert found["all"] <= 110
+    assert found["all"] <= 115
 
 
 @pytest.mark.slow

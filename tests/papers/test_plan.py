@@ -7,7 +7,7 @@ from advvid.papers import plan as module
 from advvid.papers.keys import composed
 from advvid.papers.listing import listing
 from advvid.papers.measured import MEASURES
-from advvid.papers.plan import SCALES, all_targets, find_target, plans
+from advvid.papers.plan import RUN, SCALES, all_targets, find_target, plans
 from advvid.papers.published import published_tables
 from advvid.papers.tables import ROW_DIFFERENCE, ROW_MEAN
 from advvid.paths import conf_dir
@@ -87,3 +87,15 @@ def test_the_list_has_a_line_each(tmp_path):
     assert list(table.columns[0].cells) == list(all_targets())
     assert all(cell.startswith("~") for cell in table.columns[4].cells)
     assert "minutes on 2 cores" in str(table.caption)
+
+
+def test_a_training_puts_its_own_settings_into_the_words_of_its_evaluations():
+    """Mu et al. weigh similarity by 1.5 for CNN + LSTM and by 1 for the others (sec. 4.1)."""
+    plan = plans()["deepsava"]
+    assert "suite=deepsava_cnn_lstm" in plan.score_words("cnn_lstm", "main", "full")
+    assert "suite=deepsava" in plan.score_words("i3d", "main", "full")
+    for run, weight in (("hmdb51_cnn_lstm", 1.5), ("inception_v3", 1.0)):
+        cfg = composed([RUN.sub("x", word) for word in plan.words(run, "aap", "full")])
+        searches = [node for name, node in cfg.suite.items() if name.startswith("deep_sava")]
+        assert len(searches) == 4
+        assert {node.weight for node in searches} == {weight}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
+from advvid.analyses.figures import COLOURS, DASHES, DPI, MARKERS, save
 from advvid.analyses.means import mean_difference, mean_of
 from advvid.analyses.scored import Scored, named_paths, scored_models
 from advvid.attacks.base import in_space
@@ -63,6 +66,34 @@ class Rho(Analysis):
             "settings": Column("rho", attack).settings,
             "models": rows,
         }
+
+    def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
+        """Draw the means with their intervals, and how many clips a change of each size fools."""
+        figure = Figure(figsize=(7.4, 3.4), dpi=DPI, layout="constrained", facecolor="white")
+        means, shares = figure.subplots(1, 2, width_ratios=(1, 1.6))
+        rows = result["models"]
+        for i, row in enumerate(rows):
+            colour, marker, dash = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)]
+            if row["rho"] is not None:
+                mean, (low, high) = row["rho"]["mean"], row["rho"]["ci95"]
+                means.errorbar(i, mean, [[mean - low], [high - mean]], fmt=marker, color=colour, capsize=4)
+            # One that was not fooled counts below the line's end, not as fooled by the largest change.
+            found = sorted(value for value in row["clips"] if value is not None)
+            percent = 100 * np.arange(1, len(found) + 1) / len(row["clips"])
+            shares.step(found, percent, where="post", color=colour, linestyle=dash, label=row["label"])
+        means.set_xticks(range(len(rows)), [row["label"] for row in rows], size=8, rotation=20)
+        means.set_xlim(-0.5, len(rows) - 0.5)
+        means.set_ylim(bottom=0)
+        means.set_ylabel("mean rho, 95% interval")
+        shares.set_xlabel("size of the change over that of the clip")
+        shares.set_ylabel("percent fooled")
+        shares.set_ylim(-2, 102)
+        shares.legend(frameon=False, fontsize=8)
+        for axes in (means, shares):
+            axes.grid(color="#dddddd", linewidth=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.suptitle(f"the smallest change that fools (DeepFool, l2), n = {result['n']}", size=10)
+        return [save(figure, folder / f"{name}.png")]
 
     def table(self, result: Mapping[str, Any]) -> RenderableType:
         """Return a row per model."""

@@ -95,7 +95,8 @@ class RoutingTable(Analysis):
         models = [context.model, watched, *systems.values()]
         learned = [digest(c.attack.state_dict()) for c in columns.values() if isinstance(c.attack, FittedAttack)]
         settings = [c.settings for c in columns.values()]
-        key = derive_seed(*map(fingerprint, models), settings, learned, context.seed, list(context.split.ids))
+        made = (settings, learned, context.seed, list(context.split.ids), context.batch_size)
+        key = derive_seed(*map(fingerprint, models), *made)
         clips: dict[str, dict[str, list[Any]]] = {}
         with bar("attacks and defenses", len(context.split)) as progress:
             for number, batch in enumerate(eval_batches(context.split, context.batch_size, workers=context.workers)):

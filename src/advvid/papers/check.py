@@ -133,4 +133,4 @@ def _every(plan: PaperPlan, scale: str) -> Iterator[tuple[Work, list[str]]]:
     for work in plan.runs.values():
         yield work, list(work.words[scale])
     for score, run in first.items():
-        yield plan.scores[score], [*plan.runs[run].words[scale], *plan.scores[score].words[scale]]
+        yield plan.scores[score], plan.words(run, score, scale)

@@ -67,13 +67,30 @@ def training_hours(cfg: DictConfig, model: str, data: str) -> float:
 
 
 def scoring_hours(cfg: DictConfig, model: str, data: str) -> float:
-    """Return the hours of one evaluation; an analysis counts as its attack at five settings."""
-    steps = [int(node.get("steps") or 1) * int(node.get("trials") or 1 if node.get("key_frame") == "bayesian" else 1)
-             for node in cfg.suite.values() if OmegaConf.is_dict(node)]  # fmt: skip
+    """Return the hours of one evaluation; an analysis counts as its attack at five settings, or as its choices of frames."""
+    steps = [attack_steps(node, cfg) for node in cfg.suite.values() if OmegaConf.is_dict(node) and "_target_" in node]
     if cfg.get("analysis"):
-        steps = [5 * int(cfg.attack.get("steps", 1))]
+        choices = frame_choices(cfg.analysis, cfg)
+        steps = [choices or 5 * float(cfg.attack.get("steps", 1))]
     clips = cfg.dataset.limit_test or CLIPS[data][1]
     return _hours(clips * (1 + sum(steps)) * forward(model, cfg.dataset))
+
+
+def attack_steps(node: Any, cfg: DictConfig) -> float:
+    """Return the passes of one attack of a clip: those of a search for its key frame are those of ``SparseAttack``."""
+    inner = node.get("attack")
+    own = float(node.get("steps") or (inner.get("steps") if inner is not None else 0) or 1)
+    frame = node.get("key_frame")
+    if frame == "bayesian":
+        return own + int(node["trials"]) * int(node["trial_steps"] or own)
+    return own * int(cfg.dataset.frames) if frame == "brute_force" else own
+
+
+def frame_choices(node: Any, cfg: DictConfig) -> float:
+    """Return the passes of all choices of a key frame that ``analysis=frame_search`` compares; 0 for other analyses."""
+    if not str(node.get("_target_")).endswith("FrameSearch"):
+        return 0
+    return sum(attack_steps({**node.attack, "key_frame": rule}, cfg) for rule in ("first", "bayesian", "brute_force"))
 
 
 def _hours(multiply_adds: float) -> float:
@@ -88,7 +105,7 @@ def count(papers: tuple[str, ...] = ()) -> dict[str, float]:
     def cost(paper: str, run: str, score: str) -> float:
         if (paper, run, score) not in costs:
             plan = plans()[paper]
-            words = [*plan.runs[run].words[FULL], *(plan.scores[score].words[FULL] if score else ())]
+            words = plan.words(run, score, FULL)
             cfg = composed([RUN.sub("x", word) for word in words])
             model = stem(words, cfg)
             of = scoring_hours if score else training_hours

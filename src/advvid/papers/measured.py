@@ -126,7 +126,7 @@ def _json(folder: Path, cell: CellPlan) -> Measured:
     value = follow(parent, steps[-1:])
     if value is None:
         raise AdvvidError("the analysis has no value there: no clip gives one")
-    interval = parent.get("ci95") if isinstance(parent, Mapping) and steps[-1] in ("acc", "rate") else None
+    interval = parent.get("ci95") if isinstance(parent, Mapping) and steps[-1] in ("acc", "rate", "mean") else None
     n = result.get("n")
     return {
         "n": n if isinstance(n, int) else None, "seed": result["seed"], "value": factor * float(value),

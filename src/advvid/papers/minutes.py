@@ -18,7 +18,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from advvid.models.build import build_model
-from advvid.papers.estimate import stem
+from advvid.papers.estimate import attack_steps, frame_choices, stem
 from advvid.papers.keys import composed
 from advvid.papers.plan import DEMO, RUN, PaperPlan, plans
 from advvid.papers.published import read_yaml
@@ -77,40 +77,35 @@ def scoring_passes(cfg: DictConfig) -> float:
     clips = int(cfg.dataset.get("limit_test") or 100)
     if cfg.get("analysis"):
         return clips * _analysis(cfg)
-    steps = sum(_steps(node, cfg) for node in cfg.suite.values() if OmegaConf.is_dict(node) and "_target_" in node)
+    steps = sum(
+        attack_steps(node, cfg) for node in cfg.suite.values() if OmegaConf.is_dict(node) and "_target_" in node
+    )
     kind = str(cfg.defense.get("_target_")).rsplit(".", 1)[-1]
     accesses = 2 if kind in ACCESSES or cfg.get("purifier") else 1
     return clips * HEAVIER.get(kind, 1.0) * (1 + accesses * steps)
-
-
-def _steps(node: Any, cfg: DictConfig) -> float:
-    inner = node.get("attack")
-    own = float(node.get("steps") or (inner.get("steps") if inner is not None else 0) or 1)
-    frame = node.get("key_frame")
-    if frame == "bayesian":
-        return own + int(node.trials) * int(node.trial_steps or own)
-    return own + int(node.get("trial_steps") or own) * int(cfg.dataset.frames) if frame == "brute_force" else own
 
 
 def _analysis(cfg: DictConfig) -> float:
     node, attack = cfg.analysis, cfg.attack
     name = str(node.get("_target_")).rsplit(".", 1)[-1]
     models = 1 + len(node.get("checkpoints") or [])
-    others = sum(_steps(a, cfg) for a in (node.get("attacks") or {}).values())
+    others = sum(attack_steps(a, cfg) for a in (node.get("attacks") or {}).values())
     if name == "Strength":
         field = str(node.field)
         sizes = [float(value) for value in node["values"]] if field == "steps" else []
-        return float(models * (sum(sizes) if sizes else _steps(attack, cfg) * len(node["values"])))
+        return float(models * (sum(sizes) if sizes else attack_steps(attack, cfg) * len(node["values"])))
     found: dict[str, float] = {
         "LossSurface": len(node.get("sizes") or []) * max(node.get("steps"), default=0) if name == "LossSurface" else 0,
         "BestStep": len(node.get("budgets") or []) * len(node.get("sizes") or []) * int(node.get("steps") or 0)
         if name == "BestStep"
         else 0,
-        "TransferMatrix": (models + 1) * _steps(attack, cfg),
+        "TransferMatrix": (models + 1) * attack_steps(attack, cfg),
         "BranchMatrix": 4 * 2.0 * others,
         "SelectorAttack": len(node.get("values") or []) * 2.5 * others,
         "Detection": 2 * (100.0 + 20) + 20 * len(node.get("weights") or []),
         "RoutingTable": 100.0 + 100.0,
+        "FrameSearch": frame_choices(node, cfg),
+        "DefendedClips": 100.0 * 0.3,  # until some clips are fooled
         "Rho": models * 50.0,
         "AttentionMaps": 5.0,
         "GeneralisationGap": 0.0,
@@ -126,8 +121,7 @@ def _data(cfg: DictConfig) -> str:
 
 def cost(plan: PaperPlan, run: str, score: str, known: dict[str, float]) -> float:
     """Return the seconds of a training, or of an evaluation of it; networks not timed yet are timed."""
-    words = [*plan.runs[run].words[DEMO], *(plan.scores[score].words[DEMO] if score else ())]
-    words = [RUN.sub("x", word) for word in words]
+    words = [RUN.sub("x", word) for word in plan.words(run, score, DEMO)]
     cfg = composed(words)
     name = network(words, cfg)
     if name not in known:

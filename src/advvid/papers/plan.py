@@ -18,6 +18,7 @@ from advvid.papers.published import published_tables, read_yaml
 FOLDER = Path(__file__).resolve().parent / "targets"
 FULL, DEMO = "full", "demo"
 RUN = re.compile(r"\{run:(\w+)\}")  # the folder of another training, in a word
+FILL = re.compile(r"\{(\w+)\}")  # what differs from training to training in an evaluation's words
 SCALES = (FULL, DEMO)
 
 
@@ -31,6 +32,7 @@ class Work:
         data: data sets that it needs at full scale.
         why: why it is not carried out, by scale; absent where it is.
         start: the training whose weights it begins with, by scale; absent where it begins anew, or as ``words`` say.
+        fill: of a training, what it puts into the words of its evaluations, such as the paper's settings for its network.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Work:
     data: tuple[str, ...] = ()
     why: Mapping[str, str] = field(default_factory=dict)
     start: Mapping[str, str] = field(default_factory=dict)
+    fill: Mapping[str, str] = field(default_factory=dict)
 
     def needs(self, scale: str) -> list[str]:
         """Return the trainings that its words name, which come before it."""
@@ -76,8 +79,7 @@ class Target:
         title: what it shows.
         cells: by row and column; empty for a figure.
         figures: analyses whose pictures are the figure: run and score.
-        note: what differs from the paper at demo scale.
-        why: why there is no figure, by scale; tables say so in their cells.
+        note: what differs from the paper, by scale.
     """
 
     id: str
@@ -86,7 +88,6 @@ class Target:
     cells: Mapping[str, Mapping[str, CellPlan]]
     figures: tuple[tuple[str, str], ...] = ()
     note: Mapping[str, str] = field(default_factory=dict)
-    why: Mapping[str, str] = field(default_factory=dict)
 
     def wanted(self, scale: str) -> Iterator[tuple[str, str]]:
         """Yield each pair of training and evaluation that the target needs, once."""
@@ -102,6 +103,17 @@ class PaperPlan:
     runs: Mapping[str, Work]
     scores: Mapping[str, Work]
     targets: Mapping[str, Target]
+    fill: Mapping[str, str] = field(default_factory=dict)
+
+    def words(self, run: str, score: str, scale: str) -> list[str]:
+        """Return the words of a training, and with a score, after them those of this evaluation of it."""
+        trained = self.runs[run].words[scale]
+        return [*trained, *(self.score_words(run, score, scale) if score else ())]
+
+    def score_words(self, run: str, score: str, scale: str) -> list[str]:
+        """Return the words of an evaluation, with what this training puts into them."""
+        filled = {**self.fill, **self.runs[run].fill}
+        return [FILL.sub(lambda found: filled[found[1]], word) for word in self.scores[score].words[scale]]
 
 
 @cache
@@ -138,7 +150,7 @@ def read(path: Path) -> PaperPlan:
     scores = {work.name: work for name, node in content["scores"].items() for work in _works(name, node or {})}
     common = _by_scale(content.get("note", {}))
     targets = {name: _target(name, path.stem, node, common) for name, node in content["targets"].items()}
-    plan = PaperPlan(path.stem, runs, scores, targets)
+    plan = PaperPlan(path.stem, runs, scores, targets, _texts(content.get("fill", {})))
     for work in (*runs.values(), *scores.values()):
         lacking = [name for scale in SCALES for name in work.needs(scale) if name not in runs]
         if lacking:
@@ -165,7 +177,8 @@ def _work(name: str, node: Mapping[str, Any]) -> Work:
     start = _by_scale(node.get("start", {}))
     words = {scale: (*first, *_flat(node.get("words", [])), *_flat(node.get(scale, []))) for scale in SCALES}
     words |= {s: (*words[s], f"model.checkpoint={{run:{run}}}/checkpoints/last.pt") for s, run in start.items()}
-    return Work(name, words, tuple(_flat(node.get("data", []))), _by_scale(node.get("why", {})), start)
+    why, fill = _by_scale(node.get("why", {})), _texts(node.get("fill", {}))
+    return Work(name, words, tuple(_flat(node.get("data", []))), why, start, fill)
 
 
 def _target(name: str, paper: str, node: Mapping[str, Any], shared: Mapping[str, str]) -> Target:
@@ -181,10 +194,9 @@ def _target(name: str, paper: str, node: Mapping[str, Any], shared: Mapping[str,
                 for column in printed.columns
             }  # fmt: skip
     figures = tuple((str(run), str(score)) for run, score in node.get("figures", []))
-    why = {} if printed else _by_scale(node.get("why", {}))
     own = _by_scale(node.get("note", {}))
     notes = {scale: " ".join(n[scale] for n in (shared, own) if scale in n) for scale in {**shared, **own}}
-    return Target(name, paper, title, cells, figures, notes, why)
+    return Target(name, paper, title, cells, figures, notes)
 
 
 def _cell(row: str, column: str, settings: Sequence[Any]) -> CellPlan:
@@ -204,7 +216,11 @@ def _cell(row: str, column: str, settings: Sequence[Any]) -> CellPlan:
 
 
 def _by_scale(value: str | Mapping[str, str]) -> dict[str, str]:
-    return dict.fromkeys(SCALES, value) if isinstance(value, str) else {str(k): str(v) for k, v in value.items()}
+    return dict.fromkeys(SCALES, value) if isinstance(value, str) else _texts(value)
+
+
+def _texts(node: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in node.items()}
 
 
 def _flat(value: Any) -> list[str]:

@@ -73,7 +73,7 @@ class Workbench:
                 key = training_key(words)
             found = self.root / f"{plan.name}-{run}-{key}"
             if score:
-                scored = plan.scores[score].words[self.scale]
+                scored = plan.score_words(run, score, self.scale)
                 both = [*words, *(self._resolved(plan, word, True) for word in scored)]
                 with _composing:
                     found = found / "scores" / f"{score}-{scoring_key(key, both)}"
@@ -110,7 +110,8 @@ class Workbench:
         if not (folder / "cells").exists():
             (folder / "cells").symlink_to(Path("..") / "cells")
         given = self._given(plan.runs[run])
-        words = ["mode=eval", f"checkpoint={trained}", *self._score_words(plan, score), *given]
+        scored = [self._resolved(plan, word) for word in plan.score_words(run, score, self.scale)]
+        words = ["mode=eval", f"checkpoint={trained}", *scored, *given]
         self._carry_out(folder, words)
         return folder
 
@@ -132,9 +133,6 @@ class Workbench:
         """Return the words that the user adds; where data sets lie is of no use to embedded data."""
         names = ("",) if self.scale == DEMO else (*work.data, "")
         return [word for name in names for word in self.given.get(name, [])]
-
-    def _score_words(self, plan: PaperPlan, score: str) -> list[str]:
-        return [self._resolved(plan, word) for word in plan.scores[score].words[self.scale]]
 
     def _resolved(self, plan: PaperPlan, word: str, named: bool = False) -> str:
         """Put the folders of other trainings, or their names, into a word."""
