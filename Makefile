@@ -11,9 +11,11 @@ SWEEP_DIR ?= outputs/sweep
 # Tables of the papers: SCALE=demo on embedded data; at full scale say where data and lists are, as in
 # UCF101=/data/UCF-101,/data/ucfTrainTestlist, and what else every run is told, as in WORDS="model.checkpoint=/weights/x.pth".
 SCALE ?= full
+# Where all tables and verdicts made so far are gathered: papers.json, claims.json, claims.md and, by make papers, the report.
+PUBLISH ?= outputs/papers
 PAPERS := $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--ucf101 $(UCF101)) $(if $(HMDB51),--hmdb51 $(HMDB51)) \
   $(if $(YOUTUBE8M),--youtube8m $(YOUTUBE8M)) $(if $(CIFAR10),--cifar10 $(CIFAR10)) $(if $(MOVING_MNIST),--moving-mnist $(MOVING_MNIST)) \
-  $(foreach word,$(WORDS),--word $(word)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1)
+  $(foreach word,$(WORDS),--word $(word)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1) --publish $(PUBLISH)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow lint format list sweep strength papers list-papers check-papers report readme build clean
@@ -61,8 +63,9 @@ strength: install ## Compare every attack with torchattacks, foolbox and ART; ne
 	$(BIN)/python -m pip install --quiet --editable ".[peers]"
 	$(BIN)/python scripts/compare_attacks.py
 
-papers: install ## Make every table and figure of the papers; SCALE=demo on embedded data; finished cells are kept
-	$(PAPERS) all
+papers: install ## Make every table and figure of the papers and a report; SCALE=demo on embedded data; finished cells are kept
+	$(PAPERS) all; made=$$?; \
+	$(BIN)/python -m advvid.report --tables $(PUBLISH)/papers.json --title "Five papers, measured again" --out $(PUBLISH)/report.html && exit $$made
 
 list-papers: install ## Show the papers' tables and figures, what each costs, and how much of it is there
 	@$(BIN)/python -m advvid.papers list

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from advvid.papers import __main__ as command_line
 from advvid.papers.claims import FAILS, HOLDS, OPEN, Claim, claims, judge, page, update
 from advvid.papers.compared import _difference, auc
 from advvid.papers.plan import CellPlan, find_target
@@ -113,6 +114,21 @@ def test_every_statement_names_cells_that_exist_and_are_measured_by_clips():
                 for column in [own] if own else condition["columns"]:
                     assert printed.cell(row, column) is not None, f"{claim.id}: {row}, {column}"
                     assert target.cells[row][column].measure not in (ROW_MEAN, ROW_DIFFERENCE)
+
+
+def test_the_command_judges_both_scales_where_none_is_named(tmp_path, capsys):
+    rows = {
+        row: {"clean": 90, **dict.fromkeys(("pgd_4", "pgd_8", "pgd_12", "pgd_15"), 40)} for row in ("at_8", "cat_down")
+    }
+    made = table(tmp_path, "kinfu-table2", rows)["kinfu-table2"]
+    words = ["claims", "--root", str(tmp_path), "--publish", str(tmp_path / "pub")]
+    assert command_line.main(words) == 1
+    assert "there is no table below" in capsys.readouterr().err
+    for scale in ("demo", "full"):
+        (tmp_path / scale / "tables").mkdir(parents=True)
+        (tmp_path / scale / "tables" / "kinfu-table2.json").write_text(json.dumps({**made, "scale": scale}))
+        assert command_line.main(words) == 0
+        assert json.loads((tmp_path / "pub" / "claims.json").read_text())["kinfu_c17"]["scale"] == scale
 
 
 @pytest.mark.parametrize("name", sorted(claims()))

@@ -55,7 +55,7 @@ def _one(bench: Workbench, plan: PaperPlan, target: Target, options: argparse.Na
     """Make one table, write and show it; False where it has nothing though it should."""
     command = f"make {target.id}" + (" SCALE=demo" if options.scale == DEMO else "")
     table = make_table(bench, plan, target, command)
-    known = {**_tables(options), table["id"]: table}
+    known = {**_kept(options.root, options.scale), table["id"]: table}
     table["claims"] = _claims(known, table["id"])
     files = write(table, options.root / options.scale / "tables")
     if options.publish is not None:
@@ -64,7 +64,7 @@ def _one(bench: Workbench, plan: PaperPlan, target: Target, options: argparse.Na
     console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
     console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
     done, cells = counted(table)
-    return not list(target.wanted(options.scale)) or bool(done if cells else table["figures"])
+    return not bench.possible(plan, target) or bool(done if cells else table["figures"])
 
 
 def _check(options: argparse.Namespace, console: Console) -> int:
@@ -90,10 +90,21 @@ def _check(options: argparse.Namespace, console: Console) -> int:
     return int(failed)
 
 
-def _tables(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the tables made so far at this scale."""
-    paths = sorted((options.root / options.scale / "tables").glob("*.json"))
-    return {path.stem: json.loads(path.read_text()) for path in paths}
+def _kept(root: Path, scale: str) -> dict[str, Any]:
+    """Return the tables made so far at a scale."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted((root / scale / "tables").glob("*.json"))}
+
+
+def _judge(options: argparse.Namespace, console: Console) -> int:
+    """Judge the statements from all tables made so far and show the page of verdicts."""
+    scales = [options.scale] if options.scale else [DEMO, FULL]
+    if not any(_kept(options.root, scale) for scale in scales):
+        raise AdvvidError(f"there is no table below {options.root}: make some first, as with make papers SCALE=demo")
+    for scale in scales:
+        found = update(_kept(options.root, scale), options.publish)
+    text = page(found)
+    console.print(Markdown(text) if console.is_terminal else text)
+    return 0
 
 
 def _claims(tables: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -165,7 +176,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--hmdb51", metavar="FOLDER,LISTS", help="the same; left out: its lists are not checked")
     judged = commands.add_parser("claims", help="judge what the papers say from the tables made so far")
     judged.add_argument("--root", type=Path, default=Path("outputs/papers"))
-    judged.add_argument("--scale", choices=SCALES, default=FULL)
+    judged.add_argument("--scale", choices=SCALES, help="one alone (default: both, full where there are tables of it)")
     judged.add_argument("--publish", type=Path, default=Path("outputs/published"), help="where claims.json goes")
     make = commands.add_parser("run", help="carry out what is missing of some tables, and print them")
     make.add_argument("targets", nargs="+", metavar="TARGET", help="such as kinfu-table2, or all")
@@ -200,9 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "check":
             return _check(options, console)
         if options.command == "claims":
-            text = page(update(_tables(options), options.publish))
-            console.print(Markdown(text) if console.is_terminal else text)
-            return 0
+            return _judge(options, console)
         return run(options, console)
     except (WorkError, AdvvidError, HydraException, OmegaConfBaseException) as error:
         sys.stderr.write(f"error: {error}\n")
