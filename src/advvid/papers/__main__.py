@@ -19,8 +19,9 @@ from rich.logging import RichHandler
 from rich.markdown import Markdown
 
 from advvid.errors import AdvvidError
-from advvid.papers.check import Copies, dry_run
+from advvid.papers.check import dry_run
 from advvid.papers.claims import claims, judge, page, update
+from advvid.papers.few_clips import Copies
 from advvid.papers.listing import listing
 from advvid.papers.plan import DEMO, FULL, SCALES, PaperPlan, Target, all_targets, find_target, plans
 from advvid.papers.tables import counted, make_table, markdown, publish, write
@@ -71,9 +72,7 @@ def _check(options: argparse.Namespace, console: Console) -> int:
     """Say what was tried at full scale; 1 where something failed."""
     real = os.environ.get("ADVVID_REALDATA")
     if options.ucf101:
-        videos, _, lists = options.ucf101.partition(",")
-        hmdb51 = options.hmdb51.partition(",")[2] if options.hmdb51 else ""
-        copies = Copies(Path(videos), Path(lists or videos), Path(hmdb51) if hmdb51 else None)
+        copies = Copies(*_copy(options.ucf101), *(_copy(options.hmdb51) if options.hmdb51 else ()))
     elif real:
         copies = Copies.below(Path(real))
     else:
@@ -88,6 +87,12 @@ def _check(options: argparse.Namespace, console: Console) -> int:
         console.print(line, soft_wrap=True, markup=False)
         failed |= line.startswith("failed")
     return int(failed)
+
+
+def _copy(given: str) -> tuple[Path, Path]:
+    """Return the folders of videos and lists of ``FOLDER,LISTS``; one alone holds both."""
+    videos, _, lists = given.partition(",")
+    return Path(videos), Path(lists or videos)
 
 
 def _kept(root: Path, scale: str) -> dict[str, Any]:
@@ -173,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="try everything at full scale in a few steps, on a few videos")
     check.add_argument("papers", nargs="*", metavar="PAPER", help="such as kinfu; all by default")
     check.add_argument("--ucf101", metavar="FOLDER,LISTS", help="a copy of it; else what ADVVID_REALDATA names")
-    check.add_argument("--hmdb51", metavar="FOLDER,LISTS", help="the same; left out: its lists are not checked")
+    check.add_argument("--hmdb51", metavar="FOLDER,LISTS", help="the same; left out: its networks are not tried")
     judged = commands.add_parser("claims", help="judge what the papers say from the tables made so far")
     judged.add_argument("--root", type=Path, default=Path("outputs/papers"))
     judged.add_argument("--scale", choices=SCALES, help="one alone (default: both, full where there are tables of it)")

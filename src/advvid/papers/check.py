@@ -1,113 +1,166 @@
 """A dry run: every table at full scale, as far as it can be tried without its data set and a GPU.
 
 Each training and evaluation is composed; the classes come from the official lists of UCF101 and HMDB51; then each
-network of the papers is built at its clip shape, trained for two steps and scored on one batch of a few real clips.
+kind of training of the papers (network, clip shape, data set and defense) takes two steps at full size, its inner attacks
+cut to one step, and its model is scored on one batch under attack: on the few real clips, or on embedded data in the
+shape of a data set of which there are none.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from advvid.data.lists import read_hmdb51, read_ucf101
-from advvid.errors import AdvvidError
-from advvid.papers.keys import composed
-from advvid.papers.plan import RUN, PaperPlan, Work, plans
+from omegaconf import DictConfig, OmegaConf
 
-# What makes a training two steps long, and an evaluation one batch under one attack.
+from advvid.errors import AdvvidError
+from advvid.papers.few_clips import Copies
+from advvid.papers.keys import composed
+from advvid.papers.plan import FULL, RUN, PaperPlan, Work, plans
+
 CLASSES = {"ucf101": 101, "hmdb51": 51}
-FEW = 8  # videos that are read, the first of as many classes
+# What makes a training two steps long, and an evaluation one batch under one attack.
 SHORT = (
-    "schedule.epochs=1", "schedule.batch_size=2", "dataset.limit_train=4", "dataset.limit_val=2", "dataset.limit_test=2",
-    "evaluation.batch_size=2", "suite=quick", "suite.include_attack=false", "~suite.masked_pgd_10", "~suite.frame_border_10",
-    "evaluation.pictures=0", "tracker=none", "runtime=cpu",
+    "schedule.epochs=1", "dataset.limit_train=4", "dataset.limit_val=2", "dataset.limit_test=2", "dataset.workers=0",
+    "evaluation.batch_size=2", "suite.include_attack=false", "evaluation.pictures=0", "tracker=none", "runtime=cpu",
 )  # fmt: skip
+ONE_ATTACK = ("suite=quick", "~suite.masked_pgd_10", "~suite.frame_border_10")
+# Embedded data in the shape of those of which no clips are at hand.
+STAND_INS = {
+    "youtube8m": ("dataset=youtube8m_mini", "dataset.frames=300"),
+    "cifar10": ("dataset=motion", "dataset.frames=1", "dataset.size=32"),
+    "moving_mnist": ("dataset=moving_digits",),
+}
 
 
 @dataclass(frozen=True)
-class Copies:
-    """Where copies of the data sets are.
+class Trial:
+    """A training that stands for all of its kind.
 
     Args:
-        videos: the folder of UCF101's classes; a few videos are enough.
-        ucf101: the folder of its official lists.
-        hmdb51: that of HMDB51's; None: not checked.
+        paper: whose it is.
+        run: its name there.
+        kind: network, clip shape and defense.
+        data: its data set.
     """
 
-    videos: Path
-    ucf101: Path
-    hmdb51: Path | None = None
+    paper: str
+    run: str
+    kind: str
+    data: str
 
-    @classmethod
-    def below(cls, folder: Path) -> Copies:
-        """Return what lies in ``ucf101``, ``ucf101_splits`` and ``hmdb51_splits`` of a folder."""
-        return cls(folder / "ucf101", folder / "ucf101_splits", folder / "hmdb51_splits")
+    @property
+    def work(self) -> Work:
+        """The training."""
+        return plans()[self.paper].runs[self.run]
+
+    def __str__(self) -> str:
+        return f"{self.paper}/{self.run}: {self.kind}, {self.data}"
 
 
-def class_counts(copies: Copies) -> dict[str, int]:
-    """Return how many classes the official lists name, by data set.
+def trials(papers: Sequence[str] = ()) -> list[Trial]:
+    """Return a training of each kind of some papers (of all), and before each those that it needs."""
+    found: dict[str, Trial] = {}
+    for plan in plans().values():
+        if papers and plan.name not in papers:
+            continue
+        for name, run in plan.runs.items():
+            trial = _trial(plan, name)
+            kind = f"{trial.data} {trial.kind}"
+            if kind in found:
+                continue
+            for needed in run.needs(FULL):  # trained first
+                if all((other.paper, other.run) != (plan.name, needed) for other in found.values()):
+                    found[f"{plan.name}/{needed}"] = _trial(plan, needed)
+            found[kind] = trial
+    return list(found.values())
+
+
+def _trial(plan: PaperPlan, name: str) -> Trial:
+    run = plan.runs[name]
+    return Trial(plan.name, name, _kind(composed(_named(run, Path("x")))), run.data[0])
+
+
+def _kind(cfg: DictConfig) -> str:
+    name = str(cfg.model.get("net", cfg.model).get("_target_")).rsplit(".", 1)[-1]
+    net = cfg.model.net if "net" in cfg.model else {}
+    parts = [name, *(str(net[key]) for key in ("family", "depth", "cell") if key in net)]
+    frames, size = cfg.dataset.get("frames", 1), cfg.dataset.get("size")
+    shape = f"{frames} x {size} x {size}" if size else f"{frames} frames"
+    defense = str(cfg.defense.get("_target_")).rsplit(".", 1)[-1]
+    attacks = ", ".join(cfg.defense.get("attacks") or {})
+    inner = "" if defense == "NoDefense" else f" ({attacks or str(cfg.attack.get('_target_')).rsplit('.', 1)[-1]})"
+    # What a network does not have apart from plain AT is tried with one attack; AT with each of its own.
+    return f"{'-'.join(parts)} {shape}, {defense}{inner if defense == 'AT' else ''}"
+
+
+def _named(work: Work, folder: Path) -> list[str]:
+    """Return a training's words, the folders of others in them."""
+    return [RUN.sub(lambda found: str(folder / found[1]), word) for word in work.words[FULL]]
+
+
+def attempt(trial: Trial, copies: Copies, folder: Path) -> str:
+    """Train two steps and score one batch, in ``folder`` under the name of the run; return what went wrong, or "".
 
     Raises:
-        AdvvidError: if the lists are not there.
+        AdvvidError: if the given folders hold no video of a listed class.
     """
-    counts = {"ucf101": len(read_ucf101(copies.ucf101, 1).classes)}
-    return counts | ({"hmdb51": len(read_hmdb51(copies.hmdb51, 1).classes)} if copies.hmdb51 else {})
-
-
-def networks(papers: tuple[str, ...] = ()) -> dict[str, list[str]]:
-    """Return the words of one training for each network and clip shape that is trained on UCF101 at full scale."""
-    found: dict[str, list[str]] = {}
-    for plan in plans().values():
-        for run in plan.runs.values():
-            words = list(run.words["full"])
-            if (papers and plan.name not in papers) or run.data != ("ucf101",) or RUN.search(" ".join(words)):
-                continue
-            cfg = composed(words)
-            name = str(cfg.model.get("net", cfg.model).get("_target_")).rsplit(".", 1)[-1]
-            net = cfg.model.net if "net" in cfg.model else {}
-            kind = "-".join(str(net[key]) for key in ("family", "depth", "cell") if key in net)
-            shape = f"{cfg.dataset.frames} x {cfg.dataset.size} x {cfg.dataset.size}"
-            found.setdefault(" ".join(part for part in (name, kind, shape) if part), words)
-    return found
-
-
-def try_network(words: list[str], copies: Copies, folder: Path) -> str:
-    """Train two steps and score one batch on a few real clips; return what went wrong, or ""."""
-    first = [next(iter(sorted(path.glob("*.avi"))), None) for path in sorted(copies.videos.glob("*")) if path.is_dir()]
-    videos = [path.relative_to(copies.videos).as_posix() for path in first[:FEW] if path is not None]
-    lists = folder / "lists"
-    lists.mkdir(parents=True, exist_ok=True)
-    classes = (copies.ucf101 / "classInd.txt").read_text()
-    (lists / "classInd.txt").write_text(classes)
-    numbers = {name: number for number, name in (line.split() for line in classes.splitlines() if line.strip())}
-    lines = [f"{video} {numbers[video.split('/')[0]]}" for video in videos if video.split("/")[0] in numbers]
-    for split in ("trainlist01", "vallist01", "testlist01"):
-        (lists / f"{split}.txt").write_text("\n".join(lines) + "\n")
-    where = [f"dataset.root={copies.videos}", f"dataset.splits={lists}", f"hydra.run.dir={folder / 'run'}"]
-    command = [sys.executable, "-m", "advvid.train", *words, *where, *SHORT]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = _named(trial.work, folder)
+    if trial.data in STAND_INS:
+        words = [word for word in words if not word.startswith("dataset")]
+        where: Sequence[str] = (*STAND_INS[trial.data], "schedule.batch_size=2")
+    else:
+        given = copies.words(trial.data, folder / f"{trial.data}_lists")
+        if given is None:
+            return "not tried, since no videos were given"
+        where = given
+    cfg = composed([*words, *STAND_INS.get(trial.data, ())])
+    suite = ("suite=features",) if trial.data == "youtube8m" else ONE_ATTACK
+    words = [word for word in words if not word.startswith(("suite", "~suite"))]
+    command = [sys.executable, "-m", "advvid.train", *words, *where, *SHORT, *suite, *_cheaper(cfg.defense)]
+    done = subprocess.run(
+        [*command, f"hydra.run.dir={folder / trial.run}"], capture_output=True, text=True, check=False
+    )
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     return "" if done.returncode == 0 else said[-1]
 
 
-def dry_run(copies: Copies, papers: tuple[str, ...] = ()) -> Iterator[str]:
+def _cheaper(defense: DictConfig) -> list[str]:
+    """Return the words that cut the attacks of a training to one step, and trainings before it to one epoch."""
+    words = ["defense.inner_steps=1"] if int(defense.get("inner_steps") or 0) > 1 else []
+    for name, node in (defense.get("attacks") or {}).items():
+        words += (
+            [f"defense.attacks.{name}.steps=1"] if OmegaConf.is_dict(node) and int(node.get("steps") or 0) > 1 else []
+        )
+    return words + (["defense.classifier_schedule.epochs=1"] if defense.get("classifier_schedule") else [])
+
+
+def dry_run(copies: Copies, papers: Sequence[str] = ()) -> Iterator[str]:
     """Yield a line for each thing tried of some papers (of all); one that failed starts with "failed"."""
-    for name, count in class_counts(copies).items():
-        yield f"{'ok' if count == CLASSES[name] else 'failed'}: {name}: {count} classes"
-    problems = list(compose_all("full", papers))
+    for name, classes in copies.classes().items():
+        yield f"{'ok' if len(classes) == CLASSES[name] else 'failed'}: {name}: {len(classes)} classes"
+    problems = list(compose_all(FULL, papers))
     yield from (f"failed: {problem}" for problem in problems)
     yield f"{len(problems)} of the trainings and evaluations at full scale cannot be composed"
-    for name, words in networks(papers).items():
-        with tempfile.TemporaryDirectory() as folder:
-            problem = try_network(words, copies, Path(folder))
-        yield f"failed: {name}: {problem}" if problem else f"ok: {name}: two training steps and one batch under attack"
+    every = trials(papers)
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, trial in enumerate(every, 1):
+            problem = attempt(trial, copies, Path(scratch) / trial.paper)
+            later = {
+                needed for other in every[number:] if other.paper == trial.paper for needed in other.work.needs(FULL)
+            }
+            if trial.run not in later:  # a network's checkpoints are large
+                shutil.rmtree(Path(scratch) / trial.paper / trial.run, ignore_errors=True)
+            state = "ok" if not problem else "left out" if problem.startswith("not tried") else "failed"
+            yield f"{state} ({number} of {len(every)}): {trial}: {problem or 'two training steps and one batch under attack'}"
 
 
-def compose_all(scale: str, papers: tuple[str, ...] = ()) -> Iterator[str]:
+def compose_all(scale: str, papers: Sequence[str] = ()) -> Iterator[str]:
     """Compose every training and evaluation of a scale and yield a sentence for each that cannot be.
 
     Example:
