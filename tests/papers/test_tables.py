@@ -1,8 +1,10 @@
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from advvid.errors import AdvvidError
 from advvid.papers import work
@@ -121,6 +123,28 @@ def test_publishing_replaces_the_table_of_the_same_scale_only(commands, tmp_path
         ("demo", True),
         ("full", False),
     ]
+
+
+def test_pictures_are_published_beside_their_table_which_can_be_moved(commands, tmp_path):
+    plan, target = find_target("kinfu-fig2")
+    bench = Workbench(tmp_path / "work", "demo")
+    table = make_table(bench, plan, target, "make kinfu-fig2 SCALE=demo")
+    drawn = bench.folder(plan, *target.figures[0]) / "analysis" / "best_step.png"
+    drawn.parent.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(drawn)
+    table = make_table(bench, plan, target, "make kinfu-fig2 SCALE=demo")
+    first = tmp_path / "first"
+    for other in ("deepsava-table10", "deepsava-table2"):
+        publish({**table, "id": other, "figures": []}, first)
+    publish(table, first)
+    assert [t["id"] for t in json.loads((first / "papers.json").read_text())] == [
+        "deepsava-table2", "deepsava-table10", "kinfu-fig2",
+    ]  # fmt: skip
+    shutil.rmtree(tmp_path / "work")
+    (tmp_path / "first").rename(tmp_path / "second")
+    read = read_tables([tmp_path / "second" / "papers.json"])[2]
+    assert read.figures[0].path.read_bytes()[1:4] == b"PNG"
+    assert "best step" in read.figures[0].alt
 
 
 def test_the_report_reads_what_is_published(commands, tmp_path):

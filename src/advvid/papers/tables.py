@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +36,10 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
     ]
     for row in rows:
         _averages(row["cells"], target.cells[row["name"]])
-    figures = [str(path) for pair in target.figures if pair in folders for path in _pictures(folders[pair])]
+    figures = [
+        {"path": str(path), "alt": f"{target.title}: {pair[0]}, {path.stem}".replace("_", " "), "name": f"{pair[0]}_{path.name}"}
+        for pair in target.figures if pair in folders for path in _pictures(folders[pair])
+    ]  # fmt: skip
     notes = (printed.note if printed else "", target.note.get(bench.scale, ""), starts(plan, target, bench.scale))
     note = " ".join(text for text in notes if text)
     return {
@@ -132,8 +138,8 @@ def counted(table: Mapping[str, Any]) -> tuple[int, int]:
     return sum(cell["measured"] is not None for cell in cells), len(cells)
 
 
-def markdown(table: Mapping[str, Any]) -> str:
-    """Return a table as Markdown, published and measured numbers in columns of their own."""
+def markdown(table: Mapping[str, Any], folder: Path = Path()) -> str:
+    """Return a table as Markdown for a folder, published and measured numbers in columns of their own."""
     columns = table["columns"]
     scale = table["scale"]
     lines = [f"### {table['id']}: {table['title']}", "", table["caption"], ""]
@@ -145,7 +151,7 @@ def markdown(table: Mapping[str, Any]) -> str:
         lines += ["", *_notes(table)]
     elif table["problems"]:
         lines += [*(f"- No picture: {problem}" for problem in table["problems"]), ""]
-    lines += [f"![{table['title']}]({path})" for path in table["figures"]]
+    lines += [f"![{figure['alt']}](<{os.path.relpath(figure['path'], folder)}>)" for figure in table["figures"]]
     cost = "" if table["seconds"] is None else f"; {table['seconds'] / 60:.1f} minutes of computing"
     lines += [f"Made by `{table['command']}`{cost}.", ""]
     return "\n".join(lines)
@@ -191,15 +197,29 @@ def write(table: Mapping[str, Any], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{table['id']}.json", folder / f"{table['id']}.md"]
     files[0].write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    files[1].write_text(markdown(table), encoding="utf-8")
+    files[1].write_text(markdown(table, folder), encoding="utf-8")
     return files
 
 
 def publish(table: Mapping[str, Any], target: Path) -> Path:
-    """Put a table into ``papers.json``, in place of the one of the same name and scale."""
-    path = target / "papers.json"
+    """Put a table into ``papers.json``, in place of the one of the same name and scale, and its pictures beside that."""
+    path, drawn = target / "papers.json", Path("figures") / f"{table['id']}-{table['scale']}"
     known = json.loads(path.read_text()) if path.is_file() else []
     kept = [other for other in known if (other["id"], other["scale"]) != (table["id"], table["scale"])]
+    shutil.rmtree(target / drawn, ignore_errors=True)
+    figures = []
+    for figure in table["figures"]:
+        copy = drawn / figure["name"]
+        (target / copy).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(figure["path"], target / copy)
+        figures.append({**figure, "path": copy.as_posix()})
     target.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(sorted([*kept, table], key=lambda t: (t["id"], t["scale"])), indent=1) + "\n")
+    tables = sorted([*kept, {**table, "figures": figures}], key=_in_order)
+    path.write_text(json.dumps(tables, indent=1) + "\n")
     return path
+
+
+def _in_order(table: Mapping[str, Any]) -> tuple[list[Any], str]:
+    """Sort table 10 behind table 2."""
+    parts = re.split(r"(\d+)", table["id"])
+    return [int(part) if part.isdigit() else part for part in parts], table["scale"]

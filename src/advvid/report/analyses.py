@@ -47,12 +47,12 @@ class AnalysisSection:
     left_out: str = ""
 
 
-def analysis_sections(folder: Path, room: Room) -> list[AnalysisSection]:
-    """Describe every ``analysis/<name>.json`` of a run folder."""
-    return [_section(source, room) for source in sorted((folder / "analysis").glob("*.json"))]
+def analysis_sections(folder: Path, room: Room, pictures: bool = True) -> list[AnalysisSection]:
+    """Describe every ``analysis/<name>.json`` of a run folder, with or without its pictures."""
+    return [_section(source, room, pictures) for source in sorted((folder / "analysis").glob("*.json"))]
 
 
-def _section(source: Path, room: Room) -> AnalysisSection:
+def _section(source: Path, room: Room, pictures: bool) -> AnalysisSection:
     name = source.stem
     try:
         result: Mapping[str, Any] = json.loads(source.read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def _section(source: Path, room: Room) -> AnalysisSection:
     except (OSError, ValueError, KeyError, TypeError, AdvvidError) as error:
         grids, notes, problem = [], [], f"Its numbers cannot be shown here ({error}); they stand in {source.name}."
     figures = []
-    for path in sorted(source.parent.glob(f"{name}*.png")):
+    for path in sorted(source.parent.glob(f"{name}*.png")) if pictures else ():
         vector = path.with_suffix(".svg")
         picture = figure(vector if vector.is_file() else path)
         if picture is not None and room.take([picture]):

@@ -26,14 +26,15 @@ def _parts(page: Page, folder: Path) -> Iterator[str]:
     for scale, counts in page.verdicts.items():
         yield f"Claims at {scale} scale: {', '.join(f'{words} {count}' for words, count in counts.items())}."
     for paper in page.papers:
-        yield f'<a id="{paper.anchor}"></a>\n\n## {paper.table.title}'
+        yield f'<a id="{paper.anchor}"></a>\n\n## {paper.heading}'
         yield f"{paper.table.paper}. {' '.join(told['caption'] for told in paper.table.told.values())}".strip()
         lines = []
         for scale, said in paper.told.items():
             command = paper.table.told[scale]["command"]
             lines.append(f"- {scale} scale: {'; '.join(filter(None, (said, f'`{command}`' if command else '')))}")
         yield "\n".join(lines)
-        yield paper.grid.markdown()
+        if paper.table.columns:
+            yield paper.grid.markdown()
         yield from (_picture(figure.alt, figure.source, folder) for figure in paper.figures)
         if paper.claims is not None:
             yield paper.claims.markdown()

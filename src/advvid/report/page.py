@@ -33,6 +33,11 @@ class PaperSection:
     figures: tuple[Drawn, ...]
     claims: Grid | None
 
+    @property
+    def heading(self) -> str:
+        """The table's name and what it shows."""
+        return f"{self.table.id}: {self.table.title}"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -130,9 +135,10 @@ def build_page(
         Comparison(anchor("measured", scale, heading), scale, heading, grid)
         for scale, heading, grid in comparisons(sections, notes)
     )
+    drawn = {path.resolve() for table in tables for path in table.analyses}  # their pictures stand beside the tables
     parts = tuple(
         RunPart(
-            section, tuple(analysis_sections(section.found.path, room)),
+            section, tuple(analysis_sections(section.found.path, room, section.found.path.resolve() not in drawn)),
             tuple(films(section.found.path, section.found.result or {}, room, clips)),
         )
         for section in sections

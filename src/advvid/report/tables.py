@@ -23,6 +23,7 @@
       "claims": [{"id": "kinfu-c3", "text": "CAT beats AT at every budget", "verdict": "holds",
                   "statistic": 7.5, "ci95": [2.1, 12.9]}],
       "figures": ["table2.svg"],        files (svg, png, webp, gif), or {"path": ..., "alt": "what it shows"}
+      "analyses": [{"folder": "outputs/papers/demo/ab12/scores/cd34"}],      optional: the runs behind the figures
       "command": "make kinfu-table2 SCALE=demo",
       "seconds": 840.0                  optional: what all its runs cost
     }]
@@ -95,7 +96,10 @@ class PaperFigure:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """One table of a paper at one or both scales; ``told`` holds data set, caption, command and cost by scale."""
+    """One table of a paper at one or both scales; ``told`` holds data set, caption, command and cost by scale.
+
+    ``analyses`` are the run folders behind the figures.
+    """
 
     id: str
     title: str
@@ -106,13 +110,14 @@ class PaperTable:
     told: Mapping[str, Mapping[str, str]]
     claims: tuple[Claim, ...] = ()
     figures: tuple[PaperFigure, ...] = ()
+    analyses: tuple[Path, ...] = ()
 
     @property
     def runs(self) -> list[Path]:
-        """The run folders that cells name, each once."""
+        """The run folders that cells and figures come from, each once."""
         cells = (cell for row in self.rows.values() for cell in row.values())
         paths = (found.run for cell in cells for found in cell.measured.values())
-        return list(dict.fromkeys(path for path in paths if path is not None))
+        return list(dict.fromkeys([*(path for path in paths if path is not None), *self.analyses]))
 
 
 def read_tables(sources: Sequence[Path]) -> list[PaperTable]:
@@ -159,6 +164,7 @@ def _table(entry: Any, source: Path) -> PaperTable:
         }
         claims = tuple(_claim(claim, scale) for claim in entry.get("claims") or ())
         figures = tuple(_figure(given, scale, source, entry["title"]) for given in entry.get("figures") or ())
+        analyses = tuple(located(found["folder"], source) for found in entry.get("analyses") or ())
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AdvvidError(
             f"{source}: the table {name} does not follow the form of advvid.report.tables ({type(error).__name__}: {error})"
@@ -167,7 +173,7 @@ def _table(entry: Any, source: Path) -> PaperTable:
     told["cost"] = duration(float(entry["seconds"])) if entry.get("seconds") else ""
     units = {column: str((entry.get("units") or {}).get(column, "")) for column in columns}
     paper = ", ".join(filter(None, (entry["paper"], entry.get("source"))))
-    return PaperTable(name, entry["title"], paper, columns, units, rows, {scale: told}, claims, figures)
+    return PaperTable(name, entry["title"], paper, columns, units, rows, {scale: told}, claims, figures, analyses)
 
 
 def _cell(entry: Mapping[str, Any], scale: str, source: Path) -> Cell:
@@ -227,7 +233,7 @@ def _joined(one: PaperTable, other: PaperTable) -> PaperTable:
     }
     return replace(
         one, columns=columns, units={**other.units, **one.units}, rows=rows, told={**one.told, **other.told},
-        claims=one.claims + other.claims, figures=one.figures + other.figures,
+        claims=one.claims + other.claims, figures=one.figures + other.figures, analyses=one.analyses + other.analyses,
     )  # fmt: skip
 
 
