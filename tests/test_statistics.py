@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from advvid.errors import AdvvidError
-from advvid.statistics import bootstrap_difference, bootstrap_mean, wilson
+from advvid.statistics import bootstrap_difference, bootstrap_mean, paired_difference, wilson
 
 
 def rng(seed=0):
@@ -70,3 +70,30 @@ def test_difference_refuses_other_clips_and_no_clips():
         bootstrap_difference([1, 0, 1], [1, 0], rng())
     with pytest.raises(AdvvidError, match="shape"):
         bootstrap_mean(np.zeros((0, 2)), rng())
+
+
+def test_a_paired_difference_by_hand():
+    """1,600 people asked twice: 944 and 880 said yes, 150 the first time only and 86 the second time only."""
+    first = np.repeat([1, 1, 0, 0], [794, 150, 86, 570])
+    second = np.repeat([1, 0, 1, 0], [794, 150, 86, 570])
+    difference, (low, high) = paired_difference(first, second)
+    assert difference == pytest.approx(0.04)
+    assert (low, high) == (pytest.approx(0.0212, abs=1e-4), pytest.approx(0.0587, abs=1e-4))
+
+
+@pytest.mark.parametrize("shares", [(0.01, 0.01), (0.1, 0.02), (0.3, 0.3)])
+def test_a_paired_difference_covers_the_truth_as_often_as_it_says(shares):
+    generator, hits = rng(3), 0
+    for _ in range(400):
+        drawn = generator.choice([1, -1, 0], size=100, p=[*shares, 1 - sum(shares)])
+        _, (low, high) = paired_difference(drawn == 1, drawn == -1)
+        hits += low <= shares[0] - shares[1] <= high
+    assert hits / 400 > 0.93
+
+
+def test_agreement_on_every_clip_is_no_certainty():
+    _, (low, high) = paired_difference(np.ones(100), np.ones(100))
+    assert low == pytest.approx(-high)
+    assert 0.02 < high < 0.04
+    with pytest.raises(AdvvidError, match="3 and 2"):
+        paired_difference([1, 0, 1], [1, 0])

@@ -106,6 +106,38 @@ def bootstrap_difference(
     return float(scores.mean()), _percentiles(scores, generator, draws, level)
 
 
+def paired_difference(first: ArrayLike, second: ArrayLike, level: float = LEVEL) -> tuple[float, Interval]:
+    """Return the difference of two proportions on the same clips, with the interval of Bonett & Price (2012).
+
+    A clip on which the first alone is right and one on which the second alone is are added before the interval is taken.
+    Other than a bootstrap's it keeps its width where the two agree on every clip, or on none: that 100 clips agree does not
+    say that all would.
+
+    Shape:
+        first, second: ``[n]`` of 0/1, the same clips in the same order.
+
+    Returns:
+        The difference as it was counted, and the interval, cut to [-1, 1] and widened to hold it where it does not.
+
+    Raises:
+        AdvvidError: if the two do not hold the same number of clips, or none.
+
+    Example:
+        >>> difference, (low, high) = paired_difference([1] * 50, [1] * 50)
+        >>> difference, round(low, 3), round(high, 3)
+        (0.0, -0.053, 0.053)
+    """
+    one, two = (_matrix(values).mean(axis=1) for values in (first, second))
+    if len(one) != len(two):
+        raise AdvvidError(f"a paired comparison needs the same clips, but there are {len(one)} and {len(two)}")
+    apart = one - two
+    more, less = (np.sum(apart > 0) + 1) / (len(one) + 2), (np.sum(apart < 0) + 1) / (len(one) + 2)
+    centre, z = more - less, NormalDist().inv_cdf(0.5 + level / 2)
+    spread = z * math.sqrt((more + less - centre**2) / (len(one) + 2))
+    counted = float(apart.mean())
+    return counted, (max(-1.0, min(float(centre - spread), counted)), min(1.0, max(float(centre + spread), counted)))
+
+
 def _matrix(correct: ArrayLike) -> NDArray[np.float64]:
     """Return results as ``[n, columns]`` float64."""
     matrix = np.asarray(correct, dtype=np.float64)

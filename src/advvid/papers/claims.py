@@ -1,9 +1,9 @@
 """What the papers say, judged from the tables that were made: holds, does not hold, or undecided.
 
-A statement is a list of comparisons in ``claimed/<paper>.yaml``. Clips are compared in pairs, by a bootstrap over clips;
-where only two proportions are known, by the normal interval of their difference. A statement holds where every interval
-lies above its margin, it does not hold where one lies below, and is undecided otherwise, as it is where a model in it has
-less than half of the clean accuracy that the paper prints.
+A statement is a list of comparisons in ``claimed/<paper>.yaml``. Clips are compared in pairs, counts of them by Bonett and
+Price's interval, means by a bootstrap over clips; where only two proportions are known, by the normal interval of their
+difference. A statement holds where every interval lies above its margin, it does not hold where one lies below, and is
+undecided otherwise, as it is where a model in it has less than half of the clean accuracy that the paper prints.
 """
 
 from __future__ import annotations

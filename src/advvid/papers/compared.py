@@ -27,7 +27,7 @@ from advvid.errors import AdvvidError
 from advvid.papers.measured import follow
 from advvid.papers.plan import CellPlan, find_target
 from advvid.papers.resampled import difference
-from advvid.statistics import bootstrap_difference
+from advvid.statistics import bootstrap_difference, paired_difference
 from advvid.tally import read_samples, verdicts
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -150,7 +150,10 @@ def _difference(
         shared = sorted(set(vectors[0]) & set(vectors[1]))
         if shared:
             one, two = (np.array([vector[clip] for clip in shared]) for vector in vectors if vector is not None)
-            apart, (low, high) = bootstrap_difference(one, two, np.random.default_rng(0))
+            counts = np.isin([one, two], (0, 1)).all()
+            apart, (low, high) = (
+                paired_difference(one, two) if counts else bootstrap_difference(one, two, np.random.default_rng(0))
+            )
             return unit * apart, (unit * low, unit * high)
     whole = difference([Path(m["run"]) for m in measured], plans)
     if whole is not None:
