@@ -24,6 +24,7 @@ from advvid.papers.claims import claims, judge, page, update
 from advvid.papers.few_clips import Copies
 from advvid.papers.listing import listing
 from advvid.papers.plan import DEMO, FULL, SCALES, PaperPlan, Target, all_targets, find_target, plans
+from advvid.papers.summary import publish_summary
 from advvid.papers.tables import counted, make_table, markdown, publish, write
 from advvid.papers.work import TROUBLE, Workbench, WorkError
 
@@ -62,6 +63,7 @@ def _one(bench: Workbench, plan: PaperPlan, target: Target, options: argparse.Na
     if options.publish is not None:
         files.append(publish(table, options.publish))
         update(known, options.publish)
+        publish_summary(options.publish, options.root)
     console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
     console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
     done, cells = counted(table)
