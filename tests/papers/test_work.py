@@ -148,6 +148,13 @@ def test_a_figure_that_failed_says_why(commands, tmp_path):
     assert command_line.main(["run", "jia-fig7", "--scale", "demo", "--root", str(tmp_path)]) == 1
 
 
+def test_a_place_without_data_is_told_before_any_run(commands, tmp_path, capsys):
+    for given in ("/nowhere", f"{tmp_path},/nowhere"):
+        assert command_line.main(["run", "kinfu-table2", "--root", str(tmp_path), "--ucf101", given]) == 1
+        assert "there is no /nowhere, where ucf101 should be: give UCF101=<folder>" in capsys.readouterr().err
+    assert commands == []
+
+
 def test_a_table_that_the_plan_rules_out_is_no_failure(commands, tmp_path):
     """The embedded features have no verticals of YouTube-8M's, which every cell of the table says."""
     words = ["run", "aart-table2", "--scale", "demo", "--root", str(tmp_path), "--publish", str(tmp_path / "pub")]

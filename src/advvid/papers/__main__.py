@@ -159,12 +159,21 @@ def ahead(bench: Workbench, wanted: Sequence[tuple[PaperPlan, Target]], jobs: in
 
 
 def _given(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Return the words that say where data and weights are."""
+    """Return the words that say where data and weights are.
+
+    Raises:
+        AdvvidError: if there is nothing at one of the places.
+    """
     found = {}
     for name in DATA:
         place = getattr(options, name)
         if place:
             root, _, splits = place.partition(",")
+            for given in (root, splits):
+                if given and not Path(given).exists():
+                    raise AdvvidError(
+                        f"there is no {given}, where {name} should be: give {name.upper()}=<folder>, or <folder>,<lists>"
+                    )
             found[name] = [f"dataset.root={root}"] + ([f"dataset.splits={splits}"] if splits else [])
     if options.words:
         found[""] = list(options.words)
