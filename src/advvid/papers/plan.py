@@ -79,6 +79,7 @@ class Target:
         title: what it shows.
         cells: by row and column; empty for a figure.
         figures: analyses whose pictures are the figure: run and score.
+        only: which of their pictures, by a pattern of file names without ending.
         note: what differs from the paper, by scale.
     """
 
@@ -87,6 +88,7 @@ class Target:
     title: str
     cells: Mapping[str, Mapping[str, CellPlan]]
     figures: tuple[tuple[str, str], ...] = ()
+    only: str = "*"
     note: Mapping[str, str] = field(default_factory=dict)
 
     def wanted(self, scale: str) -> Iterator[tuple[str, str]]:
@@ -196,7 +198,7 @@ def _target(name: str, paper: str, node: Mapping[str, Any], shared: Mapping[str,
     figures = tuple((str(run), str(score)) for run, score in node.get("figures", []))
     own = _by_scale(node.get("note", {}))
     notes = {scale: " ".join(n[scale] for n in (shared, own) if scale in n) for scale in {**shared, **own}}
-    return Target(name, paper, title, cells, figures, notes)
+    return Target(name, paper, title, cells, figures, str(node.get("only", "*")), notes)
 
 
 def _cell(row: str, column: str, settings: Sequence[Any]) -> CellPlan:

@@ -38,7 +38,7 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
         _averages(row["cells"], target.cells[row["name"]])
     figures = [
         {"path": str(path), "alt": f"{target.title}: {pair[0]}, {path.stem}".replace("_", " "), "name": f"{pair[0]}_{path.name}"}
-        for pair in target.figures if pair in folders for path in _pictures(folders[pair])
+        for pair in target.figures if pair in folders for path in _pictures(folders[pair], target.only)
     ]  # fmt: skip
     notes = (printed.note if printed else "", target.note.get(bench.scale, ""), starts(plan, target, bench.scale))
     note = " ".join(text for text in notes if text)
@@ -128,8 +128,8 @@ def _averages(cells: dict[str, dict[str, Any]], plan: Mapping[str, CellPlan]) ->
         cells[column] |= {"measured": {**members[0], "value": value, "ci95": None}, "why_missing": None}
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted((folder / "analysis").glob("*.png"))
+def _pictures(folder: Path, only: str) -> list[Path]:
+    return sorted((folder / "analysis").glob(f"{only}.png"))
 
 
 def counted(table: Mapping[str, Any]) -> tuple[int, int]:
