@@ -26,8 +26,8 @@ from advvid.papers.plan import FULL, RUN, PaperPlan, Work, plans
 CLASSES = {"ucf101": 101, "hmdb51": 51}
 # What makes a training two steps long, and an evaluation one batch under one attack.
 SHORT = (
-    "schedule.epochs=1", "dataset.limit_train=4", "dataset.limit_val=2", "dataset.limit_test=2", "dataset.workers=0",
-    "evaluation.batch_size=2", "suite.include_attack=false", "evaluation.pictures=0", "tracker=none", "runtime=cpu",
+    "schedule.epochs=1", "schedule.batch_size=1", "dataset.limit_train=2", "dataset.limit_val=1", "dataset.limit_test=1",
+    "dataset.workers=0", "evaluation.batch_size=1", "suite.include_attack=false", "evaluation.pictures=0", "tracker=none", "runtime=cpu",
 )  # fmt: skip
 ONE_ATTACK = ("suite=quick", "~suite.masked_pgd_10", "~suite.frame_border_10")
 # Embedded data in the shape of those of which no clips are at hand.
@@ -105,7 +105,7 @@ def _named(work: Work, folder: Path) -> list[str]:
 
 
 def attempt(trial: Trial, copies: Copies, folder: Path) -> str:
-    """Train two steps and score one batch, in ``folder`` under the name of the run; return what went wrong, or "".
+    """Train two steps and score one clip, in ``folder`` under the name of the run; return what went wrong, or "".
 
     Raises:
         AdvvidError: if the given folders hold no video of a listed class.
@@ -113,7 +113,7 @@ def attempt(trial: Trial, copies: Copies, folder: Path) -> str:
     words = _named(trial.work, folder)
     if trial.data in STAND_INS:
         words = [word for word in words if not word.startswith("dataset")]
-        where: Sequence[str] = (*STAND_INS[trial.data], "schedule.batch_size=2")
+        where: Sequence[str] = STAND_INS[trial.data]
     else:
         given = copies.words(trial.data, folder / f"{trial.data}_lists")
         if given is None:
@@ -157,7 +157,7 @@ def dry_run(copies: Copies, papers: Sequence[str] = ()) -> Iterator[str]:
             if trial.run not in later:  # a network's checkpoints are large
                 shutil.rmtree(Path(scratch) / trial.paper / trial.run, ignore_errors=True)
             state = "ok" if not problem else "left out" if problem.startswith("not tried") else "failed"
-            yield f"{state} ({number} of {len(every)}): {trial}: {problem or 'two training steps and one batch under attack'}"
+            yield f"{state} ({number} of {len(every)}): {trial}: {problem or 'two training steps and one clip under attack'}"
 
 
 def compose_all(scale: str, papers: Sequence[str] = ()) -> Iterator[str]:
