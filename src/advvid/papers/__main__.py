@@ -67,7 +67,7 @@ def _one(bench: Workbench, plan: PaperPlan, target: Target, options: argparse.Na
     console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
     console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
     done, cells = counted(table)
-    return not bench.possible(plan, target) or bool(done if cells else table["figures"])
+    return not list(target.wanted(options.scale)) or bool(done if cells else table["figures"])
 
 
 def _check(options: argparse.Namespace, console: Console) -> int:

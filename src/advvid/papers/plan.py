@@ -30,7 +30,6 @@ class Work:
         name: within its paper.
         words: what the command line is told, by scale.
         data: data sets that it needs at full scale.
-        why: why it is not carried out, by scale; absent where it is.
         start: the training whose weights it begins with, by scale; absent where it begins anew, or as ``words`` say.
         fill: of a training, what it puts into the words of its evaluations, such as the paper's settings for its network.
     """
@@ -38,7 +37,6 @@ class Work:
     name: str
     words: Mapping[str, tuple[str, ...]]
     data: tuple[str, ...] = ()
-    why: Mapping[str, str] = field(default_factory=dict)
     start: Mapping[str, str] = field(default_factory=dict)
     fill: Mapping[str, str] = field(default_factory=dict)
 
@@ -179,8 +177,7 @@ def _work(name: str, node: Mapping[str, Any]) -> Work:
     start = _by_scale(node.get("start", {}))
     words = {scale: (*first, *_flat(node.get("words", [])), *_flat(node.get(scale, []))) for scale in SCALES}
     words |= {s: (*words[s], f"model.checkpoint={{run:{run}}}/checkpoints/last.pt") for s, run in start.items()}
-    why, fill = _by_scale(node.get("why", {})), _texts(node.get("fill", {}))
-    return Work(name, words, tuple(_flat(node.get("data", []))), why, start, fill)
+    return Work(name, words, tuple(_flat(node.get("data", []))), start, _texts(node.get("fill", {})))
 
 
 def _target(name: str, paper: str, node: Mapping[str, Any], shared: Mapping[str, str]) -> Target:

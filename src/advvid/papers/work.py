@@ -17,7 +17,7 @@ from typing import TextIO
 
 from advvid.errors import AdvvidError
 from advvid.papers.keys import scoring_key, training_key
-from advvid.papers.plan import DEMO, RUN, PaperPlan, Target, Work
+from advvid.papers.plan import DEMO, RUN, PaperPlan, Work
 
 log = logging.getLogger(__name__)
 
@@ -123,11 +123,6 @@ class Workbench:
         found = [json.loads((folder / DONE).read_text()).get("seconds") for folder in folders]
         return None if None in found else round(sum(found), 1)
 
-    def possible(self, plan: PaperPlan, target: Target) -> bool:
-        """Tell whether a target has anything that its paper's plan does not rule out at this scale."""
-        wanted = target.wanted(self.scale)
-        return any(self.scale not in {**plan.runs[run].why, **plan.scores[score].why} for run, score in wanted)
-
     def trainings(self, plan: PaperPlan, run: str, score: str = "") -> list[str]:
         """Return what has to be trained for a training or an evaluation of it, in order, the training itself included."""
         named = [*plan.runs[run].needs(self.scale), *(plan.scores[score].needs(self.scale) if score else [])]
@@ -150,8 +145,6 @@ class Workbench:
 
     def _refuse(self, plan: PaperPlan, run: str, score: str = "") -> None:
         for work in [plan.runs[run], *([plan.scores[score]] if score else [])]:
-            if self.scale in work.why:
-                raise WorkError(work.why[self.scale])
             lacking = [name for name in work.data if name not in self.given] if self.scale != DEMO else []
             if lacking:
                 name = lacking[0]
