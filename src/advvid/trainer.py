@@ -86,17 +86,15 @@ class Trainer:
         Raises:
             AdvvidError: if the loss is not finite, naming the step and the last good checkpoint.
         """
-        length = train_length(
-            train_set, self.schedule.batch_size, rank=self.peers.rank, world_size=self.peers.world_size
-        )
+        size, given, peers = self.schedule.batch_size, self.schedule.micro_batch, self.peers
+        length = train_length(train_set, size, rank=peers.rank, world_size=peers.world_size)
         updates = math.ceil(length / self.schedule.accumulate) * self.schedule.epochs
         self.scheduler = self.schedule.scheduler(self.optimizer, updates)
         if resume:
             self._resume()
         clip = next(eval_batches(train_set, 1, [0])).to(self.fabric.device).inputs
-        size, given = self.schedule.batch_size, self.schedule.micro_batch
         with self.holding.at_hand(self.model):
-            micro = micro_batch(self.model, clip, size, given, "training", self.peers.world_size)
+            micro = micro_batch(self.model, clip, size, given, "training", peers.world_size)
         self.micro = self.holding.agreed(micro)
         with self.stop:
             for epoch in range(self.start_epoch, self.schedule.epochs):
@@ -222,6 +220,8 @@ class Trainer:
             "passes": self.meter.passes,
             **self.defense.describe(self.attacks, step),
         }
+        if (moving := self.defense.moving(self.attacks, step)) is not None:
+            line["val_trained_acc"] = self._score(val_set, quick(moving)).accuracy
         self.total_passes += self.meter.passes
         line["total_passes"] = self.total_passes
         line |= self.meter.means | self.defense.end_epoch(

@@ -19,6 +19,14 @@ def test_gaps_by_epoch_and_at_both_ends(tmp_path):
     assert "metrics.jsonl is not there" in result["runs"][1]["problem"]
 
 
+def test_a_budget_that_moves_is_held_against_validation_at_that_budget(tmp_path):
+    epoch = {"epoch": 1, "train_objective_acc": 0.9, "val_robust_acc": 0.1, "val_trained_acc": 0.8}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(epoch))
+    (found,) = line("cat", tmp_path)["epochs"]
+    assert found["attacked"] == pytest.approx(0.1)
+    assert found["clean"] is None
+
+
 def test_as_many_labels_as_runs():
     with pytest.raises(AdvvidError, match="2 names for 1 runs"):
         GeneralisationGap(labels=["a", "b"])

@@ -17,6 +17,8 @@ CURVES = {
     "ape_gan": {"restoration_mse", "generator_gan_loss", "discriminator_loss", "prerequisite_passes"},
     "art": {"clean_loss", "adversarial_loss"},
     "a_art": {"clean_loss", "adversarial_loss", "attention_distance"},
+    "cat": {"val_trained_acc"},
+    "cat_down": {"val_trained_acc"},
     "fgsm_rs": {"val_one_step_acc", "val_pgd_acc"},
     "free_at": {"val_one_step_acc", "val_pgd_acc"},
     "frozen_gan_at": {"prerequisite_passes"},

@@ -18,8 +18,9 @@ from advvid.analyses.figures import COLOURS, DPI, save
 from advvid.analyses.scored import named_paths, selected
 from advvid.errors import AdvvidError
 
-# What a run's metrics.jsonl calls them: clips as they are trained on, and under the attack that validation watches.
-PAIRS = {"attacked": ("train_objective_acc", "val_robust_acc"), "clean": ("train_acc", "val_acc")}
+# What a run's metrics.jsonl calls them: clips as they are trained on, and validation clips under the same attack. Where a
+# budget moves, the latter has a name of its own; else it is the attack that validation watches.
+PAIRS = {"attacked": ("train_objective_acc", "val_trained_acc", "val_robust_acc"), "clean": ("train_acc", "val_acc")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +102,10 @@ def line(label: str, folder: Path) -> dict[str, Any]:
     epochs = []
     for text in path.read_text(encoding="utf-8").splitlines():
         found = json.loads(text)
-        gaps = {
-            kind: None if found.get(one) is None or found.get(two) is None else found[one] - found[two]
-            for kind, (one, two) in PAIRS.items()
-        }
+        gaps = {}
+        for kind, (trained, *watched) in PAIRS.items():
+            other = next((found[name] for name in watched if found.get(name) is not None), None)
+            gaps[kind] = None if found.get(trained) is None or other is None else found[trained] - other
         epochs.append({"epoch": found["epoch"], "budget": found.get("budget"), **gaps})
     part = max(1, len(epochs) // 5)
     ends = {kind: {"first": _mean(epochs[:part], kind), "last": _mean(epochs[-part:], kind)} for kind in PAIRS}

@@ -124,6 +124,10 @@ class Defense:
         """Return the budget in force (or the distribution over budgets) for metrics.jsonl."""
         return {}
 
+    def moving(self, attacks: Mapping[str, Attack], step: Step) -> Attack | None:
+        """Return the attack of a step whose budget moves with training, for validation beside the run's own attack."""
+        return None
+
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Refuse attacks or lengths that this defense cannot use, before any work is done.
 

@@ -76,6 +76,10 @@ class CAT(AT):
         """Return the inner attack at the present budget."""
         return self.inner_at(single(attacks, "cat"), step)
 
+    def moving(self, attacks: Mapping[str, Attack], step: Step) -> Attack:
+        """Return the inner attack at the present budget, which the generalisation gap is about (Kinfu & Vidal, figure 4)."""
+        return self.chosen(attacks, step)
+
     def describe(self, attacks: Mapping[str, Attack], step: Step) -> dict[str, Any]:
         """Return the present budget in words and as a number."""
         return {
