@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from world import context, network
 
 from advvid.analyses.best_step import BestStep, fit
-from advvid.analyses.loss_surface import LossSurface
+from advvid.analyses.loss_surface import LossSurface, spread
 from advvid.analyses.step_losses import step_losses
 from advvid.attacks.pgd import PGD
 from advvid.batch import clip_generators
@@ -39,6 +39,17 @@ def test_a_second_run_reads_what_is_there_and_batches_do_not_matter(tmp_path, mo
     assert np.array(other["loss"]) == pytest.approx(np.array(first["loss"]), abs=1e-5)
     monkeypatch.setattr(torch.autograd, "grad", None)
     assert surface.run(world)["loss"] == first["loss"]
+
+
+def test_shares_of_the_best_by_hand():
+    losses = np.array([[1.0, 2.0, 4.0, 3.9], [1.0, 6.0, 4.0, 3.9]])
+    found = spread(losses, [0.1, 0.2, 0.4, 0.8])
+    assert found["largest_loss"]["mean"] == 4
+    assert [row["mean"] for row in found["share_of_best"]] == pytest.approx([0.25, 1, 1, 0.975])
+    assert found["share_of_best"][1]["ci95"] == [1, 1]  # of itself
+    assert found["share_of_best"][0]["ci95"] == pytest.approx([1 / 6, 1 / 2])
+    assert found["sizes_near_best"]["mean"] == 3
+    assert found["sizes_near_best"]["ci95"] == [1, 3]  # one where the second clip is drawn twice
 
 
 def test_the_line_is_found_where_the_best_steps_lie_on_one():

@@ -95,6 +95,11 @@ def test_a_demo_does_not_replace_what_full_scale_said(tmp_path):
     assert json.loads((tmp_path / "claims.json").read_text())["kinfu_c17"]["ci95"]
 
 
+def numbers(printed):
+    """What a table prints; nothing for curves that were drawn without numbers."""
+    return [cell for row in printed.rows.values() for cell in row.values() if cell is not None]
+
+
 def test_every_statement_names_cells_that_exist_and_are_measured_by_clips():
     for claim in claims().values():
         for condition in claim.conditions:
@@ -112,7 +117,8 @@ def test_every_statement_names_cells_that_exist_and_are_measured_by_clips():
             for name in names:
                 row, _, own = name.partition(":")
                 for column in [own] if own else condition["columns"]:
-                    assert printed.cell(row, column) is not None, f"{claim.id}: {row}, {column}"
+                    assert row in printed.rows, f"{claim.id}: {row}"
+                    assert printed.cell(row, column) is not None or not numbers(printed), f"{claim.id}: {row}, {column}"
                     assert target.cells[row][column].measure not in (ROW_MEAN, ROW_DIFFERENCE)
 
 
@@ -140,6 +146,8 @@ def test_the_papers_own_numbers_are_judged_by_the_same_rule(name):
             continue
         printed = published_tables()[condition["table"]]
         other = published_tables()[condition.get("lower_table", condition["table"])]
+        if not numbers(printed):
+            continue
         for column in condition["columns"]:
             for one in condition.get("higher", []):
                 for two in condition.get("lower", []):

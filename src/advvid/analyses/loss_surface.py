@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -20,6 +21,7 @@ from advvid.statistics import bootstrap_difference
 
 # The share of the largest loss from which a step size counts as near the best.
 NEAR = 0.95
+DRAWS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,7 @@ class LossSurface(Analysis):
         return {
             "n": len(losses), "eps": eps, "sizes": list(self.sizes), "steps": list(self.steps), "loss": mean.tolist(),
             "best": self.sizes[int(last.argmax())], "near_best": near, "largest": float(last.max()), "flat_from_two": flat,
+            **spread(losses[:, :, -1], self.sizes),
         }  # fmt: skip
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
@@ -116,3 +119,29 @@ class LossSurface(Analysis):
         for size, row in zip(result["sizes"], result["loss"], strict=True):
             layout.add_row(f"{size:g}", *(f"{value:.3f}" for value in row))
         return layout
+
+
+def spread(losses: NDArray[np.float64], sizes: Sequence[float]) -> dict[str, Any]:
+    """Return the largest loss, each step size's share of it, and how many sizes are near the best, with intervals over clips.
+
+    Shape:
+        losses: ``[n, sizes]``, after all steps.
+    """
+    best = int(losses.mean(axis=0).argmax())
+    counts = np.random.default_rng(0).multinomial(len(losses), np.full(len(losses), 1 / len(losses)), size=DRAWS)
+    drawn = counts @ losses / len(losses)
+    shares = drawn / drawn[:, best, None]
+    near = (drawn >= NEAR * drawn.max(axis=1, keepdims=True)).sum(axis=1)
+    mean = losses.mean(axis=0)
+    return {
+        "largest_loss": {"mean": float(mean[best]), "ci95": _ends(drawn[:, best])},
+        "share_of_best": [
+            {"size": size, "mean": float(mean[i] / mean[best]), "ci95": _ends(shares[:, i])}
+            for i, size in enumerate(sizes)
+        ],
+        "sizes_near_best": {"mean": int((mean >= NEAR * mean[best]).sum()), "ci95": _ends(near)},
+    }
+
+
+def _ends(values: NDArray[Any]) -> list[float]:
+    return [float(end) for end in np.percentile(values, [2.5, 97.5])]
