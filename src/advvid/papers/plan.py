@@ -76,7 +76,7 @@ class Target:
         paper: the file it stands in.
         title: what it shows.
         cells: by row and column; empty for a figure.
-        figures: analyses whose pictures are the figure: run and score.
+        figures: analyses or evaluations whose pictures are the figure: run and score.
         only: which of their pictures, by a pattern of file names without ending.
         note: what differs from the paper, by scale.
     """

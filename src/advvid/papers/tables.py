@@ -129,7 +129,8 @@ def _averages(cells: dict[str, dict[str, Any]], plan: Mapping[str, CellPlan]) ->
 
 
 def _pictures(folder: Path, only: str) -> list[Path]:
-    return sorted((folder / "analysis").glob(f"{only}.png"))
+    """Return the figures of an analysis, or an evaluation's contact sheets."""
+    return sorted(path for place in ("analysis", "pictures") for path in (folder / place).glob(f"{only}.png"))
 
 
 def counted(table: Mapping[str, Any]) -> tuple[int, int]:

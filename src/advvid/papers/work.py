@@ -160,7 +160,9 @@ class Workbench:
                 raise WorkError(self._failed[folder])
             folder.mkdir(parents=True, exist_ok=True)
             common = ["tracker=none", f"hydra.run.dir={folder}"]
-            common += ["resume=true"] if "mode=train" in words else ["evaluation.pictures=0"]
+            common += ["resume=true"] if "mode=train" in words else []
+            if not any(word.startswith("evaluation.pictures=") for word in words):
+                common.append("evaluation.pictures=0")
             common += ["runtime=cpu"] if self.scale == DEMO else []
             common += [f"runtime.threads={self.threads}"] if self.threads else []
             command = [sys.executable, "-m", "advvid.train", *words, *common]
