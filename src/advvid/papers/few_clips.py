@@ -38,6 +38,10 @@ class Copies:
         Raises:
             AdvvidError: if the lists are not there.
         """
+        if not (self.ucf101_lists / "classInd.txt").is_file():
+            raise AdvvidError(
+                f"{self.ucf101_lists} has no classInd.txt: give UCF101=<folder of classes>,<folder of official lists>"
+            )
         found = {"ucf101": read_ucf101(self.ucf101_lists, 1).classes}
         return found | ({"hmdb51": read_hmdb51(self.hmdb51_lists, 1).classes} if self.hmdb51_lists else {})
 
