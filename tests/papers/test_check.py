@@ -46,7 +46,7 @@ def test_folders_without_videos_are_told(tmp_path):
     with pytest.raises(AdvvidError, match="give the folder of the class folders"):
         copies.words("ucf101", tmp_path / "lists")
     assert copies.words("hmdb51", tmp_path / "lists") is None
-    with pytest.raises(AdvvidError, match="/nowhere has no classInd.txt: give UCF101=<folder of classes>,<folder of"):
+    with pytest.raises(AdvvidError, match=r"/nowhere has no classInd\.txt: give UCF101=<folder of classes>,<folder of"):
         Copies(tmp_path, Path("/nowhere")).classes()
 
 
