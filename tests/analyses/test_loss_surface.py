@@ -60,7 +60,12 @@ def test_the_line_is_found_where_the_best_steps_lie_on_one():
     assert [row["step"] for row in found["rows"]] == pytest.approx([0.4, 0.8, 1.6])
     assert found["line"]["slope"] == pytest.approx(0.2)
     assert found["line"]["offset"] == pytest.approx(0, abs=1e-9)
-    assert found["line"]["slope_ci95"] == pytest.approx([0.2, 0.2])
+    low, high = found["line"]["slope_ci95"]
+    assert low < 0.2 < high
+    for row, best in zip(found["rows"], (0.4, 0.8, 1.6), strict=True):  # between the neighbours 0.1 and 0.4 of 0.2
+        low, high = row["ci95"]
+        assert best / 2 <= low < 0.55 * best
+        assert 1.9 * best < high <= 2 * best
 
 
 @pytest.mark.parametrize(

@@ -118,14 +118,19 @@ class BestStep(Analysis):
 def fit(losses: NDArray[np.float64], budgets: Sequence[float], sizes: Sequence[float]) -> dict[str, Any]:
     """Return each budget's best step in grey levels and the least-squares line, with bootstrap intervals.
 
+    A grid tells the best step no better than to lie between the neighbours of its best point, so that each draw of the
+    bootstrap takes a value between them.
+
     Shape:
         losses: ``[budgets, n, sizes]``.
     """
     grey = 255 * np.array(budgets)
     n = losses.shape[1]
-    counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=DRAWS)
-    means = np.einsum("dn,bns->dbs", counts, losses) / n
-    steps = np.array(sizes)[means.argmax(axis=2)] * grey  # [draws, budgets]
+    random = np.random.default_rng(0)
+    counts = random.multinomial(n, np.full(n, 1 / n), size=DRAWS)
+    winners = (np.einsum("dn,bns->dbs", counts, losses) / n).argmax(axis=2)  # [draws, budgets]
+    low, high = (np.array(sizes)[np.clip(winners + side, 0, len(sizes) - 1)] for side in (-1, 1))
+    steps = random.uniform(low, high) * grey
     best = np.array(sizes)[losses.mean(axis=1).argmax(axis=1)] * grey
     slopes, offsets = np.polyfit(grey, steps.T, 1)
     slope, offset = np.polyfit(grey, best, 1)
