@@ -16,8 +16,8 @@ from advvid.papers.published import PublishedTable, authors_of, published_tables
 from advvid.papers.work import TROUBLE, Workbench
 
 ROW_MEAN, ROW_DIFFERENCE = "row_mean", "row_difference"
-DEMO_DATA = "embedded data, 32 x 32"
-UNITS = {"full": "at the paper's scale", "demo": "demo: embedded data, narrow networks, 32 x 32"}
+# What takes the part of data sets at demo scale.
+CLIPS, FEATURES = "embedded clips of 32 x 32", "embedded features of 1,000 videos"
 
 
 def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) -> dict[str, Any]:
@@ -40,18 +40,25 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
         {"path": str(path), "alt": f"{target.title}: {pair[0]}, {path.stem}".replace("_", " "), "name": f"{pair[0]}_{path.name}"}
         for pair in target.figures if pair in folders for path in _pictures(folders[pair], target.only)
     ]  # fmt: skip
-    notes = (printed.note if printed else "", target.note.get(bench.scale, ""), starts(plan, target, bench.scale))
-    note = " ".join(text for text in notes if text)
+    data = _data(plan, target, printed, bench.scale)
+    said = f"Demo: {data}, narrow networks." if bench.scale == DEMO else "At the paper's scale."
+    notes = (said, printed.note if printed else "", target.note.get(bench.scale, ""), starts(plan, target, bench.scale))
     return {
         "id": target.id, "title": target.title, "paper": _source(target, printed), "scale": bench.scale,
-        "dataset": DEMO_DATA if bench.scale == DEMO or printed is None else printed.data, "units": _units(target),
-        "caption": f"{target.title} ({UNITS[bench.scale]}). {note}".strip(),
+        "dataset": data, "units": _units(target), "caption": " ".join(text for text in notes if text),
         "columns": list(printed.columns) if printed else [], "rows": rows, "claims": [], "figures": figures,
         "analyses": [{"run": run, "score": score, "folder": str(folder)} for (run, score), folder in folders.items()
                      if (run, score) in target.figures],
         "problems": sorted({*problems.values()}),
         "seconds": bench.seconds(plan, folders), "command": command,
     }  # fmt: skip
+
+
+def _data(plan: PaperPlan, target: Target, printed: PublishedTable | None, scale: str) -> str:
+    used = {name for run, _ in target.wanted(scale) for name in plan.runs[run].data}
+    if scale == DEMO:
+        return FEATURES if used == {"youtube8m"} else CLIPS
+    return printed.data if printed else ", ".join(sorted(used))
 
 
 def starts(plan: PaperPlan, target: Target, scale: str) -> str:
