@@ -14,8 +14,12 @@ def test_gaps_by_epoch_and_at_both_ends(tmp_path):
     assert [epoch["attacked"] for epoch in found["epochs"]] == pytest.approx([0.05 * e for e in range(1, 11)])
     assert found["ends"]["attacked"] == pytest.approx({"first": 0.075, "last": 0.475})
     assert found["ends"]["clean"] == {"first": 0, "last": 0}
+    assert found["trend"]["attacked"]["slope"] == pytest.approx(0.05)
+    assert found["trend"]["attacked"]["ci95"] == pytest.approx([0.05, 0.05])
+    assert found["trend"]["clean"]["slope"] == 0
     analysis, result = GeneralisationGap(), {"runs": [found, line("lost", tmp_path / "x")]}
     assert [path.name for path in analysis.draw(result, tmp_path, "gap")] == ["gap.png"]
+    assert analysis.table(result) is not None
     assert "metrics.jsonl is not there" in result["runs"][1]["problem"]
 
 

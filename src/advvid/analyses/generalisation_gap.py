@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+from scipy.stats import linregress, t
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DPI, save
@@ -80,10 +81,25 @@ class GeneralisationGap(Analysis):
 
     def table(self, result: Mapping[str, Any]) -> RenderableType:
         """Return the gap in the first and the last fifth of each run."""
-        layout = Table("run", "attacked: first fifth", "last fifth", "clean: first fifth", "last fifth")
+        layout = Table(title="training less validation accuracy, points", title_justify="left")
+        for heading in (
+            "run",
+            "attacked: first fifth",
+            "last fifth",
+            "an epoch",
+            "clean: first fifth",
+            "last fifth",
+            "an epoch",
+        ):
+            layout.add_column(heading, overflow="fold")
         for run in result["runs"]:
-            ends = [run["ends"][kind][place] for kind in PAIRS for place in ("first", "last")]
-            layout.add_row(run["label"], *("–" if value is None else f"{100 * value:+.1f}" for value in ends))
+            cells = []
+            for kind in PAIRS:
+                ends, grows = [run["ends"][kind][place] for place in ("first", "last")], run["trend"][kind]
+                cells += ["–" if value is None else f"{100 * value:+.1f}" for value in ends]
+                low, high = grows["ci95"] if grows else (0, 0)
+                cells.append(f"{100 * grows['slope']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]" if grows else "–")
+            layout.add_row(run["label"], *cells)
         notes = [f"{run['label']}: {run['problem']}" for run in result["runs"] if run["problem"]]
         return Group(layout, *map(Text, notes))
 
@@ -97,6 +113,7 @@ def line(label: str, folder: Path) -> dict[str, Any]:
             "label": label,
             "epochs": [],
             "ends": empty,
+            "trend": dict.fromkeys(PAIRS),
             "problem": f"{path} is not there: give the folder of a training",
         }
     epochs = []
@@ -109,7 +126,21 @@ def line(label: str, folder: Path) -> dict[str, Any]:
         epochs.append({"epoch": found["epoch"], "budget": found.get("budget"), **gaps})
     part = max(1, len(epochs) // 5)
     ends = {kind: {"first": _mean(epochs[:part], kind), "last": _mean(epochs[-part:], kind)} for kind in PAIRS}
-    return {"label": label, "epochs": epochs, "ends": ends, "problem": ""}
+    trends = {kind: trend(epochs, kind) for kind in PAIRS}
+    return {"label": label, "epochs": epochs, "ends": ends, "trend": trends, "problem": ""}
+
+
+def trend(epochs: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any] | None:
+    """Return by how much the gap grows in an epoch, with the interval of a straight line's slope; None below 3 epochs.
+
+    The interval is over the scatter of the epochs around the line; it knows nothing of other seeds.
+    """
+    points = [(epoch["epoch"], epoch[kind]) for epoch in epochs if epoch[kind] is not None]
+    if len(points) < 3:
+        return None
+    found = linregress(*zip(*points, strict=True))
+    spread = float(t.ppf(0.975, len(points) - 2) * found.stderr)
+    return {"slope": float(found.slope), "ci95": [float(found.slope) - spread, float(found.slope) + spread]}
 
 
 def _mean(epochs: Sequence[Mapping[str, Any]], kind: str) -> float | None:
