@@ -112,7 +112,7 @@ def attempt(trial: Trial, copies: Copies, folder: Path) -> str:
     """
     words = _named(trial.work, folder)
     if trial.data in STAND_INS:
-        words = [word for word in words if not word.startswith("dataset")]
+        words = [word for word in words if not word.lstrip("+~").startswith("dataset")]
         where: Sequence[str] = STAND_INS[trial.data]
     else:
         given = copies.words(trial.data, folder / f"{trial.data}_lists")
@@ -150,7 +150,10 @@ def dry_run(copies: Copies, papers: Sequence[str] = ()) -> Iterator[str]:
     every = trials(papers)
     with tempfile.TemporaryDirectory() as scratch:
         for number, trial in enumerate(every, 1):
-            problem = attempt(trial, copies, Path(scratch) / trial.paper)
+            try:
+                problem = attempt(trial, copies, Path(scratch) / trial.paper)
+            except AdvvidError as error:
+                problem = str(error)
             later = {
                 needed for other in every[number:] if other.paper == trial.paper for needed in other.work.needs(FULL)
             }
