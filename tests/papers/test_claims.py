@@ -7,7 +7,7 @@ from advvid.papers.claims import FAILS, HOLDS, OPEN, Claim, claims, judge, page,
 from advvid.papers.compared import _difference, auc
 from advvid.papers.plan import CellPlan, find_target
 from advvid.papers.published import published_tables
-from advvid.papers.tables import ROW_DIFFERENCE, ROW_MEAN
+from advvid.papers.tables import MADE
 
 N = 100
 
@@ -119,7 +119,7 @@ def test_every_statement_names_cells_that_exist_and_are_measured_by_clips():
                 for column in [own] if own else condition["columns"]:
                     assert row in printed.rows, f"{claim.id}: {row}"
                     assert printed.cell(row, column) is not None or not numbers(printed), f"{claim.id}: {row}, {column}"
-                    assert target.cells[row][column].measure not in (ROW_MEAN, ROW_DIFFERENCE)
+                    assert target.cells[row][column].measure not in MADE
 
 
 def test_the_command_judges_both_scales_where_none_is_named(tmp_path, capsys):

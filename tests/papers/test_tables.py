@@ -10,7 +10,8 @@ from advvid.errors import AdvvidError
 from advvid.papers import work
 from advvid.papers.measured import follow, measure
 from advvid.papers.plan import CellPlan, find_target
-from advvid.papers.tables import counted, make_table, markdown, publish, write
+from advvid.papers.published import published_tables
+from advvid.papers.tables import counted, make_table, markdown, publish, relations, write
 from advvid.papers.work import Workbench, WorkError
 from advvid.report.tables import read_tables
 
@@ -187,3 +188,22 @@ def test_places_of_an_analysis_and_what_is_not_there(tmp_path):
     evaluation(tmp_path)
     with pytest.raises(AdvvidError, match="no column fgsm"):
         measure(tmp_path, CellPlan("r", "s", "fgsm"))
+
+
+def test_a_row_that_relates_two_others_comes_out_as_the_paper_prints_it():
+    printed, (_, target) = published_tables()["deepsava-table10"], find_target("deepsava-table10")
+    last = "defended_vs_undefended_relative"
+    rows = {
+        name: {
+            c: {"measured": {"value": cell.value, "ci95": [0, 1]} if name != last else None} for c, cell in row.items()
+        }
+        for name, row in printed.rows.items()
+    }
+    relations(rows, target.cells)
+    for column, cell in printed.rows[last].items():
+        assert rows[last][column]["measured"]["value"] == pytest.approx(cell.value, abs=0.06)
+        assert rows[last][column]["measured"]["ci95"] is None
+    rows["without_defence"]["acc_8000_1000"]["measured"] = None
+    rows[last]["acc_8000_1000"] = {"measured": None, "why_missing": None}
+    relations(rows, target.cells)
+    assert "one is missing" in rows[last]["acc_8000_1000"]["why_missing"]

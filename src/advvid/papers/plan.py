@@ -54,7 +54,7 @@ class CellPlan:
         score: its evaluation.
         column: of that evaluation; the table's own name for it by default.
         measure: what is read there, one of ``measured.MEASURES``, or ``row_mean`` and ``row_difference``
-            of other cells of the row.
+            of other cells of the row, or ``relative`` of two rows.
         options: further settings of the measure.
         why: why there is no number, by scale.
     """

@@ -15,7 +15,9 @@ from advvid.papers.plan import DEMO, CellPlan, PaperPlan, Target
 from advvid.papers.published import PublishedTable, authors_of, published_tables
 from advvid.papers.work import TROUBLE, Workbench
 
-ROW_MEAN, ROW_DIFFERENCE = "row_mean", "row_difference"
+# Made of other cells: of the same row, or in percent of the second of two rows.
+ROW_MEAN, ROW_DIFFERENCE, RELATIVE = "row_mean", "row_difference", "relative"
+MADE = (ROW_MEAN, ROW_DIFFERENCE, RELATIVE)
 # What takes the part of data sets at demo scale.
 CLIPS, FEATURES = "embedded clips of 32 x 32", "embedded features of 1,000 videos"
 
@@ -36,6 +38,7 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
     ]
     for row in rows:
         _averages(row["cells"], target.cells[row["name"]])
+    relations({row["name"]: row["cells"] for row in rows}, target.cells)
     figures = [
         {"path": str(path), "alt": f"{target.title}: {pair[0]}, {path.stem}".replace("_", " "), "name": f"{pair[0]}_{path.name}"}
         for pair in target.figures if pair in folders for path in _pictures(folders[pair], target.only)
@@ -89,8 +92,8 @@ def _cell(
     pair = (cell.run, cell.score)
     if bench.scale in cell.why:
         found["why_missing"] = cell.why[bench.scale]
-    elif cell.measure in (ROW_MEAN, ROW_DIFFERENCE):
-        pass  # once the row is there
+    elif cell.measure in MADE:
+        pass  # once the others are there
     elif pair in problems:
         found["why_missing"] = problems[pair]
     else:
@@ -117,7 +120,7 @@ def _percent(cell: CellPlan) -> bool:
         return float(cell.options.get("factor", 1)) == 100
     if cell.measure == "metric":
         return float(cell.options.get("factor", 100)) == 100
-    return cell.measure in ("acc", "fooling_rate", ROW_MEAN)
+    return cell.measure in ("acc", "fooling_rate", ROW_MEAN, RELATIVE)
 
 
 def _averages(cells: dict[str, dict[str, Any]], plan: Mapping[str, CellPlan]) -> None:
@@ -133,6 +136,22 @@ def _averages(cells: dict[str, dict[str, Any]], plan: Mapping[str, CellPlan]) ->
         values = [found["value"] for found in members]
         value = values[0] - values[1] if cell.measure == ROW_DIFFERENCE else sum(values) / len(values)
         cells[column] |= {"measured": {**members[0], "value": value, "ci95": None}, "why_missing": None}
+
+
+def relations(rows: Mapping[str, dict[str, dict[str, Any]]], plan: Mapping[str, Mapping[str, CellPlan]]) -> None:
+    """Fill cells that say by how many percent one row's number is above another's of the same column."""
+    for name, cells in plan.items():
+        for column, cell in cells.items():
+            if cell.measure != RELATIVE:
+                continue
+            one, two = (rows[other][column]["measured"] for other in cell.options["over"])
+            if one is None or two is None or not two["value"]:
+                rows[name][column]["why_missing"] = (
+                    f"made with {' and '.join(cell.options['over'])}: one is missing or 0"
+                )
+                continue
+            value = 100 * (one["value"] - two["value"]) / two["value"]
+            rows[name][column] |= {"measured": {**one, "value": value, "ci95": None}, "why_missing": None}
 
 
 def _pictures(folder: Path, only: str) -> list[Path]:
