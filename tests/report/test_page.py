@@ -1,13 +1,19 @@
 """The page is whole, says everything, can be reached by keyboard and read aloud, and loads nothing."""
 
+import base64
+import io
+import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import numpy as np
 import pytest
-from report_folders import everything
+from PIL import Image
+from report_folders import everything, make_run, paper
 
 from advvid.report.__main__ import main
+from advvid.report.embed import figure
 from advvid.report.page import build_page
 from advvid.report.tables import read_tables
 
@@ -160,3 +166,25 @@ def test_what_cannot_be_done_is_said_in_a_sentence(arguments, said, capsys, tmp_
     assert main(arguments) == 1
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_runs_behind_tables_are_not_compared_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = make_run(tmp_path / "at")
+    table = tmp_path / "tables.json"
+    table.write_text(json.dumps([paper(run=run)]))
+    alone = build_page([], read_tables([table]))
+    assert [len(alone.comparisons), len(alone.parts)] == [0, 1]
+    assert len(build_page([run], read_tables([table])).comparisons) == 1
+
+
+def test_a_picture_is_packed_without_loss(tmp_path):
+    path = tmp_path / "curve.png"
+    pixels = (np.indices((300, 400)).sum(axis=0) % 251).astype(np.uint8)
+    Image.fromarray(np.stack([pixels, pixels // 2, pixels], axis=2)).save(path)
+    found = figure(path)
+    assert len(found.address) * 3 / 4 < path.stat().st_size
+    kind, _, content = found.address.partition(";base64,")
+    assert kind == "data:image/webp"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as image, Image.open(path) as original:
+        assert np.array_equal(np.array(image.convert("RGB")), np.array(original))

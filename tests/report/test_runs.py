@@ -23,6 +23,13 @@ def test_the_command_can_be_pasted_into_a_shell(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_command_is_told_as_a_reader_elsewhere_would_type_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hydra(tmp_path, ["dataset='motion'", f"checkpoint={tmp_path}/outputs/a", "name='a b'"])
+    words = shlex.split(command_of(tmp_path))
+    assert words[3:6] == ["dataset=motion", "checkpoint=outputs/a", "name='a b'"]
+
+
 def test_training_is_counted_from_its_last_epoch(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "total_passes": 10}\n{"epoch": 2, "total_passes": 23040.0}\n')
     assert training_cost(tmp_path) == "2 epochs, 23,040 forward-backward passes of a clip"

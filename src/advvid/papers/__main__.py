@@ -40,14 +40,19 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if options.jobs > 1:
         ahead(bench, wanted, options.jobs)
     empty = []
-    for plan, target in wanted:
-        try:
-            full = _one(bench, plan, target, options, console)
-        except TROUBLE as error:  # one table's trouble does not keep the others
-            log.error("%s: %s: %s", target.id, type(error).__name__, error)
-            full = False
-        if not full:
-            empty.append(target.id)
+    try:
+        for plan, target in wanted:
+            try:
+                full = _one(bench, plan, target, options, console)
+            except TROUBLE as error:  # one table's trouble does not keep the others
+                log.error("%s: %s: %s", target.id, type(error).__name__, error)
+                full = False
+            if not full:
+                empty.append(target.id)
+    finally:  # what is there is judged even where the rest was stopped
+        if options.publish is not None and (options.publish / "papers.json").is_file():
+            update(_kept(options.root, options.scale), options.publish)
+            publish_summary(options.publish, options.root)
     if empty:
         log.error("Without any number or picture: %s", ", ".join(empty))
     return 1 if empty else 0
@@ -62,8 +67,6 @@ def _one(bench: Workbench, plan: PaperPlan, target: Target, options: argparse.Na
     files = write(table, options.root / options.scale / "tables")
     if options.publish is not None:
         files.append(publish(table, options.publish))
-        update(known, options.publish)
-        publish_summary(options.publish, options.root)
     console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
     console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
     done, cells = counted(table)

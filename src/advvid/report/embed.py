@@ -54,7 +54,10 @@ def address(content: bytes, kind: str) -> str:
 
 
 def figure(path: Path) -> Embedded | None:
-    """Return a picture file as it is; a large SVG gives way to the PNG beside it, and one that is no picture to None."""
+    """Return a picture file as it is, or in fewer bytes without loss.
+
+    A large SVG gives way to the PNG beside it, and what is no picture to None.
+    """
     kind = TYPES.get(path.suffix.lower())
     beside = path.with_suffix(".png")
     try:
@@ -68,11 +71,20 @@ def figure(path: Path) -> Embedded | None:
     try:
         with Image.open(path) as image:
             width, height = image.size
+            if kind == "png":
+                content, kind = _repacked(image, content)
             if len(content) <= 1000 * MOST_DRAWN:
                 return Embedded(address(content, kind), width, height)
             return still(image.convert("RGB"), MOST_DRAWN)
     except (OSError, UnidentifiedImageError):
         return None
+
+
+def _repacked(image: Image.Image, content: bytes) -> tuple[bytes, str]:
+    """Return a PNG's pixels as lossless WebP where that is smaller, with the kind that it is then."""
+    held = io.BytesIO()
+    image.convert("RGBA").save(held, "WEBP", lossless=True, exact=True, method=4)
+    return (held.getvalue(), "webp") if held.tell() < len(content) else (content, "png")
 
 
 def still(image: Image.Image, kilobytes: int = MOST_STILL) -> Embedded | None:

@@ -114,7 +114,7 @@ def build_page(
     """Gather everything below folders, and the runs that tables name, into a page.
 
     Args:
-        folders: of runs, sweeps, or ``outputs/``.
+        folders: of runs, sweeps, or ``outputs/``; their runs are compared side by side.
         tables: of papers, see ``advvid.report.tables``.
         title: heading.
         megabytes: for all pictures; those that find no room are counted and left out.
@@ -131,9 +131,10 @@ def build_page(
     notes, room = Notes(), Room(megabytes)
     runs = Runs(sections, notes)
     papers = tuple(_paper(table, runs, room) for table in tables)
-    side_by_side = tuple(
+    asked = {section.found.path for section in run_sections(folders)} if folders else set()
+    side_by_side = tuple(  # those behind the tables of papers stand there already
         Comparison(anchor("measured", scale, heading), scale, heading, grid)
-        for scale, heading, grid in comparisons(sections, notes)
+        for scale, heading, grid in comparisons([s for s in sections if s.found.path in asked], notes)
     )
     drawn = {path.resolve() for table in tables for path in table.analyses}  # their pictures stand beside the tables
     parts = tuple(

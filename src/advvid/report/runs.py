@@ -103,7 +103,7 @@ def _section(run: FoundRun, name: str) -> RunSection:
     }  # fmt: skip
     origin = sources.trained_in(config)
     if origin is not None and origin.resolve() != run.path.resolve():
-        facts["model from"] = f"{config['checkpoint']}"
+        facts["model from"] = sources.local(str(config["checkpoint"]))
         facts["its command"] = sources.command_of(origin)
         facts["training"] = sources.training_cost(origin)
     if result.get("missing"):

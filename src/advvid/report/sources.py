@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,18 +27,25 @@ def command_of(folder: Path) -> str:
         >>> command_of(Path("nowhere"))
         'unknown: the folder holds no .hydra/overrides.yaml'
     """
+    # Quotes around a plain name are Hydra's, and would have to be quoted once more for a shell.
     task = _loaded(folder / ".hydra" / "overrides.yaml")
     if not isinstance(task, list):
         return UNKNOWN
     whole = _loaded(folder / ".hydra" / "hydra.yaml")
     given = whole.get("hydra", {}).get("overrides", {}).get("hydra", []) if isinstance(whole, dict) else []
     own = [item for item in given if str(item).startswith("hydra.run.dir=")]
-    return " ".join([PROGRAM, *(shlex.quote(str(item)) for item in (*task, *own))])
+    words = (re.sub(r"^([\w./@+~]+)='([\w./-]+)'$", r"\1=\2", str(item)) for item in (*task, *own))
+    return local(" ".join([PROGRAM, *map(shlex.quote, words)]))
+
+
+def local(text: str) -> str:
+    """Return text with the paths below the working directory taken from there: a report is read on other machines."""
+    return text.replace(f"{Path.cwd()}/", "")
 
 
 def config_text(config: Mapping[str, Any]) -> str:
     """Return a configuration as YAML, in the order in which it was written."""
-    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110)
+    return local(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110))
 
 
 def settings_text(result: Mapping[str, Any]) -> str:
@@ -45,7 +53,7 @@ def settings_text(result: Mapping[str, Any]) -> str:
     runs = [("", result)]
     entries = {name: result[s][name] for s in ("attacks", "controls", "extra") for name in names_of(runs, s)}
     kept = {name: entry["settings"] for name, entry in entries.items() if "settings" in entry}
-    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=110) if kept else ""
+    return local(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=110)) if kept else ""
 
 
 def is_embedded(dataset: str) -> bool:
