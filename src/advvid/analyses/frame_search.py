@@ -114,7 +114,12 @@ class FrameSearch(Analysis):
             layout.add_row(title, _said(row["loss"]), fooled, f"{row['gradient_calls']:.0f}", less)
         same = 100 * result["rules"][BAYESIAN]["same_frames"]
         return Group(
-            layout, Text(f"Bayesian optimisation ends at the frames of the full search on {same:.0f}% of the clips.")
+            layout,
+            Text(f"Bayesian optimisation ends at the frames of the full search on {same:.0f}% of the clips."),
+            Text(
+                "Frames are ranked by whether they fool, then by the attack's objective, which weighs similarity as well: "
+                "another choice may reach a larger loss."
+            ),
         )
 
 

@@ -40,9 +40,15 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
         _averages(row["cells"], target.cells[row["name"]])
     relations({row["name"]: row["cells"] for row in rows}, target.cells)
     figures = [
-        {"path": str(path), "alt": f"{target.title}: {pair[0]}, {path.stem}".replace("_", " "), "name": f"{pair[0]}_{path.name}"}
-        for pair in target.figures if pair in folders for path in _pictures(folders[pair], target.only)
-    ]  # fmt: skip
+        {
+            "path": str(path),
+            "alt": f"{run}, {score}: {path.stem}".replace("_", " "),
+            "name": f"{run}_{score}_{path.name}",
+        }
+        for run, score in target.figures
+        if (run, score) in folders
+        for path in _pictures(folders[run, score], target.only)
+    ]
     data = _data(plan, target, printed, bench.scale)
     said = f"Demo: {data}, narrow networks." if bench.scale == DEMO else "At the paper's scale."
     notes = (said, printed.note if printed else "", target.note.get(bench.scale, ""), starts(plan, target, bench.scale))

@@ -21,11 +21,12 @@ from advvid.report.grid import Grid, Group, Header, Row, Value
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure with what it shows in words, and its file."""
+    """A figure with what it shows in words, its file, and the words that stand below it."""
 
     picture: Embedded
     alt: str
     source: Path
+    caption: str = ""
 
 
 @dataclass(frozen=True)

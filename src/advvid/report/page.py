@@ -161,7 +161,7 @@ def _paper(table: PaperTable, runs: Runs, room: Room) -> PaperSection:
         if picture is None:
             raise AdvvidError(f"the figure {given.path} of the table {table.id} cannot be read: correct its path")
         if room.take([picture]):
-            drawn.append(Drawn(picture, f"{given.alt} ({given.scale} scale)", given.path))
+            drawn.append(Drawn(picture, f"{given.alt} ({given.scale} scale)", given.path, given.caption))
     claims = claims_grid(table.claims) if table.claims else None
     same = uniform(table)
     told = {}

@@ -22,7 +22,7 @@
         }, "pgd_eps4": {...}}}],
       "claims": [{"id": "kinfu-c3", "text": "CAT beats AT at every budget", "verdict": "holds",
                   "statistic": 7.5, "ci95": [2.1, 12.9]}],
-      "figures": ["table2.svg"],        files (svg, png, webp, gif), or {"path": ..., "alt": "what it shows"}
+      "figures": ["table2.svg"],        files (svg, png, webp, gif), or {"path": ..., "alt": "which of several it is"}
       "analyses": [{"folder": "outputs/papers/demo/ab12/scores/cd34"}],      optional: the runs behind the figures
       "command": "make kinfu-table2 SCALE=demo",
       "seconds": 840.0                  optional: what all its runs cost
@@ -87,11 +87,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """A picture that belongs to a table."""
+    """A picture that belongs to a table; ``caption`` says which of several it is."""
 
     path: Path
     alt: str
     scale: str
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _claim(entry: Mapping[str, Any], scale: str) -> Claim:
 def _figure(entry: Any, scale: str, source: Path, title: str) -> PaperFigure:
     path = located(entry["path"] if isinstance(entry, dict) else entry, source)
     said = entry.get("alt") if isinstance(entry, dict) else None
-    return PaperFigure(path, said or f"Figure of {title}", scale)
+    return PaperFigure(path, f"{title}: {said}" if said else f"Figure of {title}", scale, said or "")
 
 
 def _interval(ends: Any) -> tuple[float, float] | None:
