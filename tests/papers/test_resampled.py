@@ -66,3 +66,10 @@ def test_other_videos_or_measures_are_left_to_others(tmp_path):
     assert difference([one, one], [cell("mse")] * 2) is None
     assert difference([one, one], [CellPlan("none", "features", "fgm", "acc", {})] * 2) is None
     assert difference([one, tmp_path], [cell("gap")] * 2) is None
+
+
+def test_other_measures_are_left_to_others(tmp_path):
+    folders = [kept(tmp_path / name, outputs(1.0, 1.0)) for name in "ab"]
+    union = CellPlan("multibn", "lo", "union")
+    by_hand = CellPlan("multibn_manual", "branches", "union", "json", {"path": "branch_matrix/union/acc"})
+    assert difference(folders, [by_hand, union]) is None

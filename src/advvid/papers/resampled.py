@@ -38,8 +38,10 @@ def difference(folders: Sequence[Path], plans: Sequence[CellPlan]) -> tuple[floa
     """
     names = {str(plan.options.get("metric")) if plan.measure == "metric" else "" for plan in plans}
     metric = METRICS.get(names.pop()) if len(names) == 1 else None
+    if metric is None:
+        return None
     found = [_outputs(folder, plan.column) for folder, plan in zip(folders, plans, strict=True)]
-    if metric is None or found[0] is None or found[1] is None or found[0][0] != found[1][0]:
+    if found[0] is None or found[1] is None or found[0][0] != found[1][0]:
         return None
     (_, one, targets), (_, two, _) = found[0], found[1]
     random = np.random.default_rng(0)
