@@ -67,7 +67,7 @@ def _run(part: RunPart, folder: Path) -> Iterator[str]:
         yield from analysis.notes
         if analysis.left_out:
             yield analysis.left_out
-    for path, alt in {film.source: film.alt for film in part.films}.items():
+    for path, alt in {film.source: film.alt for film in part.films if not part.drawn}.items():
         yield _picture(alt, path, folder)
     for summary, text in (("Settings of the attacks", run.settings), ("Configuration", run.config)):
         if text:

@@ -51,11 +51,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class RunPart:
-    """A run with its analyses and films."""
+    """A run with its analyses and films; ``drawn`` where its pictures stand beside a paper's table."""
 
     section: RunSection
     analyses: tuple[AnalysisSection, ...]
     films: tuple[Film, ...]
+    drawn: bool = False
 
     @property
     def without(self) -> str:
@@ -141,6 +142,7 @@ def build_page(
         RunPart(
             section, tuple(analysis_sections(section.found.path, room, section.found.path.resolve() not in drawn)),
             tuple(films(section.found.path, section.found.result or {}, room, clips)),
+            section.found.path.resolve() in drawn,
         )
         for section in sections
     )  # fmt: skip
