@@ -113,6 +113,14 @@ def test_full_scale_asks_for_its_data_and_passes_it_on(commands, tmp_path):
     assert all("dataset.root=/videos" in command for command in commands)
 
 
+def test_a_table_says_what_its_runs_were_told_besides(commands, tmp_path):
+    plan, target = find_target("kinfu-table2")
+    given = {"ucf101": ["dataset.root=/videos"], "": ["dataset.limit_test=3", "seed=1"]}
+    table = make_table(Workbench(tmp_path, "full", given), plan, target, "")
+    assert table["caption"].startswith("At the paper's scale. Every run was told dataset.limit_test=3 seed=1.")
+    assert "told" not in make_table(Workbench(tmp_path, "full", {"ucf101": []}), plan, target, "")["caption"]
+
+
 def test_publishing_replaces_the_table_of_the_same_scale_only(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
     table = make_table(Workbench(tmp_path, "demo"), plan, target, "")

@@ -51,6 +51,8 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
     ]
     data = _data(plan, target, printed, bench.scale)
     said = f"Demo: {data}, narrow networks." if bench.scale == DEMO else "At the paper's scale."
+    if bench.given.get(""):
+        said += f" Every run was told {' '.join(bench.given[''])}."
     notes = (said, printed.note if printed else "", target.note.get(bench.scale, ""), starts(plan, target, bench.scale))
     return {
         "id": target.id, "title": target.title, "paper": _source(target, printed), "scale": bench.scale,
