@@ -63,7 +63,7 @@ def _state(table: Any) -> str:
     done, cells = counted(table)
     if not cells and not table["figures"] and table["problems"]:
         return "none"
-    return f"{done}/{cells}" if cells else f"{len(table['figures'])} pictures"
+    return f"{done}/{cells}" if cells else f"{len(table['figures'])} picture{'' if len(table['figures']) == 1 else 's'}"
 
 
 def _read(path: Path) -> Any:
