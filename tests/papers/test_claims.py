@@ -3,7 +3,7 @@ import json
 import pytest
 
 from advvid.papers import __main__ as command_line
-from advvid.papers.claims import FAILS, HOLDS, OPEN, Claim, claims, judge, page, update
+from advvid.papers.claims import FAILS, HOLDS, OPEN, Claim, claims, judge, page, record, verdicts
 from advvid.papers.compared import _difference, auc
 from advvid.papers.plan import CellPlan, find_target
 from advvid.papers.published import published_tables
@@ -87,10 +87,10 @@ def test_a_demo_does_not_replace_what_full_scale_said(tmp_path):
     rows = {row: {"clean": 90, **dict.fromkeys(("pgd_4", "pgd_8", "pgd_12", "pgd_15"), 40 - 9 * (row == "cat_down"))}
             for row in ("at_8", "cat_down")}  # fmt: skip
     tables = table(tmp_path, "kinfu-table2", rows)
-    assert update(tables, tmp_path)["kinfu_c17"]["verdict"] == OPEN  # clean is equal
+    assert record(verdicts(tables), tmp_path)["kinfu_c17"]["verdict"] == OPEN  # clean is equal
     full = {"kinfu-table2": {**tables["kinfu-table2"], "scale": "full"}}
-    assert update(full, tmp_path)["kinfu_c17"]["scale"] == "full"
-    assert update(tables, tmp_path)["kinfu_c17"]["scale"] == "full"
+    assert record(verdicts(full), tmp_path)["kinfu_c17"]["scale"] == "full"
+    assert record(verdicts(tables), tmp_path)["kinfu_c17"]["scale"] == "full"
     assert "| kinfu_c17 | The falling curriculum" in (tmp_path / "claims.md").read_text()
     assert json.loads((tmp_path / "claims.json").read_text())["kinfu_c17"]["ci95"]
 

@@ -31,7 +31,10 @@ def test_cells_verdicts_and_costs_by_hand(tmp_path):
     assert spent(tmp_path / "work" / "demo") == (2, 720)
     text = publish_summary(tmp_path, tmp_path / "work").read_text()
     assert f"| Kinfu & Vidal | 2 of {len(plans()['kinfu'].targets)} | 3 of 4 | 2 | 1 | 1 | 0 |" in text
-    assert "2 trainings and evaluations computed for 0.2 hours, 6 minutes on two cores." in text
+    assert (
+        "2 trainings and evaluations took 0.2 hours of processor time (6 minutes where two cores share them evenly)."
+        in text
+    )
     full, demo = text.index("at the papers' scale"), text.index("at demo scale")
     assert full < demo
     assert f"| {authors_of('jia')} | 1 of {len(plans()['jia'].targets)} | 3 of 4 | 0 | 0 | 0 | 0 |" in text[full:demo]

@@ -178,3 +178,17 @@ def test_the_note_of_a_paper_stands_in_all_its_tables():
     for name in ("deepsava-table7", "deepsava-fig6"):
         assert find_target(name)[1].note["demo"].startswith("Clips of 8 frames; 30 iterations")
     assert "full" not in find_target("deepsava-table7")[1].note
+
+
+def test_verdicts_reach_every_table_that_they_look_at(commands, tmp_path):
+    words = ["--scale", "demo", "--root", str(tmp_path), "--publish", str(tmp_path / "pub")]
+    for name in ("kinfu-table2", "kinfu-table3"):
+        assert command_line.main(["run", name, *words]) == 0
+    judged = json.loads((tmp_path / "pub" / "claims.json").read_text())
+    assert "kinfu_c17" in judged
+    for name in ("kinfu-table2", "kinfu-table3"):
+        table = json.loads((tmp_path / "demo" / "tables" / f"{name}.json").read_text())
+        expected = {claim for claim, verdict in judged.items() if name in verdict["tables"]}
+        assert {claim["id"] for claim in table["claims"]} == expected
+    (published,) = [t for t in json.loads((tmp_path / "pub" / "papers.json").read_text()) if t["id"] == "kinfu-table2"]
+    assert "kinfu_c17" in {claim["id"] for claim in published["claims"]}

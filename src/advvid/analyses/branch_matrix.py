@@ -16,6 +16,7 @@ from rich.text import Text
 from torch import nn
 
 from advvid.analyses.base import Analysis, Context
+from advvid.analyses.batches import no_answers
 from advvid.analyses.figures import matrix
 from advvid.attacks.base import Attack, in_space
 from advvid.attacks.joint import Both, Joint
@@ -149,9 +150,7 @@ class BranchMatrix(Analysis):
         evaluator = Evaluator(scored, task, columns, context.seed, context.device, context.cells / label)
         samples = evaluator.run(context.batches, list(context.split.ids), context.batch_size)
         if not has_verdicts(samples):
-            raise AdvvidError(
-                f"analysis={context.name} needs a task with right answers: choose the run of a classifier"
-            )
+            raise no_answers(context)
         return verdicts(samples, list(self.attacks)), evaluator
 
 

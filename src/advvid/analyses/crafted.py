@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from advvid.analyses.base import Context
+from advvid.analyses.batches import no_answers
 from advvid.analyses.scored import Scored
 from advvid.attacks.base import Attack
 from advvid.attacks.fitted import FittedAttack
@@ -113,5 +114,5 @@ def _verdicts(context: Context, target: Scored, clips: Tensor, batch: Batch) -> 
         out = target.model(clips.float()).float()
     right, margin = context.task.correct(out, batch.target), context.task.margin(out, batch.target)
     if right is None or margin is None:
-        raise AdvvidError(f"analysis={context.name} needs a task with right answers: choose the run of a classifier")
+        raise no_answers(context)
     return {"right": right, "margin": margin}

@@ -15,6 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from advvid.analyses.base import Analysis, Context
+from advvid.analyses.batches import right_clips
 from advvid.analyses.detection import fitted
 from advvid.analyses.scored import check_pictures
 from advvid.attacks.base import Attack, in_space
@@ -35,7 +36,7 @@ STATES = (CLEAN, ATTACKED, DEFENDED)
 class DefendedClips(Analysis):
     """The first clips that an attack fools: clean, attacked, and what a purifier makes of them (Jia et al., figure 7).
 
-    The attack does not know of the purifier, as in the paper. Under each picture stands its signal-to-noise ratio against
+    The attack does not know of the purifier, as in the paper. Beside each row of frames stands its signal-to-noise ratio against
     the clean clip (PSNR, in decibels, of values in [0, 1]).
 
     Args:
@@ -70,11 +71,11 @@ class DefendedClips(Analysis):
         with bar("clips that the attack fools", self.pictures) as progress:
             for batch in context.batches():
                 clips, labels, ids = batch.inputs, batch.target, list(batch.ids)
-                todo = self._right(context, clips, labels).nonzero().squeeze(1)
+                todo = right_clips(context, context.model, clips, labels).nonzero().squeeze(1)
                 if len(todo):
                     clips, labels, ids = clips[todo], labels[todo], [ids[i] for i in todo.tolist()]
                     x_adv = craft(column, context.model, clips, labels, ids, context.seed, context.task)[0].x_adv
-                    fooled = ~self._right(context, x_adv, labels)
+                    fooled = ~right_clips(context, context.model, x_adv, labels)
                     chosen = fooled.nonzero().squeeze(1)[: self.pictures - len(shown)]
                     shown += _told(
                         context, defended, clips[chosen], x_adv[chosen], labels[chosen], [ids[i] for i in chosen]
@@ -90,15 +91,6 @@ class DefendedClips(Analysis):
             "n": len(shown), "clips": shown, "attack": f"{type(self.attack).__name__}, {column.attack.threat.budget}",
             "purifier": type(self.purifier).__name__, "settings": [column.settings, self.purifier.settings],
         }  # fmt: skip
-
-    def _right(self, context: Context, clips: Tensor, labels: Tensor) -> Tensor:
-        with torch.no_grad():
-            right = context.task.correct(context.model(clips), labels)
-        if right is None:
-            raise AdvvidError(
-                f"analysis={context.name} needs a task with right answers: choose the run of a classifier"
-            )
-        return right
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw a row of frames per state of every clip."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,24 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Group, RenderableType
-from torch import Tensor
 
 from advvid.analyses.base import Analysis, Context
+from advvid.analyses.batches import by_batch, right_clips
 from advvid.analyses.detection_figures import histogram, roc_figure
 from advvid.attacks.base import Attack
 from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.pgd import PGD
 from advvid.attacks.sparse import Sparse
-from advvid.batch import Batch, derive_seed
+from advvid.batch import Batch
 from advvid.columns import Column, craft, digest, fingerprint
-from advvid.data.loader import Clips, eval_batches
+from advvid.data.loader import Clips
 from advvid.detectors.joint_attack import JointPGD
 from advvid.detectors.temporal_consistency import TemporalConsistency
 from advvid.detectors.thresholds import choose, judge, roc
 from advvid.errors import AdvvidError
 from advvid.fitting import fit_columns
 from advvid.models.per_frame import PerFrame
-from advvid.progress import bar
 from advvid.statistics import wilson
 from advvid.table import Block
 
@@ -183,15 +181,11 @@ def _indices(context: Context, split: Clips, name: str, attacks: Mapping[str, At
     detector, found = TemporalConsistency(), {kind: list[float]() for kind in (CLEAN, *attacks)}
     settings = [Column(kind, attack).settings for kind, attack in attacks.items()]
     learned = [digest(attack.state_dict()) for attack in attacks.values() if isinstance(attack, FittedAttack)]
-    key = derive_seed(fingerprint(context.model), settings, learned, context.seed, list(split.ids))
-    with bar(f"{name}: {', '.join(attacks)}", len(split)) as progress:
-        for number, batch in enumerate(eval_batches(split, context.batch_size, workers=context.workers)):
-            path = context.cells / f"{name}-{key:016x}" / f"{number:06d}.json"
-            if not path.is_file():
-                keep(path, _batch(context, detector, batch.to(context.device), attacks))
-            for kind, values in json.loads(path.read_text()).items():
-                found[kind] += values
-            progress.advance(len(batch))
+    made = (fingerprint(context.model), settings, learned)
+    title = f"{name}: {', '.join(attacks)}"
+    for batch in by_batch(context, split, name, made, title, lambda batch: _batch(context, detector, batch, attacks)):
+        for kind, values in batch.items():
+            found[kind] += values
     return found
 
 
@@ -199,18 +193,8 @@ def _batch(
     context: Context, detector: TemporalConsistency, batch: Batch, attacks: Mapping[str, Attack]
 ) -> dict[str, list[float]]:
     model, task = context.model, context.task
-
-    def right(clips: Tensor, index: Tensor) -> Tensor:
-        with torch.no_grad():
-            correct = task.correct(model(clips), batch.target[index])
-        if correct is None:
-            raise AdvvidError(
-                f"analysis={context.name} needs a task with right answers: choose the run of a classifier"
-            )
-        return correct
-
     everyone = torch.arange(len(batch), device=batch.inputs.device)
-    todo = everyone[right(batch.inputs, everyone)]
+    todo = everyone[right_clips(context, model, batch.inputs, batch.target)]
     kept = {CLEAN: detector.index(model, batch.inputs[todo]).tolist() if len(todo) else []}
     for kind, attack in attacks.items():
         kept[kind] = []
@@ -219,14 +203,6 @@ def _batch(
             result, _ = craft(
                 Column(kind, attack), model, batch.inputs[todo], batch.target[todo], ids, context.seed, task
             )
-            fooled = ~right(result.x_adv, todo)
+            fooled = ~right_clips(context, model, result.x_adv, batch.target[todo])
             kept[kind] = detector.index(model, result.x_adv[fooled]).tolist() if bool(fooled.any()) else []
     return kept
-
-
-def keep(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a cell whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(values))
-    scratch.replace(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.detection import keep
+from advvid.analyses.batches import by_batch, right_clips
 from advvid.analyses.figures import COLOURS, DASHES, DPI, MARKERS, save
 from advvid.analyses.means import mean_difference, mean_of
 from advvid.attacks.base import in_space
 from advvid.attacks.deep_sava import DeepSAVA
 from advvid.attacks.sparse_attack import SparseAttack
-from advvid.batch import Batch, derive_seed
+from advvid.batch import Batch
 from advvid.columns import Column, craft, fingerprint
 from advvid.errors import AdvvidError
-from advvid.progress import bar
 from advvid.statistics import wilson
 
 FIRST, BAYESIAN, EVERY = "first", "bayesian", "brute_force"
@@ -67,18 +65,13 @@ class FrameSearch(Analysis):
         assert isinstance(attack, SparseAttack)
         columns = [Column(rule, dataclasses.replace(attack, key_frame=rule, early_exit=False)) for rule in TITLES]
         settings = [column.settings for column in columns]
-        key = derive_seed(
-            fingerprint(context.model), settings, context.seed, list(context.split.ids), context.batch_size
-        )
+        made = (fingerprint(context.model), settings)
         clips: dict[str, list[Any]] = {}
-        with bar("choices of frames", len(context.split)) as progress:
-            for number, batch in enumerate(context.batches()):
-                path = context.cells / f"{key:016x}" / f"{number:06d}.json"
-                if not path.is_file():
-                    keep(path, _batch(context, batch, columns))
-                for name, values in json.loads(path.read_text()).items():
-                    clips.setdefault(name, []).extend(values)
-                progress.advance(len(batch))
+        for batch in by_batch(
+            context, context.split, context.name, made, "choices of frames", lambda batch: _batch(context, batch, columns)
+        ):  # fmt: skip
+            for name, values in batch.items():
+                clips.setdefault(name, []).extend(values)
         if not clips.get("id"):
             raise AdvvidError("no clip is right without an attack: train the model longer")
         return {"n": len(clips["id"]), "settings": settings[1], "clips": clips, **summary(clips)}
@@ -145,11 +138,7 @@ def summary(clips: Mapping[str, Any]) -> dict[str, Any]:
 
 def _batch(context: Context, batch: Batch, columns: list[Column]) -> dict[str, list[Any]]:
     """Return what every column does to the clips of a batch that are right."""
-    with torch.no_grad():
-        right = context.task.correct(context.model(batch.inputs), batch.target)
-    if right is None:
-        raise AdvvidError(f"analysis={context.name} needs a task with right answers: choose the run of a classifier")
-    chosen = right.nonzero().squeeze(1)
+    chosen = right_clips(context, context.model, batch.inputs, batch.target).nonzero().squeeze(1)
     ids = [batch.ids[i] for i in chosen.tolist()]
     found: dict[str, list[Any]] = {"id": ids, **{column.name: [] for column in columns}}
     clips, labels = batch.inputs[chosen], batch.target[chosen]

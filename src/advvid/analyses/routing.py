@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,18 +14,16 @@ from rich.console import Group, RenderableType
 from torch import Tensor, nn
 
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.detection import CLEAN, DENSE, SPARSE, fitted, keep
+from advvid.analyses.batches import by_batch, right_clips
+from advvid.analyses.detection import CLEAN, DENSE, SPARSE, fitted
 from advvid.analyses.scored import rebuilt
 from advvid.attacks.base import Attack
 from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.pgd import PGD
 from advvid.attacks.sparse import Sparse
-from advvid.batch import Batch, derive_seed
+from advvid.batch import Batch
 from advvid.columns import Column, craft, digest, fingerprint
-from advvid.data.loader import eval_batches
 from advvid.detectors.routing import Routing
-from advvid.errors import AdvvidError
-from advvid.progress import bar
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.jpeg import Jpeg
 from advvid.purifiers.purified import PurifiedModel
@@ -95,18 +92,15 @@ class RoutingTable(Analysis):
         models = [context.model, watched, *systems.values()]
         learned = [digest(c.attack.state_dict()) for c in columns.values() if isinstance(c.attack, FittedAttack)]
         settings = [c.settings for c in columns.values()]
-        made = (settings, learned, context.seed, list(context.split.ids), context.batch_size)
-        key = derive_seed(*map(fingerprint, models), *made)
+        made = ([fingerprint(model) for model in models], settings, learned)
         clips: dict[str, dict[str, list[Any]]] = {}
-        with bar("attacks and defenses", len(context.split)) as progress:
-            for number, batch in enumerate(eval_batches(context.split, context.batch_size, workers=context.workers)):
-                path = context.cells / f"{key:016x}" / f"{number:06d}.json"
-                if not path.is_file():
-                    keep(path, self._batch(context, batch.to(context.device), columns, systems, watched))
-                for kind, found in json.loads(path.read_text()).items():
-                    for name, values in found.items():
-                        clips.setdefault(kind, {}).setdefault(name, []).extend(values)
-                progress.advance(len(batch))
+        for batch in by_batch(
+            context, context.split, context.name, made, "attacks and defenses",
+            lambda batch: self._batch(context, batch, columns, systems, watched),
+        ):  # fmt: skip
+            for kind, found in batch.items():
+                for name, values in found.items():
+                    clips.setdefault(kind, {}).setdefault(name, []).extend(values)
         return {
             "clips": clips, "gamma_1": self.gamma_1, "gamma_2": self.gamma_2, **tables(clips, self.routing),
             "attacks": {kind: f"{type(c.attack).__name__}, {c.attack.threat.budget}" for kind, c in columns.items()},
@@ -128,13 +122,7 @@ class RoutingTable(Analysis):
         task, labels = context.task, batch.target
 
         def right(model: nn.Module, clips: Tensor, index: Tensor) -> Tensor:
-            with torch.no_grad():
-                correct = task.correct(model(clips), labels[index])
-            if correct is None:
-                raise AdvvidError(
-                    f"analysis={context.name} needs a task with right answers: choose the run of a classifier"
-                )
-            return correct
+            return right_clips(context, model, clips, labels[index])
 
         def told(clips: Tensor, index: Tensor) -> dict[str, list[Any]]:
             return {

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
+from advvid.analyses.batches import no_answers
 from advvid.analyses.figures import curves
 from advvid.analyses.settings import written_values
 from advvid.attacks.base import Attack, in_space
@@ -74,9 +75,7 @@ class SelectorAttack(Analysis):
         evaluator = Evaluator(Both(model), task, every, context.seed, context.device, context.cells)
         samples = evaluator.run(context.batches, list(context.split.ids), context.batch_size)
         if not has_verdicts(samples):
-            raise AdvvidError(
-                f"analysis={context.name} needs a task with right answers: choose the run of a classifier"
-            )
+            raise no_answers(context)
         right = verdicts(samples, [column.name for column in every])
         lines: list[dict[str, Any]] = []
         for name, branch in branches.items():

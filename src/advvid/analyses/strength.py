@@ -14,13 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
+from advvid.analyses.batches import no_answers
 from advvid.analyses.figures import curves
 from advvid.analyses.notes import raised_checks
 from advvid.analyses.scored import Scored, named_paths, scored_models
 from advvid.analyses.settings import with_setting, written_values
 from advvid.checks import model_checks, table_checks
 from advvid.columns import Column
-from advvid.errors import AdvvidError
 from advvid.evaluator import Evaluator
 from advvid.fitting import fit_columns
 from advvid.results import near_ties
@@ -106,7 +106,7 @@ def _line(context: Context, model: Scored, columns: Sequence[Column]) -> dict[st
     samples = evaluator.run(context.batches, list(context.split.ids), context.batch_size)
     names = [column.name for column in columns]
     if not has_verdicts(samples):
-        raise AdvvidError(f"analysis={context.name} needs a task with right answers: choose the run of a classifier")
+        raise no_answers(context)
     tally, targets = summarise(samples, names), torch.as_tensor(context.split.targets)
     losses = {name: context.task.loss(evaluator.outputs(name), targets).numpy() for name in names}
     checks += table_checks(columns, verdicts(samples, names), len(context.classes), losses)

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rich.markdown import Markdown
 
 from advvid.errors import AdvvidError
 from advvid.papers.check import dry_run
-from advvid.papers.claims import claims, judge, page, update
+from advvid.papers.claims import page, record, verdicts
 from advvid.papers.few_clips import Copies
 from advvid.papers.listing import listing
 from advvid.papers.plan import DEMO, FULL, SCALES, PaperPlan, Target, all_targets, find_target, plans
@@ -50,9 +50,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
             if not full:
                 empty.append(target.id)
     finally:  # what is there is judged even where the rest was stopped
-        if options.publish is not None and (options.publish / "papers.json").is_file():
-            update(_kept(options.root, options.scale), options.publish)
-            publish_summary(options.publish, options.root)
+        _settle(options, [target.id for _, target in wanted])
     if empty:
         log.error("Without any number or picture: %s", ", ".join(empty))
     return 1 if empty else 0
@@ -62,11 +60,7 @@ def _one(bench: Workbench, plan: PaperPlan, target: Target, options: argparse.Na
     """Make one table, write and show it; False where it has nothing though it should."""
     command = f"make {target.id}" + (" SCALE=demo" if options.scale == DEMO else "")
     table = make_table(bench, plan, target, command)
-    known = {**_kept(options.root, options.scale), table["id"]: table}
-    table["claims"] = _claims(known, table["id"])
     files = write(table, options.root / options.scale / "tables")
-    if options.publish is not None:
-        files.append(publish(table, options.publish))
     console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
     console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
     done, cells = counted(table)
@@ -108,25 +102,33 @@ def _kept(root: Path, scale: str) -> dict[str, Any]:
 def _judge(options: argparse.Namespace, console: Console) -> int:
     """Judge the statements from all tables made so far and show the page of verdicts."""
     scales = [options.scale] if options.scale else [DEMO, FULL]
-    if not any(_kept(options.root, scale) for scale in scales):
+    kept = [_kept(options.root, scale) for scale in scales]
+    if not any(kept):
         raise AdvvidError(f"there is no table below {options.root}: make some first, as with make papers SCALE=demo")
-    for scale in scales:
-        found = update(_kept(options.root, scale), options.publish)
+    for tables in kept:
+        found = record(verdicts(tables), options.publish)
     text = page(found)
     console.print(Markdown(text) if console.is_terminal else text)
     return 0
 
 
-def _claims(tables: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return what can be judged of the statements that look at a table."""
-    found = []
-    for claim in claims().values():
-        verdict = judge(claim, tables) if name in claim.tables else None
-        if verdict is not None:
-            found.append(
-                {"id": claim.id, "text": claim.says, **{k: verdict[k] for k in ("verdict", "statistic", "ci95")}}
-            )
-    return found
+def _settle(options: argparse.Namespace, names: Sequence[str]) -> None:
+    """Judge the statements once, from all tables made so far, write the verdicts into these and publish those asked for."""
+    tables = _kept(options.root, options.scale)
+    judged = verdicts(tables)
+    for name, table in tables.items():
+        own = [
+            {"id": claim, "text": verdict["says"], **{k: verdict[k] for k in ("verdict", "statistic", "ci95")}}
+            for claim, verdict in judged.items()
+            if name in verdict["tables"]
+        ]
+        if own != table["claims"]:  # of another table's making, too
+            write({**table, "claims": own}, options.root / options.scale / "tables")
+        if options.publish is not None and name in names:
+            publish({**table, "claims": own}, options.publish)
+    if options.publish is not None and tables:
+        record(judged, options.publish)
+        publish_summary(options.publish, options.root)
 
 
 def ahead(bench: Workbench, wanted: Sequence[tuple[PaperPlan, Target]], jobs: int) -> None:

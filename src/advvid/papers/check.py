@@ -2,7 +2,7 @@
 
 Each training and evaluation is composed; the classes come from the official lists of UCF101 and HMDB51; then each
 kind of training of the papers (network, clip shape, data set and defense) takes two steps at full size, its inner attacks
-cut to one step, and its model is scored on one batch under attack: on the few real clips, or on embedded data in the
+cut to one step, and its model is scored on one clip under attack: on the few real clips, or on embedded data in the
 shape of a data set of which there are none.
 """
 
@@ -24,11 +24,12 @@ from advvid.papers.keys import composed
 from advvid.papers.plan import FULL, RUN, PaperPlan, Work, plans
 
 CLASSES = {"ucf101": 101, "hmdb51": 51}
-# What makes a training two steps long, and an evaluation one batch under one attack.
+# What makes a training two steps long, and an evaluation one clip under one attack.
 SHORT = (
     "schedule.epochs=1", "schedule.batch_size=1", "dataset.limit_train=2", "dataset.limit_val=1", "dataset.limit_test=1",
     "dataset.workers=0", "evaluation.batch_size=1", "suite.include_attack=false", "evaluation.pictures=0", "tracker=none", "runtime=cpu",
 )  # fmt: skip
+NOT_TRIED = "no videos were given"
 ONE_ATTACK = ("suite=quick", "~suite.masked_pgd_10", "~suite.frame_border_10")
 # Embedded data in the shape of those of which no clips are at hand.
 STAND_INS = {
@@ -95,7 +96,7 @@ def _kind(cfg: DictConfig) -> str:
     defense = str(cfg.defense.get("_target_")).rsplit(".", 1)[-1]
     attacks = ", ".join(cfg.defense.get("attacks") or {})
     inner = "" if defense == "NoDefense" else f" ({attacks or str(cfg.attack.get('_target_')).rsplit('.', 1)[-1]})"
-    # What a network does not have apart from plain AT is tried with one attack; AT with each of its own.
+    # AT is tried with each of its attacks, every other defense with one.
     return f"{'-'.join(parts)} {shape}, {defense}{inner if defense == 'AT' else ''}"
 
 
@@ -117,7 +118,7 @@ def attempt(trial: Trial, copies: Copies, folder: Path) -> str:
     else:
         given = copies.words(trial.data, folder / f"{trial.data}_lists")
         if given is None:
-            return "not tried, since no videos were given"
+            return NOT_TRIED
         where = given
     cfg = composed([*words, *STAND_INS.get(trial.data, ())])
     suite = ("suite=features",) if trial.data == "youtube8m" else ONE_ATTACK
@@ -159,7 +160,7 @@ def dry_run(copies: Copies, papers: Sequence[str] = ()) -> Iterator[str]:
             }
             if trial.run not in later:  # a network's checkpoints are large
                 shutil.rmtree(Path(scratch) / trial.paper / trial.run, ignore_errors=True)
-            state = "ok" if not problem else "left out" if problem.startswith("not tried") else "failed"
+            state = "ok" if not problem else "left out" if problem == NOT_TRIED else "failed"
             yield f"{state} ({number} of {len(every)}): {trial}: {problem or 'two training steps and one clip under attack'}"
 
 

@@ -101,17 +101,22 @@ def _unlearnt(condition: Mapping[str, Any], table: Mapping[str, Any]) -> list[st
     return found
 
 
-def update(tables: Tables, target: Path) -> dict[str, Any]:
-    """Judge what can be judged and put it into ``claims.json`` and ``claims.md`` of a folder; return all of the file.
+def verdicts(tables: Tables) -> dict[str, dict[str, Any]]:
+    """Return the verdict on every statement that the tables of a scale can judge."""
+    found = {claim.id: judge(claim, tables) for claim in claims().values()}
+    return {name: verdict for name, verdict in found.items() if verdict is not None}
+
+
+def record(judged: Mapping[str, Any], target: Path) -> dict[str, Any]:
+    """Put verdicts into ``claims.json`` and ``claims.md`` of a folder; return all of the file.
 
     What was judged at the paper's scale is not replaced by what a demo says.
     """
     path = target / "claims.json"
     known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    for claim in claims().values():
-        verdict = judge(claim, tables)
-        if verdict is not None and (verdict["scale"] == FULL or known.get(claim.id, {}).get("scale") != FULL):
-            known[claim.id] = verdict
+    for name, verdict in judged.items():
+        if verdict["scale"] == FULL or known.get(name, {}).get("scale") != FULL:
+            known[name] = verdict
     target.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
     (target / "claims.md").write_text(page(known))

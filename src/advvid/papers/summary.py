@@ -66,8 +66,9 @@ def summary(
         yield "\n".join(lines)
         works, seconds = costs[scale]
         if works:
-            half = f", {seconds / 120:.0f} minutes on two cores" if scale == DEMO else ""
-            yield f"{works} trainings and evaluations computed for {seconds / 3600:.1f} hours{half}. Cells without a number say why."
+            unit = "hours of processor time" if scale == DEMO else "hours"
+            half = f" ({seconds / 120:.0f} minutes where two cores share them evenly)" if scale == DEMO else ""
+            yield f"{works} trainings and evaluations took {seconds / 3600:.1f} {unit}{half}. Cells without a number say why."
 
 
 def spent(folder: Path) -> tuple[int, float]:

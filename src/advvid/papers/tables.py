@@ -60,7 +60,7 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
         "columns": list(printed.columns) if printed else [], "rows": rows, "claims": [], "figures": figures,
         "analyses": [{"run": run, "score": score, "folder": str(folder)} for (run, score), folder in folders.items()
                      if (run, score) in target.figures],
-        "problems": sorted({*problems.values()}),
+        "problems": sorted(set(problems.values())),
         "seconds": bench.seconds(plan, folders), "command": command,
     }  # fmt: skip
 

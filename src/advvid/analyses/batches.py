@@ -1,0 +1,68 @@
+"""What analyses do batch by batch: keep each one's numbers where a kill does not lose them, and ask what is right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advvid.analyses.base import Context
+from advvid.batch import Batch, derive_seed
+from advvid.data.loader import Clips, eval_batches
+from advvid.errors import AdvvidError
+from advvid.progress import bar
+
+
+def by_batch(
+    context: Context, clips: Clips, name: str, made: object, title: str, compute: Callable[[Batch], Mapping[str, Any]]
+) -> list[Any]:
+    """Return what ``compute`` gives for every batch, as JSON keeps it; what this run folder holds already is read.
+
+    Args:
+        context: of the analysis.
+        clips: of which the batches are.
+        name: of the folder in the run's cells.
+        made: all that the numbers depend on besides the clips, their order, the batches and the seed.
+        title: of the progress bar.
+        compute: makes plain values of a batch on the device.
+    """
+    size, ids = context.batch_size, list(clips.ids)
+    key = derive_seed(made, context.seed, ids, size)
+    paths = [context.cells / f"{name}-{key:016x}" / f"{number:06d}.json" for number in range(-(-len(ids) // size))]
+    todo = [number for number, path in enumerate(paths) if not path.is_file()]
+    left = sum(len(ids[number * size : (number + 1) * size]) for number in todo)
+    with bar(title, len(ids), len(ids) - left) as progress:
+        for number, batch in zip(todo, eval_batches(clips, size, todo, workers=context.workers), strict=True):
+            _keep(paths[number], compute(batch.to(context.device)))
+            progress.advance(len(batch))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def _keep(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a cell whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(values))
+    scratch.replace(path)
+
+
+def right_clips(context: Context, model: nn.Module, clips: Tensor, labels: Tensor) -> Tensor:
+    """Return which clips a model gets right, ``bool [B]``.
+
+    Raises:
+        AdvvidError: if the task has no right answers.
+    """
+    with torch.no_grad():
+        right = context.task.correct(model(clips), labels)
+    if right is None:
+        raise no_answers(context)
+    return right
+
+
+def no_answers(context: Context) -> AdvvidError:
+    """Return the refusal of a task in which nothing is right or wrong."""
+    return AdvvidError(f"analysis={context.name} needs a task with right answers: choose the run of a classifier")
