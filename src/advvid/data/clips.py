@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from advvid.data.cache import DamagedError, FrameCache, Stored
+from advvid.data.content import of_videos
 from advvid.data.decoders import FrameVideo
 from advvid.data.lists import Entry
 from advvid.errors import AdvvidError
@@ -89,6 +90,12 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def digests(self) -> list[str]:
+        """Return the content of each file with how testing cuts it; see ``advvid.data.content.clip_digests``."""
+        cut = self.cut
+        paths = [self.root / entry.path for entry in self.entries]
+        return of_videos(paths, cut.decoder, cut.frames, cut.stride, cut.size, cut.short_side, cut.views)
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int, str]:
         """Return (clip uint8 ``[3, views * T, size, size]``, label, id).

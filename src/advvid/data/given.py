@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 from advvid.batch import Space
 from advvid.data import motion_recipe as recipe
 from advvid.data.clips import Cut, VideoClips
+from advvid.data.content import of_videos
 from advvid.data.decoders import FrameVideo, check_decoder
 from advvid.data.lists import Entry
 from advvid.data.loader import Item
@@ -41,6 +42,7 @@ class _View:
     frames: int
     stride: int
     size: int
+    short_side: int
     views: int
     decoder: str
     cut: Callable[[Path], Tensor]
@@ -103,6 +105,11 @@ class GivenFiles:
         """Return the files, which stand for any split."""
         return self
 
+    def digests(self) -> list[str]:
+        """Return the content of each file with how it is cut; see ``advvid.data.content.clip_digests``."""
+        view = self.view
+        return of_videos(self.paths, view.decoder, view.frames, view.stride, view.size, view.short_side, view.views)
+
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -116,7 +123,9 @@ def _view(node: DictConfig) -> _View:
     target = find_target(node.get("_target_"), "dataset")
     if target is Motion:
         data = safe_instantiate(node)
-        return _View(data.frames, data.stride, data.size, data.views, "decord", lambda path: _as_motion(path, data))
+        return _View(
+            data.frames, data.stride, data.size, data.size, data.views, "decord", lambda path: _as_motion(path, data)
+        )
     if target is not VideoFolder:
         raise AdvvidError(
             f"files=... needs a checkpoint that was trained on videos, but its data set is {node.get('_target_')}: leave "
@@ -132,7 +141,7 @@ def _view(node: DictConfig) -> _View:
     check_decoder(decoder)
     cut = Cut(counts["frames"], counts["stride"], counts["size"], side, 0.0, None, counts["test_clips"], decoder)
     return _View(
-        cut.frames, cut.stride, cut.size, cut.views, decoder,
+        cut.frames, cut.stride, cut.size, side, cut.views, decoder,
         lambda path: VideoClips(path.parent, [Entry(path.name, UNKNOWN)], cut)[0][0],
     )  # fmt: skip
 

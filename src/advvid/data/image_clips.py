@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from advvid.batch import derive_seed
+from advvid.core import digests
 
 
 class ImageClips(Dataset[tuple[Tensor, int, str]]):
@@ -31,6 +32,10 @@ class ImageClips(Dataset[tuple[Tensor, int, str]]):
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def digests(self) -> list[str]:
+        """Return what each picture holds; see ``advvid.data.content.clip_digests``."""
+        return [digests.of_array(picture) for picture in self.pictures]
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int, str]:
         """Return (clip uint8 ``[3, 1, H, W]``, label, id); see ``advvid.data.loader.Clips`` for the key."""

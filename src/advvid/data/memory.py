@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from advvid.core import digests
+
 
 class MemoryClips(Dataset[tuple[Tensor, int, str]]):
     """Clips cut from decoded videos.
@@ -31,6 +33,11 @@ class MemoryClips(Dataset[tuple[Tensor, int, str]]):
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    def digests(self) -> list[str]:
+        """Return what each clip of testing is made of; see ``advvid.data.content.clip_digests``."""
+        cut = (self.frames, self.stride, self.views)
+        return [digests.of_values(digests.of_array(video), *cut) for video in self.videos]
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int, str]:
         """Return (clip uint8 ``[3, views * T, H, W]``, label, id); see ``advvid.data.loader.Clips`` for the key."""

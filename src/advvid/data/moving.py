@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from advvid.batch import Space
+from advvid.core import digests
 from advvid.data import moving_digits as recipe
 from advvid.errors import AdvvidError
 from advvid.paths import cache_dir
@@ -49,6 +50,12 @@ class MovingClips(Dataset[tuple[Tensor, Tensor, str]]):
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def digests(self) -> list[str]:
+        """Return what each sequence of testing holds; see ``advvid.data.content.clip_digests``."""
+        cut = (self.frames, self.size, self.channels)
+        part = self.videos[: self.frames + 1]
+        return [digests.of_values(digests.of_array(np.array(part[:, number])), *cut) for number in self.numbers]
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, Tensor, str]:
         """Return (clip uint8 ``[C, T, size, size]``, target of the same shape, id).

@@ -52,6 +52,13 @@ def places(path: Path) -> Iterator[Place]:
             number += 1
 
 
+def checksum(path: Path, place: Place) -> str:
+    """Return a record's length and the checksum that stands behind its data, without reading the data."""
+    with path.open("rb") as file:
+        file.seek(place.offset + place.length)
+        return f"{place.length}:{file.read(TAIL).hex()}"
+
+
 def read(path: Path, place: Place, file: BinaryIO | None = None) -> bytes:
     """Return a record's data.
 

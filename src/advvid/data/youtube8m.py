@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from advvid.batch import derive_seed
+from advvid.core import digests
 from advvid.data import tfrecord
 from advvid.data.feature_index import Index, index
 from advvid.data.limits import round_robin
@@ -62,6 +63,11 @@ class FeatureClips(Dataset[tuple[Tensor, Tensor, str]]):
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def digests(self) -> list[str]:
+        """Return the checksum that each video's record carries; see ``advvid.data.content.clip_digests``."""
+        marks = (tfrecord.checksum(*self.source.place(number)) for number in self.numbers)
+        return [digests.of_values(mark, self.frames, list(STREAMS)) for mark in marks]
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, Tensor, str]:
         """Return (features float32 ``[T, 1152]``, target bool ``[K]``, id); nothing is drawn at random.

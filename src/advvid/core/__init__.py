@@ -1,0 +1,1 @@
+"""What everything else stands on: hashing and identity of results."""

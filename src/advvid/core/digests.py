@@ -1,0 +1,215 @@
+"""Digests of values, tensors, files and networks: equal content, equal digest, on every machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from advvid.paths import cache_dir
+from advvid.progress import bar
+
+# Bytes of a digest: 128 bits, so that two contents never meet by chance.
+SIZE = 16
+# A file that changed this recently could change again without another time of change: its hash is not remembered.
+SETTLED_SECONDS = 2.0
+_NUMBER = re.compile(r"\s*[-+]?(\d+(\s*/\s*\d+)?|\d*\.?\d+([eE][-+]?\d+)?|\d+\.)\s*")
+# What PyTorch keeps in every module; weights and buffers are hashed by content, hooks and caches belong to nobody.
+_OWN = frozenset(nn.Module().__dict__) | {"training"}
+
+
+def canonical(value: Any) -> Any:
+    """Return a plain value in one form, whatever its spelling: ``"8/255"``, ``8/255`` and ``0.03137...`` are one number.
+
+    Args:
+        value: what a configuration holds: numbers, text, booleans, None, lists and mappings of these.
+
+    Example:
+        >>> canonical({"eps": "1/4", "steps": 10}) == canonical({"steps": 10.0, "eps": 0.25})
+        True
+    """
+    if isinstance(value, Mapping):
+        return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            return value
+    if isinstance(value, int | float):
+        try:
+            return float(value) if math.isfinite(value) else str(value)
+        except OverflowError:
+            return str(value)
+    return str(value)
+
+
+def of_values(*values: Any) -> str:
+    """Return the digest of plain values."""
+    return _hash(json.dumps(canonical(values), sort_keys=True).encode())
+
+
+def of_tensors(tensors: Mapping[str, Any]) -> str:
+    """Return the digest of named tensors: names, types, shapes and every bit; other values by their text.
+
+    Example:
+        >>> of_tensors({"a": torch.zeros(2)}) == of_tensors({"a": torch.zeros(1, 2)})
+        False
+    """
+    digest = hashlib.blake2b(digest_size=SIZE)
+    for name, value in sorted(tensors.items()):
+        if isinstance(value, Tensor):
+            digest.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        else:
+            digest.update(f"{name}|{value!r}|".encode())
+    return digest.hexdigest()
+
+
+def of_array(values: Tensor | np.ndarray[Any, Any]) -> str:
+    """Return the digest of one tensor or array."""
+    return of_tensors({"": values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))})
+
+
+def of_module(model: nn.Module) -> str:
+    """Return the digest of a network: its classes, plain settings, weights and buffers, saved or not.
+
+    A wrapper's settings (mean, size, number of frames) count although they are not in ``state_dict``. Training mode and
+    hooks do not count.
+
+    Example:
+        >>> of_module(nn.LeakyReLU(0.1)) == of_module(nn.LeakyReLU(0.2))
+        False
+    """
+    digest = hashlib.blake2b(digest_size=SIZE)
+    for name, module in model.named_modules():
+        kind = type(module)
+        settings = {key: _plain(value) for key, value in module.__dict__.items() if key not in _OWN}
+        digest.update(f"{name}|{kind.__module__}.{kind.__qualname__}|".encode())
+        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+        own = {**module._parameters, **module._buffers}
+        digest.update(of_tensors({key: value for key, value in own.items() if value is not None}).encode())
+    return digest.hexdigest()
+
+
+def _plain(value: Any, depth: int = 4) -> Any:
+    """Return what a setting of a module says of how it computes, in a form that JSON keeps."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return canonical(value)
+    if isinstance(value, Tensor):
+        return of_array(value)
+    if isinstance(value, nn.Module) or depth == 0:
+        return type(value).__qualname__  # a module that is not registered, or too deep: its kind
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [_plain(item, depth - 1) for item in value]
+        return sorted(items, key=str) if isinstance(value, set | frozenset) else items
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _plain(getattr(value, f.name), depth - 1) for f in dataclasses.fields(value)}
+        return {"class": type(value).__qualname__, **fields}
+    if isinstance(value, np.ndarray):
+        return of_array(value) if value.dtype != object else type(value).__qualname__
+    # A function, a class, a data type: its name; of anything else the kind alone, since its text may hold an address.
+    return str(
+        getattr(value, "__qualname__", None) or (value if isinstance(value, torch.dtype) else type(value).__qualname__)
+    )
+
+
+def of_file(path: Path) -> str:
+    """Return the digest of a file's content, from the memory where the file has not changed.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    return of_files([path])[0]
+
+
+def of_files(paths: Sequence[Path], title: str = "hashing the files") -> list[str]:
+    """Return the digest of each file's content; those that have not changed since the last time are not read again.
+
+    Size and time of change tell whether a file has changed. What is known lies in ``hashes.sqlite`` of the cache folder;
+    without a place to write, every file is read each time.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    keys = []
+    for path in paths:
+        stat = path.stat()
+        keys.append((os.path.abspath(path), stat.st_size, stat.st_mtime_ns))
+    known = _remembered(keys)
+    todo = [number for number, key in enumerate(keys) if key not in known]
+    if todo:
+        with bar(title, len(todo)) as progress, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for number, digest in zip(todo, pool.map(lambda n: _read(paths[n]), todo), strict=True):
+                known[keys[number]] = digest
+                progress.advance(1)
+        settled = time.time_ns() - int(SETTLED_SECONDS * 1e9)
+        _remember([(*keys[n], known[keys[n]]) for n in todo if keys[n][2] < settled])
+    return [known[key] for key in keys]
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _blake).hexdigest()
+
+
+def _blake() -> Any:
+    return hashlib.blake2b(digest_size=SIZE)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=SIZE).hexdigest()
+
+
+def _remembered(keys: Iterable[tuple[str, int, int]]) -> dict[tuple[str, int, int], str]:
+    found: dict[tuple[str, int, int], str] = {}
+
+    def read(base: sqlite3.Connection) -> None:
+        for key in keys:
+            row = base.execute("SELECT digest FROM hashes WHERE path=? AND size=? AND changed=?", key).fetchone()
+            if row is not None:
+                found[key] = str(row[0])
+
+    _with_memory(read)
+    return found
+
+
+def _remember(rows: Sequence[tuple[str, int, int, str]]) -> None:
+    def write(base: sqlite3.Connection) -> None:
+        base.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", rows)
+
+    _with_memory(write)
+
+
+def _with_memory(use: Callable[[sqlite3.Connection], None]) -> None:
+    """Open the memory of hashes for a moment; without one, nothing is remembered and everything works."""
+    try:
+        folder = cache_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(folder / "hashes.sqlite", timeout=10)) as base, base:
+            base.execute(
+                "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, size INT, changed INT, digest TEXT)"
+            )
+            use(base)
+    except (OSError, sqlite3.Error):
+        return

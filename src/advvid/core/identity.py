@@ -1,0 +1,260 @@
+"""What a number rests on: a configuration as named parts, each with a digest, compared wherever a result is used again.
+
+An option is *result-bearing* unless ``NEUTRAL`` names it: a new option counts from the day it is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from advvid.core import digests
+from advvid.errors import AdvvidError
+
+# Options that change no number, each with the reason. A test runs every one of them both ways and compares the bits.
+NEUTRAL: dict[str, str] = {
+    "mode": "which part of the work is done; each part's results are kept by themselves",
+    "name": "a title",
+    "resume": "how a folder is treated",
+    "overwrite": "how a folder is treated",
+    "checkpoint": "a place; the weights count",
+    "files": "places; the content of the videos counts",
+    "labels": "the label of each clip counts",
+    "experiment": "a name for settings, which count",
+    "choices*": "names for settings, which count",
+    "tracker*": "where a run is watched",
+    "hydra*": "where a run is written, and what starts it",
+    "dataset.root": "a place; the content of the files counts",
+    "dataset.splits": "a place; the clips that the lists name count",
+    "dataset.workers": "how many processes read",
+    "dataset.cache": "decoded frames are the same with and without it",
+    "dataset.cache_gb": "a bound on disk space",
+    "evaluation.pictures": "what is drawn of the clips",
+    "evaluation.micro_batch": "clips attacked at once; none depends on its neighbours",
+    "runtime.device": "where it is computed",
+    "runtime.threads": "how many cores compute",
+    "runtime.profile": "what is measured beside it",
+    "schedule.checkpoint_minutes": "how often work is saved",
+    "analysis.pictures": "what is drawn of the clips",
+    "analysis.labels": "names in tables and figures",
+}
+
+# The part that an option belongs to, by the first pattern that fits; what fits none belongs to the part of its group.
+RULES: tuple[tuple[str, str], ...] = (
+    ("dataset.limit_test", "test_clips"),
+    ("dataset.frames", "view"), ("dataset.stride", "view"), ("dataset.size", "view"), ("dataset.short_side", "view"),
+    ("dataset.test_clips", "view"), ("dataset.decoder", "view"), ("dataset.channels", "view"),
+    ("dataset.*", "data"),
+    ("model.freeze", "training"),
+    ("model.*", "model"),
+    ("purifier*", "front"), ("detector*", "front"),
+    ("attack.*", "attack"),
+    ("defense.*", "defense"),
+    ("schedule.*", "training"),
+    ("runtime.devices", "processes"), ("runtime.strategy", "processes"), ("runtime.sync_batchnorm", "processes"),
+    ("runtime.*", "numerics"),
+    ("seed", "seed"),
+    ("suite.*", "columns"),
+    ("evaluation.eot_samples", "columns"), ("evaluation.accesses", "columns"), ("evaluation.batch_size", "columns"),
+    ("evaluation.split", "test_clips"),
+    ("survive*", "postprocess"), ("postprocess*", "postprocess"), ("evaluation.codec*", "postprocess"),
+    ("analysis*", "analysis"),
+)  # fmt: skip
+
+# What a training rests on, and what a score of given weights rests on besides.
+TRAINING = ("data", "view", "model", "attack", "defense", "training", "seed", "numerics", "processes")
+SCORING = ("test_clips", "view", "model", "front", "columns", "attack", "postprocess", "seed", "numerics", "analysis")
+# Options that name a file or a run: its content takes the place of its path.
+FILES = ("*.checkpoint", "*.checkpoints", "*.surrogate", "*.source", "*.classifier", "*.generator", "*.networks")
+# Packages whose versions move bits of clips, networks and searches.
+PACKAGES = ("advvid", "torch", "torchvision", "pytorchvideo", "decord", "decord2", "av", "torchcodec", "numpy")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An option that differs between two configurations.
+
+    Args:
+        option: dotted, such as ``attack.eps``.
+        part: that it belongs to.
+        old: its value before; ``ABSENT`` where there was no such option.
+        new: its value now, likewise.
+    """
+
+    option: str
+    part: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.option} was {_shown(self.old)} and is now {_shown(self.new)}"
+
+
+ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A configuration as parts: part -> dotted option -> plain value, in one form whatever its spelling.
+
+    Example:
+        >>> old, new = Identity.of({"seed": 0, "attack": {"eps": "8/255"}}), Identity.of({"seed": 1, "attack": {"eps": 8 / 255}})
+        >>> [str(d) for d in new.differences(old)]
+        ['seed was 0 and is now 1']
+    """
+
+    parts: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, config: DictConfig | Mapping[str, Any], read_files: bool = True) -> Identity:
+        """Return the identity of a run's configuration.
+
+        Args:
+            config: composed, or as plain values.
+            read_files: put the digest of a file in place of its path where an option names weights.
+
+        Raises:
+            AdvvidError: if an interpolation of the configuration leads nowhere.
+        """
+        parts: dict[str, dict[str, Any]] = {}
+        for option, value in options(config):
+            part = part_of(option)
+            if part is not None:
+                kept = _content(option, value) if read_files else value
+                parts.setdefault(part, {})[option] = digests.canonical(kept)
+        return cls(parts)
+
+    @classmethod
+    def load(cls, saved: Any) -> Identity | None:
+        """Return an identity from its plain form, ``dict(parts)``; None where there is none."""
+        if not isinstance(saved, Mapping) or not all(isinstance(part, Mapping) for part in saved.values()):
+            return None
+        return cls({str(name): dict(part) for name, part in saved.items()})
+
+    def plain(self) -> dict[str, dict[str, Any]]:
+        """Return the parts as plain dictionaries, for a checkpoint or a JSON file."""
+        return {name: dict(part) for name, part in sorted(self.parts.items())}
+
+    def select(self, names: Sequence[str]) -> Identity:
+        """Return these parts alone."""
+        return Identity({name: self.parts[name] for name in names if name in self.parts})
+
+    def with_part(self, name: str, values: Mapping[str, Any]) -> Identity:
+        """Return the identity with a part of its own values, such as the digests of clips, in place of what it had."""
+        return Identity({**self.parts, name: digests.canonical(values)})
+
+    def digest(self, *names: str) -> str:
+        """Return one digest of these parts; of all of them where none is named."""
+        return digests.of_values(self.select(names or tuple(self.parts)).plain())
+
+    def part_digests(self) -> dict[str, str]:
+        """Return a digest of each part."""
+        return {name: self.digest(name) for name in sorted(self.parts)}
+
+    def differences(self, old: Identity, names: Sequence[str] | None = None) -> list[Difference]:
+        """Return every option of these parts (None: all) that an older identity has otherwise."""
+        found = []
+        for part in names if names is not None else sorted({*self.parts, *old.parts}):
+            before, now = old.parts.get(part, {}), self.parts.get(part, {})
+            found += [
+                Difference(option, part, before.get(option, ABSENT), now.get(option, ABSENT))
+                for option in sorted({*before, *now})
+                if before.get(option, ABSENT) != now.get(option, ABSENT)
+            ]
+        return found
+
+
+def part_of(option: str) -> str | None:
+    """Return the part that a dotted option belongs to; None where it is neutral."""
+    if any(_fits(option, pattern) for pattern in NEUTRAL):
+        return None
+    return next((part for pattern, part in RULES if _fits(option, pattern)), option.split(".")[0])
+
+
+def _fits(option: str, pattern: str) -> bool:
+    # A group that is chosen as null stands without a dot.
+    return fnmatchcase(option, pattern) or pattern == f"{option}.*"
+
+
+def options(config: DictConfig | Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield every option of a configuration with its value, interpolations resolved; a list is one value.
+
+    Raises:
+        AdvvidError: if an interpolation leads nowhere.
+    """
+    cfg = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+    for key in cfg:
+        name = str(key)
+        if part_of(name) is None:
+            continue  # may refer to what only the present command line knows, such as ``name``
+        try:
+            node: Any = cfg[key]
+            value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        except OmegaConfBaseException as error:
+            raise AdvvidError(f"{name} cannot be read: {str(error).splitlines()[0]}") from None
+        yield from _flat(value, name)
+
+
+def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{prefix}.{key}")
+    else:
+        yield prefix, value
+
+
+def _content(option: str, value: Any) -> Any:
+    """Return the digest of the file that an option names; the value itself where it names none."""
+    if not any(fnmatchcase(option, pattern) for pattern in FILES):
+        return value
+    if isinstance(value, list | tuple):
+        return [_content(option, item) for item in value]
+    if not isinstance(value, str):
+        return value
+    path = Path(value).expanduser()
+    places = (path, path / "checkpoints" / "last.pt", path / "checkpoints" / "best.pt")
+    try:
+        return {
+            place.name if place != path else "file": digests.of_file(place) for place in places if place.is_file()
+        } or value
+    except OSError:
+        return value  # whoever opens it says what is wrong with it
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that move bits, and the kind of arithmetic of this machine's PyTorch."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    found["torch"] = torch.__version__
+    return found
+
+
+def settings_of(attack: Any) -> dict[str, Any]:
+    """Return the class and settings of a frozen dataclass, such as an attack."""
+    return {"class": type(attack).__name__, **dataclasses.asdict(attack)}
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return "another file" if "file" in value or "last.pt" in value else str(dict(value))
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

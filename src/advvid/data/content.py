@@ -1,0 +1,66 @@
+"""What is in the clips of a split: a digest for each, of the file or memory it comes from and of how it is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from advvid.core import digests
+from advvid.data.loader import Clips
+
+
+def clip_digests(split: Clips) -> list[str]:
+    """Return a digest of each clip as testing scores it: its id, label, content and cut.
+
+    A split that knows where its clips come from says so in ``digests()``; of any other, every clip is read once.
+
+    Args:
+        split: the clips.
+
+    Raises:
+        OSError: if a file cannot be read.
+
+    Example:
+        >>> len(clip_digests(data.split("test"))) == len(data.split("test"))     # doctest: +SKIP
+        True
+    """
+    own = getattr(split, "digests", None)
+    if own is None:
+
+        def own() -> list[str]:
+            return [digests.of_array(torch.as_tensor(split[index][0])) for index in range(len(split))]
+
+    content = own()
+    targets = torch.as_tensor(split.targets)
+    labels = [digests.of_array(target) for target in targets] if len(targets) == len(content) else [""] * len(content)
+    rows = zip(split.ids, labels, content, strict=True)
+    return [digests.of_values("clip", name, label, found) for name, label, found in rows]
+
+
+def split_digest(split: Clips) -> str:
+    """Return one digest of all clips of a split, in order."""
+    return digests.of_values(*clip_digests(split))
+
+
+def decoder_version(decoder: str) -> str:
+    """Return the versions of the packages that a decoder may read with, which its frames depend on."""
+    packages = {"decord": ("decord", "decord2"), "pyav": ("av",), "torchcodec": ("torchcodec",)}
+    return " ".join(_version(package) for package in packages.get(decoder, ("decord", "decord2", "av", "torchcodec")))
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return ""
+
+
+def of_videos(paths: Sequence[Path], decoder: str, *view: object) -> list[str]:
+    """Return a digest of each video file together with what reads it and how clips are cut from it."""
+    how = (decoder_version(decoder), *view)
+    return [digests.of_values(content, *how) for content in digests.of_files(paths, "hashing the videos")]
