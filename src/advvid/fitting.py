@@ -13,6 +13,7 @@ from torch import nn
 from advvid.attacks.fitted import FittedAttack, Learner
 from advvid.batch import Batch, derive_seed
 from advvid.columns import Column, fingerprint
+from advvid.core import files
 from advvid.errors import AdvvidError
 from advvid.progress import Bar, bar
 from advvid.tasks.base import Task
@@ -81,10 +82,7 @@ def _fitted(
     log.info("column %s learns on %d validation clips", column.name, clips)
     with bar(f"fit {column.name}", steps * len(per_walk)) as progress:
         fitted = attack.fit(model, _Walk(batches, progress), torch.Generator().manual_seed(key), task)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    torch.save({"key": key, "state": fitted.state_dict()}, scratch)
-    scratch.replace(path)
+    files.write_tensors(path, {"key": key, "state": fitted.state_dict()})
     return dataclasses.replace(column, attack=fitted)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from advvid.average import SECTIONS, SINGLE, Row, average
+from advvid.core import files
 from advvid.errors import AdvvidError
 from advvid.found_runs import FoundRun, find_runs, varied
 from advvid.table import INTERVALS, ResultTable, names_of, robustness_table
@@ -63,9 +65,9 @@ def gather(
     intervals = INTERVALS if over is None else RANGE.format(over=over)
     table = robustness_table(rows, title, described, intervals)
     table = replace(table, notes=(*table.notes, *(f"No table: {run.label} ({run.problem})" for run in failed)))
-    out.mkdir(parents=True, exist_ok=True)
+    files.make_folder(out)
     drawn = _heat_map(out, rows, settings, column)  # first, since it may find that the question has no answer
-    (out / "gathered.md").write_text(table.markdown(), encoding="utf-8")
+    files.write_text(out / "gathered.md", table.markdown())
     _write_csv(out / "gathered.csv", rows, described, failed)
     written = [out / "gathered.md", out / "gathered.csv", *drawn]
     return table, written, found
@@ -88,20 +90,21 @@ def _write_csv(
 ) -> None:
     """Write a line per run: settings, then each accuracy with its interval, as fractions in [0, 1]."""
     columns = _columns(rows)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        ends = [end for name in columns for end in (name, f"{name}_low", f"{name}_high")]
-        writer.writerow(["run", *described, "n", "seed", *ends, "problem"])
-        for i, (label, run) in enumerate(rows):
-            cells = []
-            for name, section in columns.items():
-                score = _score(run, name, section)
-                cells += [score.get("acc", ""), *score.get("ci95", ("", ""))]
-            writer.writerow(
-                [label, *(values[i] for values in described.values()), run["n"], run.get("seed", ""), *cells, ""]
-            )
-        for lost in failed:
-            writer.writerow([lost.label, *[""] * (len(described) + 2 + len(ends)), lost.problem])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    ends = [end for name in columns for end in (name, f"{name}_low", f"{name}_high")]
+    writer.writerow(["run", *described, "n", "seed", *ends, "problem"])
+    for i, (label, run) in enumerate(rows):
+        cells = []
+        for name, section in columns.items():
+            score = _score(run, name, section)
+            cells += [score.get("acc", ""), *score.get("ci95", ("", ""))]
+        writer.writerow(
+            [label, *(values[i] for values in described.values()), run["n"], run.get("seed", ""), *cells, ""]
+        )
+    for lost in failed:
+        writer.writerow([lost.label, *[""] * (len(described) + 2 + len(ends)), lost.problem])
+    files.write_text(path, text.getvalue())
 
 
 def _heat_map(out: Path, rows: Sequence[Row], settings: Mapping[str, Sequence[str]], column: str | None) -> list[Path]:

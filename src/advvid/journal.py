@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from advvid.core import files
 from advvid.tracking import Tracker
 
 
@@ -27,8 +28,7 @@ class Journal:
         """Add an epoch's line."""
         if not self.active:
             return
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        files.append_line(self.path, json.dumps(line))
         numbers = {k: v for k, v in line.items() if isinstance(v, int | float)}
         for name, value in line.get("probabilities", {}).items():
             numbers[f"probability/{name}"] = value
@@ -38,7 +38,7 @@ class Journal:
         """Drop the lines of epochs after this one, which a resumed run writes again."""
         if self.active and self.path.is_file():
             kept = [line for line in self.path.read_text().splitlines() if _epoch(line) <= epoch]
-            self.path.write_text("".join(f"{line}\n" for line in kept))
+            files.write_text(self.path, "".join(f"{line}\n" for line in kept))
 
 
 def _epoch(line: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from advvid.core import files
 from advvid.errors import AdvvidError
 
 # Blue and vermilion stay apart for every kind of colour vision; the words carry the meaning, the colour helps.
@@ -175,8 +177,9 @@ def heat_map(
 
 def _save(figure: Figure, path: Path) -> None:
     # The Agg canvas is used directly: pyplot would keep every figure alive and may want a display.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(path))
+    held = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(held)
+    files.write_bytes(path, held.getvalue())
 
 
 def shown_frames(frames: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from advvid.batch import Batch
+from advvid.core import files
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,13 @@ class Profile:
         self.active = False  # one epoch tells enough
 
     def _write(self, profiler: Any) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.folder)
         trace = self.folder / f"{self.name}_trace.json"
-        profiler.export_chrome_trace(str(trace))
+        scratch = files.scratch_beside(trace)
+        profiler.export_chrome_trace(str(scratch))
+        scratch.replace(trace)
         page = self.folder / f"{self.name}.md"
-        page.write_text(breakdown(profiler.key_averages(), self.name), encoding="utf-8")
+        files.write_text(page, breakdown(profiler.key_averages(), self.name))
         log.info("profile of %s: %s and %s", self.name, page, trace)
 
 

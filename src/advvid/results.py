@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from advvid.check_rules import Check
 from advvid.checks import table_checks
+from advvid.core import files
 from advvid.evaluator import CLEAN, Evaluator
 from advvid.table import percent, robustness_table
 from advvid.tally import has_verdicts, summarise, verdicts
@@ -102,13 +102,10 @@ def write(run_dir: Path, table: Mapping[str, Any], tracker: Tracker, pictures: M
         tracker: receives the table, the accuracies and the pictures.
         pictures: contact sheets by column.
     """
-    target = run_dir / "robustness.json"
-    scratch = target.with_suffix(".tmp")
-    scratch.write_text(json.dumps(table, indent=1))
-    scratch.replace(target)
+    files.write_json(run_dir / "robustness.json", table)
     label = table["config"]["choices"].get("defense", "run")
     layout = robustness_table([(label, table)], title=f"Robustness of {table['config'].get('name', 'the run')}")
-    (run_dir / "robustness.md").write_text(layout.markdown())
+    files.write_text(run_dir / "robustness.md", layout.markdown())
     Console().print(layout)
     scores = {"clean": table["clean"], **table["attacks"], **table["controls"]}
     scores |= {name: table[name] for name in ("mean", "union") if name in table}

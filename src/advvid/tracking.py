@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from advvid.core import files
 from advvid.errors import AdvvidError
 
 if TYPE_CHECKING:
@@ -124,8 +125,7 @@ class WandbTracker:
                 f"W&B did not start ({reason}): choose tracker=none, or tracker.mode=offline, which needs no login"
             ) from error
         if known is None and self.mode != "disabled":
-            identity.parent.mkdir(exist_ok=True)
-            identity.write_text(f"{self._run.id}\n")
+            files.write_text(identity, f"{self._run.id}\n")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Add a point to each curve; ``step`` never falls."""

@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from advvid.core.files import REMEDIES, storage_error
 from advvid.errors import AdvvidError
 from advvid.paths import conf_dir
 
@@ -37,6 +38,16 @@ def task(cfg: DictConfig) -> None:
             log.error("job %s failed: %s", HydraConfig.get().job.num, error)
             raise
         _problems.append(error)
+    except OSError as error:
+        # What other libraries write: a disk's answer is no fault of the code.
+        if error.errno not in REMEDIES:
+            raise
+        place = Path(error.filename) if isinstance(error.filename, str) else Path(HydraConfig.get().runtime.output_dir)
+        problem = storage_error(error, place)
+        if sweeping:
+            log.error("job %s failed: %s", HydraConfig.get().job.num, problem)
+            raise problem from None
+        _problems.append(problem)
 
 
 def _run(cfg: DictConfig) -> None:
@@ -87,11 +98,11 @@ def main() -> None:
             raise
         sys.exit(f"error: {sentence}")
     except OSError as error:
-        if _begun or error.filename is None:
+        if _begun or error.errno not in REMEDIES:
             raise
-        sys.exit(
-            f"error: the run folder {error.filename} cannot be made ({error.strerror}): choose another hydra.run.dir"
-        )
+        # Hydra's own files in it have names that tell a user nothing.
+        place = HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else error.filename
+        sys.exit(f"error: the run folder {place} cannot be made ({error.strerror}): choose another hydra.run.dir")
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command with resume=true and hydra.run.dir=<run folder> goes on from here")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from torch import nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
+from advvid.core import files
 from advvid.data.loader import Clips, eval_batches
 from advvid.errors import AdvvidError
 from advvid.results import commit, versions
@@ -125,10 +125,7 @@ def carry_out(analysis: Analysis, context: Context, tracker: Tracker) -> dict[st
         "config": dict(context.config), "seed": context.seed, "commit": commit(), "versions": versions(),
     }  # fmt: skip
     target = context.folder / f"{context.name}.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_suffix(".tmp")
-    scratch.write_text(json.dumps(result, indent=1))
-    scratch.replace(target)
+    files.write_json(target, result)
     for picture in analysis.draw(result, context.folder, context.name):
         tracker.image(f"analysis/{picture.stem}", picture)
     layout = analysis.table(result)

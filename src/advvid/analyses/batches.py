@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from advvid.analyses.base import Context
 from advvid.batch import Batch, derive_seed
+from advvid.core import files
 from advvid.data.loader import Clips, eval_batches
 from advvid.errors import AdvvidError
 from advvid.progress import bar
@@ -37,17 +37,9 @@ def by_batch(
     left = sum(len(ids[number * size : (number + 1) * size]) for number in todo)
     with bar(title, len(ids), len(ids) - left) as progress:
         for number, batch in zip(todo, eval_batches(clips, size, todo, workers=context.workers), strict=True):
-            _keep(paths[number], compute(batch.to(context.device)))
+            files.write_json(paths[number], compute(batch.to(context.device)), indent=None)
             progress.advance(len(batch))
     return [json.loads(path.read_text()) for path in paths]
-
-
-def _keep(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a cell whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(values))
-    scratch.replace(path)
 
 
 def right_clips(context: Context, model: nn.Module, clips: Tensor, labels: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+
+from advvid.core import files
 
 # Okabe and Ito's palette, made for every kind of colour vision; markers and dashes tell lines apart without colour.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -26,10 +29,12 @@ LOGARITHMIC = 50
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG to ``path`` and as SVG beside it, the same bytes each time; return ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(path))
+    picture, drawing = io.BytesIO(), io.StringIO()
+    FigureCanvasAgg(figure).print_png(picture)
     with mpl.rc_context({"svg.hashsalt": "advvid"}):
-        FigureCanvasSVG(figure).print_svg(str(path.with_suffix(".svg")), metadata={"Date": None})
+        FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})
+    files.write_bytes(path, picture.getvalue())
+    files.write_text(path.with_suffix(".svg"), drawing.getvalue())
     return path
 
 

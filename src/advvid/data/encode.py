@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +16,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from advvid.core.files import write_bytes
 from advvid.errors import AdvvidError
 
 Frame = NDArray[np.uint8]
@@ -63,7 +64,8 @@ def write_video(
         frames: uint8 RGB ``[T, H, W, 3]``; H and W are even except for ``ffv1``.
 
     Raises:
-        AdvvidError: for a codec, quality, file name or frames that cannot be encoded.
+        AdvvidError: for a codec, quality, file name or frames that cannot be encoded; a
+            ``StorageError`` where the disk does not take the file.
 
     Example:
         >>> write_video(Path("grey.mkv"), np.full((8, 32, 32, 3), 127, np.uint8), rate=25, codec="ffv1")
@@ -72,11 +74,10 @@ def write_video(
     container = FORMATS.get(path.suffix.lower())
     if container is None:
         raise AdvvidError(f"{path} cannot be written: choose a name that ends in {', '.join(FORMATS)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    held = io.BytesIO()  # FFmpeg tells nobody that a disk is full
     try:
         # Without this option a container holds the encoder's version and, in .mkv, a random number.
-        with av.open(str(scratch), "w", format=container, options={"fflags": "+bitexact"}) as output:
+        with av.open(held, "w", format=container, options={"fflags": "+bitexact"}) as output:
             stream: VideoStream | None = None
             for frame in frames:
                 _check(frame, kind, path)
@@ -92,11 +93,9 @@ def write_video(
             if stream is None:
                 raise AdvvidError(f"{path} would have no frames: give at least one")
             output.mux(stream.encode(None))
-        scratch.replace(path)
     except FFmpegError as error:
         raise AdvvidError(f"{path} cannot be encoded with {codec} ({error}): try another codec or container") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_bytes(path, held.getbuffer())
 
 
 def settings_of(codec: str, quality: int | None, gop: int) -> tuple[Codec, dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advvid.batch import derive_seed
+from advvid.core import files
 from advvid.data import tfrecord
 from advvid.errors import AdvvidError
 
@@ -89,11 +89,7 @@ def _indexed(path: Path, folder: Path) -> dict[str, NDArray[np.generic]]:
     with suppress(OSError, ValueError, EOFError, BadZipFile), np.load(kept, allow_pickle=False) as found:
         return dict(found)
     made = _scan(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = kept.with_suffix(f".{os.getpid()}.tmp")
-    with scratch.open("wb") as file:
-        np.savez(file, allow_pickle=False, **made)
-    scratch.replace(kept)
+    files.write_arrays(kept, made)
     return made
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from advvid.core.files import replacing
 from advvid.data.encode import Frame, write_video
 from advvid.errors import AdvvidError
 from advvid.progress import bar
@@ -123,10 +124,5 @@ def _undecodable(source: Path, error: FFmpegError) -> AdvvidError:
 
 
 def _copy(source: Path, goal: Path) -> None:
-    goal.parent.mkdir(parents=True, exist_ok=True)
-    scratch = goal.with_name(f".{goal.name}.{os.getpid()}.tmp")
-    try:
-        shutil.copyfile(source, scratch)
-        scratch.replace(goal)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with source.open("rb") as file, replacing(goal) as copy:
+        shutil.copyfileobj(file, copy)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 
+from advvid.core import files
 from advvid.data.decoders import TAIL, open_reader
 from advvid.paths import cache_dir
 from advvid.progress import bar
@@ -76,8 +77,5 @@ def scan(root: Path, paths: Sequence[str], decoder: str) -> dict[str, str]:
                     sound[path] = present[path]
                 else:
                     found[path] = wrong
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        scratch = memory.with_suffix(f".{os.getpid()}.tmp")
-        scratch.write_text(json.dumps(sound))
-        scratch.replace(memory)
+        files.write_json(memory, sound, indent=None)
     return {path: found[path] for path in paths if path in found}

@@ -16,6 +16,7 @@ import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from advvid.core.files import replacing
 from advvid.errors import AdvvidError
 
 HEAD, TAIL = 12, 4  # bytes before and after a record's data: its length with a checksum, and the data's checksum
@@ -85,12 +86,10 @@ def read(path: Path, place: Place, file: BinaryIO | None = None) -> bytes:
 
 def write(path: Path, records: Iterable[bytes]) -> None:
     """Write a file of records; it appears whole or not at all."""
-    scratch = path.with_suffix(".tmp")
-    with scratch.open("wb") as file:
+    with replacing(path) as file:
         for data in records:
             length = struct.pack("<Q", len(data))
             file.write(length + _checksum(length) + data + _checksum(data))
-    scratch.replace(path)
 
 
 def parse(data: bytes, where: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from advvid import checkpoint
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, clip_generators, derive_seed
+from advvid.core import files
 from advvid.data.loader import Clips, collate
 from advvid.errors import AdvvidError
 from advvid.models.modes import mode
@@ -168,12 +168,9 @@ class Examples:
 
     def _claim(self) -> None:
         """Say in the folder what its examples belong to, or find that it says so already."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path, own = self.folder / MANIFEST, self._manifest()
         if not path.is_file():
-            scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            scratch.write_text(json.dumps(own, indent=1))
-            scratch.replace(path)
+            files.write_json(path, own)
             return
         try:
             known = json.loads(path.read_text())

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from advvid.core.files import write_text
 from advvid.papers.compared import Tables, compare
 from advvid.papers.plan import FULL
 from advvid.papers.published import read_yaml
@@ -117,9 +118,8 @@ def record(judged: Mapping[str, Any], target: Path) -> dict[str, Any]:
     for name, verdict in judged.items():
         if verdict["scale"] == FULL or known.get(name, {}).get("scale") != FULL:
             known[name] = verdict
-    target.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
-    (target / "claims.md").write_text(page(known))
+    write_text(path, json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+    write_text(target / "claims.md", page(known))
     return known
 
 

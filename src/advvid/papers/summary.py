@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from advvid.core.files import write_text
 from advvid.papers.claims import FAILS, HOLDS, OPEN
 from advvid.papers.plan import DEMO, SCALES, plans
 from advvid.papers.published import authors_of
@@ -29,7 +30,7 @@ def publish_summary(target: Path, root: Path) -> Path:
     judged = json.loads(claims.read_text()) if claims.is_file() else {}
     costs = {scale: spent(root / scale) for scale in SCALES}
     path = target / FILE
-    path.write_text("\n\n".join(summary(tables, judged, costs)) + "\n", encoding="utf-8")
+    write_text(path, "\n\n".join(summary(tables, judged, costs)) + "\n")
     return path
 
 

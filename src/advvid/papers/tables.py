@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from advvid.core.files import write_bytes, write_text
 from advvid.papers.measured import measure
 from advvid.papers.plan import DEMO, CellPlan, PaperPlan, Target
 from advvid.papers.published import PublishedTable, authors_of, published_tables
@@ -229,10 +230,9 @@ def _notes(table: Mapping[str, Any]) -> list[str]:
 
 def write(table: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write a table's JSON and Markdown and return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{table['id']}.json", folder / f"{table['id']}.md"]
-    files[0].write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    files[1].write_text(markdown(table, folder), encoding="utf-8")
+    write_text(files[0], json.dumps(table, indent=1) + "\n")
+    write_text(files[1], markdown(table, folder))
     return files
 
 
@@ -245,12 +245,10 @@ def publish(table: Mapping[str, Any], target: Path) -> Path:
     figures = []
     for figure in table["figures"]:
         copy = drawn / figure["name"]
-        (target / copy).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(figure["path"], target / copy)
+        write_bytes(target / copy, Path(figure["path"]).read_bytes())
         figures.append({**figure, "path": copy.as_posix()})
-    target.mkdir(parents=True, exist_ok=True)
     tables = sorted([*kept, {**table, "figures": figures}], key=_in_order)
-    path.write_text(json.dumps(tables, indent=1) + "\n")
+    write_text(path, json.dumps(tables, indent=1) + "\n")
     return path
 
 

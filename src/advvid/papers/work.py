@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from advvid.core.files import write_json, write_text
 from advvid.errors import AdvvidError
 from advvid.papers.keys import scoring_key, training_key
 from advvid.papers.plan import DEMO, RUN, PaperPlan, Work
@@ -173,11 +174,12 @@ class Workbench:
             with (folder / "output.txt").open("w") as output:
                 status, seconds = run_command(command, output, environment)
             spent += seconds
-            before.write_text(f"{spent:.1f}")
+            write_text(before, f"{spent:.1f}")
             if status:
                 self._failed[folder] = _last_words(folder / "output.txt")
                 raise WorkError(self._failed[folder])
-            note.write_text(json.dumps({"seconds": round(spent, 1), "words": list(words), "command": command[1:]}))
+            done = {"seconds": round(spent, 1), "words": list(words), "command": command[1:]}
+            write_json(note, done, indent=None)
 
 
 def run_command(command: Sequence[str], output: TextIO, environment: Mapping[str, str]) -> tuple[int, float]:

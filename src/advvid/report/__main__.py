@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from advvid.core import files
 from advvid.errors import AdvvidError
 from advvid.report.markdown import markdown
 from advvid.report.page import build_page
@@ -42,13 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         page = build_page(
             options.folders, read_tables(options.tables), options.title, options.megabytes, options.clips
         )  # fmt: skip
+        beside = options.out.with_suffix(".md")
+        files.write_text(options.out, page.html())
+        files.write_text(beside, markdown(page, options.out.parent))
     except AdvvidError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    beside = options.out.with_suffix(".md")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(page.html(), encoding="utf-8")
-    beside.write_text(markdown(page, options.out.parent), encoding="utf-8")
     size = options.out.stat().st_size / 1e6
     said = f"Written: {options.out} ({size:.1f} MB), {beside}; {len(page.parts)} runs, {page.raised} raised checks"
     said += f", {page.refused} pictures without room (--megabytes)" if page.refused else ""
