@@ -41,7 +41,7 @@ class RunLog(logging.FileHandler):
         what = REMEDIES.get(error.errno or 0, (error.strerror,))[0]
         with suppress(OSError, ValueError):
             sys.stderr.write(f"{Path(self.baseFilename)} takes no more lines ({what}); the run goes on\n")
-        stream, self.stream = self.stream, None  # type: ignore[assignment]
+        stream, self.stream = self.stream, None
         if stream is not None:
             with suppress(OSError):
                 stream.close()
