@@ -1,17 +1,13 @@
-"""What flows between the parts: a batch, the space it lives in, and the numbers that users write."""
+"""What flows between the parts: a batch, and the space it lives in."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 from torch import Tensor
-
-from advvid.errors import AdvvidError
 
 
 @dataclass(frozen=True)
@@ -88,28 +84,6 @@ class Batch:
             inputs = inputs.float().div_(255)
         mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
         return Batch(inputs, self.target.to(device, non_blocking=True), self.ids, mask)
-
-
-def parse_number(value: float | int | str, name: str = "value") -> float:
-    """Read a number that may be written as a fraction, such as ``"8/255"``.
-
-    Raises:
-        AdvvidError: if ``value`` is neither a finite number nor a fraction.
-
-    Example:
-        >>> parse_number("8/255") == 8 / 255
-        True
-    """
-    try:
-        # A Fraction is exact, so that "8/255" and 8/255 are the same float.
-        number = float(Fraction(value.replace(" ", ""))) if isinstance(value, str) else float(value)
-    except (ValueError, ZeroDivisionError, TypeError, OverflowError):
-        raise AdvvidError(
-            f"{name}={value!r} is not a number: write it as 0.03 or as a fraction such as 8/255"
-        ) from None
-    if not math.isfinite(number):
-        raise AdvvidError(f"{name}={value!r} is not a finite number: write it as 0.03 or as a fraction such as 8/255")
-    return number
 
 
 def derive_seed(*parts: object) -> int:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from advvid.core.allowed import require_all
+from advvid.core.libraries import declared, try_out
 from advvid.errors import AdvvidError
 
 # The library that each part of the namespace belongs to; every class defined below one of these may be made.
@@ -48,7 +51,8 @@ def safe_instantiate(node: Any, **overrides: Any) -> Any:
 
     Works like ``hydra.utils.instantiate`` with ``_convert_="all"`` (``_args_`` and ``_partial_`` included), but makes
     only classes defined in the packages of ``PACKAGES`` and the model builders of torchvision and PyTorchVideo. The
-    whole tree is checked, after its interpolations are resolved, before anything in it is made.
+    whole tree is checked, after its interpolations are resolved, before anything in it is made: its targets, and its
+    values against the annotations of what takes them (see ``advvid.core.allowed``).
 
     Args:
         node: a node, list or plain container with ``_target_`` at any depth; anything without one is returned as
@@ -64,19 +68,38 @@ def safe_instantiate(node: Any, **overrides: Any) -> Any:
         >>> safe_instantiate({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 1})
         Linear(in_features=2, out_features=1, bias=True)
     """
-    where, tree = "config", node
+    plan = checked_plan(node, overrides)
+    if overrides and not isinstance(plan, _Call):
+        raise AdvvidError(
+            f"{_name(node)} has no _target_, so that the arguments {', '.join(overrides)} have nowhere to go"
+        )
+    return _make(plan, overrides)
+
+
+def checked_plan(node: Any, overrides: Collection[str] = ()) -> Any:
+    """Check a configuration node as ``safe_instantiate`` does, and make nothing.
+
+    Args:
+        node: see ``safe_instantiate``.
+        overrides: arguments of the outermost target that are not the node's business.
+
+    Raises:
+        AdvvidError: as ``safe_instantiate``, as far as that can be told without making anything.
+    """
+    tree = node
     if isinstance(node, DictConfig | ListConfig):
         try:
-            where = node._get_full_key(None) or where
             tree = OmegaConf.to_container(node, resolve=True)
         except OmegaConfBaseException as error:
-            raise AdvvidError(f"{where} cannot be read: {_first_line(error)}") from None
+            raise AdvvidError(f"{_name(node)} cannot be read: {_first_line(error)}") from None
     if isinstance(tree, Mapping):
         tree = {key: value for key, value in tree.items() if key not in overrides}
-    plan = _plan(tree, where)
-    if overrides and not isinstance(plan, _Call):
-        raise AdvvidError(f"{where} has no _target_, so that the arguments {', '.join(overrides)} have nowhere to go")
-    return _make(plan, overrides)
+    return _plan(tree, _name(node))
+
+
+def _name(node: Any) -> str:
+    """Return what a configuration node is called in messages."""
+    return (node._get_full_key(None) if isinstance(node, DictConfig | ListConfig) else "") or "config"
 
 
 @dataclass
@@ -116,7 +139,14 @@ def _plan(tree: Any, where: str) -> Any:
                 f"{where}: {name} builds a model: give its arguments by name, without _args_ and _partial_"
             )
         _keep_from_fetching(target, name, where, kwargs)
+    require_all({k: v for k, v in kwargs.items() if not _holds_call(v)}, declared(target), f"{where}.")
     return _Call(target, name, where, args, kwargs, partial)
+
+
+def _holds_call(value: Any) -> bool:
+    """Tell whether something is still to be made of a value, which can be judged only then."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, _Call) or any(map(_holds_call, inside))
 
 
 def find_target(name: Any, where: str) -> Callable[..., Any]:
@@ -194,10 +224,15 @@ def _make(plan: Any, overrides: Mapping[str, Any] | None = None) -> Any:
     args, kwargs = [_make(value) for value in plan.args], {key: _make(v) for key, v in plan.kwargs.items()}
     kwargs.update(overrides or {})
     _check_arguments(plan, args, kwargs)
-    if plan.partial:
-        return functools.partial(plan.target, *args, **kwargs)
+    require_all(kwargs, declared(plan.target), f"{plan.where}.")
     try:
+        if plan.partial:
+            return try_out(functools.partial(plan.target, *args, **kwargs))
         return plan.target(*args, **kwargs)
+    except AdvvidError as error:
+        if plan.where in str(error) or re.match(r"\w+(\.\w+)+=", str(error)):  # it names the option itself
+            raise
+        raise AdvvidError(f"{plan.where}: {error}") from error
     except BAD_ARGUMENTS as error:
         raise AdvvidError(f"{plan.where}: {plan.name} cannot be made: {_first_line(error)}") from error
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DPI, QUIET, save
 from advvid.analyses.step_losses import check_grid, step_losses
-from advvid.batch import parse_number
+from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 
 DRAWS = 2000

@@ -16,7 +16,7 @@ from rich.table import Table
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import DPI, save
 from advvid.analyses.step_losses import check_grid, step_losses
-from advvid.batch import parse_number
+from advvid.core.numbers import parse_number
 from advvid.statistics import bootstrap_difference
 
 # The share of the largest loss from which a step size counts as near the best.

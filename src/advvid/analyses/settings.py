@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from advvid.attacks.base import Attack
-from advvid.batch import parse_number
+from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from advvid.batch import Space, derive_seed, parse_number
+from advvid.batch import Space, derive_seed
+from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from advvid.attacks.base import Attack
 from advvid.attacks.search import Goal, check_targeted
-from advvid.batch import parse_number
+from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 from advvid.threats.base import Aux
 from advvid.threats.offsets import Offsets

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from advvid.attacks.base import parse_number
 from advvid.attacks.gradient import IteratedAttack
+from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 from advvid.threats.pixels import Pixels
 from advvid.threats.ratio import BoundRegion, RatioBound

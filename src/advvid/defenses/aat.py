@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from advvid.attacks.base import Attack
-from advvid.batch import derive_seed, parse_number
+from advvid.batch import derive_seed
+from advvid.core.numbers import parse_number
 from advvid.defenses.at import AT
 from advvid.defenses.base import Measure, Step, check_epsilon, single
 from advvid.errors import AdvvidError

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
-from advvid.batch import Batch, parse_number
+from advvid.batch import Batch
+from advvid.core.numbers import parse_number
 from advvid.defenses.base import Logs, Measure, Step
 from advvid.defenses.crafted import FORWARD
 from advvid.defenses.critic import Critic

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch, parse_number
+from advvid.batch import Batch
+from advvid.core.numbers import parse_number
 from advvid.defenses.base import Logs, Measure, Step
 from advvid.defenses.crafted import Crafted, CraftedDefense
 from advvid.errors import AdvvidError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from advvid.attacks.base import Attack
-from advvid.batch import parse_number
+from advvid.core.numbers import parse_number
 from advvid.defenses.at import AT
 from advvid.defenses.base import Step, check_epsilon, single
 from advvid.errors import AdvvidError

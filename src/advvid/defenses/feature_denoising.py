@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from advvid.batch import parse_number
+from advvid.core.numbers import parse_number
 from advvid.defenses.at import AT
 from advvid.errors import AdvvidError
 from advvid.models.non_local import NonLocal

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.attacks.gradient import GradientAttack
-from advvid.batch import Batch, parse_number
+from advvid.batch import Batch
+from advvid.core.numbers import parse_number
 from advvid.defenses.base import Logs, Step
 from advvid.defenses.one_step import OneStep
 from advvid.errors import AdvvidError

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch, parse_number
+from advvid.batch import Batch
+from advvid.core.numbers import parse_number
 from advvid.defenses.ape_gan import GIVEN
 from advvid.defenses.base import Defense, Logs, Measure, Step, single
 from advvid.defenses.examples import Examples, origin_of

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch, parse_number
+from advvid.batch import Batch
+from advvid.core.numbers import parse_number
 from advvid.defenses.base import Logs, Step, single
 from advvid.defenses.crafted import Crafted, CraftedDefense, check_classes
 from advvid.defenses.divergence import divergence

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advvid.batch import parse_number
+from advvid.core.numbers import parse_number
 from advvid.defenses.base import Logs
 from advvid.defenses.branched import Branched
 from advvid.errors import AdvvidError

@@ -12,7 +12,8 @@ from torch import nn
 
 from advvid.attacks.base import Attack, frozen
 from advvid.attacks.gradient import GradientAttack
-from advvid.batch import Batch, parse_number
+from advvid.batch import Batch
+from advvid.core.numbers import parse_number
 from advvid.defenses.base import Step
 from advvid.defenses.crafted import Crafted, clean
 from advvid.defenses.fgsm_rs import FGSMRS

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.gradient import GradientAttack
-from advvid.batch import parse_number
+from advvid.core.numbers import parse_number
 from advvid.defenses.base import Measure, Step, single
 from advvid.defenses.crafted import CraftedDefense, check_iterated
 from advvid.errors import AdvvidError

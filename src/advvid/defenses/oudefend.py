@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from advvid.batch import parse_number
+from advvid.core.numbers import parse_number
 from advvid.defenses.at import AT
 from advvid.errors import AdvvidError
 from advvid.models.residual import Place, add_after, check_after, residual_blocks

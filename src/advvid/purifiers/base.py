@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advvid.batch import parse_number
+from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 
 Generators = Sequence[torch.Generator]
