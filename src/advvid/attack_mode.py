@@ -20,6 +20,7 @@ from advvid import checkpoint
 from advvid.batch import Batch
 from advvid.columns import Column, craft, fingerprint
 from advvid.core import files
+from advvid.core.finite import require_finite
 from advvid.data.given import GivenFiles
 from advvid.data.loader import eval_batches
 from advvid.errors import AdvvidError
@@ -150,6 +151,7 @@ class _Studio:
     def batch(self, model: nn.Module, batch: Batch) -> None:
         """Attack a batch and write everything about it."""
         out = _predict(model, batch.inputs)
+        require_finite(out, batch.ids, "the clean clips")
         before = self.task.predict(out)
         target = torch.where(batch.target < 0, before, batch.target)
         right = self.task.correct(out, target)
@@ -162,12 +164,16 @@ class _Studio:
             ids = [batch.ids[i] for i in todo.tolist()]
             found, far = craft(self.column, model, batch.inputs[todo], target[todo], ids, self.seed, self.task)
             x_adv[todo], steps[todo], calls[todo], distance[todo] = found.x_adv, found.steps, found.gradient_calls, far
-            after[todo] = self.task.predict(_predict(model, x_adv[todo]))
+            fooled = _predict(model, x_adv[todo])
+            require_finite(fooled, ids, "the adversarial clips")
+            after[todo] = self.task.predict(fooled)
         wanted = eight_bits(x_adv)
         files = [self._films(clip, name) for clip, name in zip(wanted, batch.ids, strict=True)]
         # What stands on the disk is what is scored, not what should stand there.
         kept = torch.stack([back for back, *_ in files]).to(batch.inputs.device).float().div_(255)
-        rounded = self.task.predict(_predict(model, kept))
+        seen = _predict(model, kept)
+        require_finite(seen, batch.ids, "the clips of the films")
+        rounded = self.task.predict(seen)
         moved = self.column.attack.threat.distance(kept, batch.inputs)
         first = len(self.lines)
         for i, name in enumerate(batch.ids):

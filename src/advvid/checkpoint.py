@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from advvid.core import files
+from advvid.core.finite import require_finite_state
 from advvid.errors import AdvvidError
 
 FORMAT = 1
@@ -91,7 +92,7 @@ def load_model(model: torch.nn.Module, state: dict[str, torch.Tensor], source: P
     """Put a checkpoint's weights into a model, all of them.
 
     Raises:
-        AdvvidError: if the weights are another model's, naming the first differences.
+        AdvvidError: if the weights are another model's, naming the first differences, or hold NaN or infinity.
     """
     own = model.state_dict()
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -106,6 +107,7 @@ def load_model(model: torch.nn.Module, state: dict[str, torch.Tensor], source: P
             f"the checkpoint {source} is of another model ({len(missing)} weights missing, {len(extra)} unknown, "
             f"{len(shapes)} of another shape; first: {first}): choose the model, width and data set it was trained with"
         )
+    require_finite_state(state, f"the checkpoint {source}")
     model.load_state_dict(state)
 
 

@@ -11,9 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advvid.attacks.base import Attack, AttackResult
+from advvid.attacks.base import Attack
+from advvid.attacks.result import AttackResult, require_form
 from advvid.batch import clip_generators
+from advvid.core.finite import watching
 from advvid.errors import AdvvidError
+from advvid.evaluation.claims import require_honest
+from advvid.evaluation.untouched import left_alone
 from advvid.tasks.base import Task
 
 
@@ -69,23 +73,41 @@ def craft(
     Returns:
         the attack's result, every pass of the bare model counted as a gradient call, and each clip's distance ``[B]``.
 
+    The attack works on copies and must leave everything else as it found it; see ``advvid.evaluation``.
+
     Raises:
-        AdvvidError: if a clip is outside the attack's threat set, naming the clip and the figure.
+        AdvvidError: if a clip is outside the attack's threat set, naming the clip and the figure; if the result is of
+            another form; if the attack changed the model, its inputs or the process; if the model put out NaN.
     """
+    attack, seen, threat = column.attack, column.seen or model, column.attack.threat
     generators = clip_generators(seed, column.name.split("@")[0], ids)
-    result = column.attack.run(column.seen or model, clips, labels, generators, task=task)
-    threat = column.attack.threat
-    far = threat.distance(result.x_adv, clips)
-    allowed = threat.contains(result.x_adv, clips, result.aux)
-    if not bool(allowed.all()):
-        index = int((~allowed).nonzero()[0])
-        low, high = float(result.x_adv[index].min()), float(result.x_adv[index].max())
-        raise AdvvidError(
-            f"the attack of column {column.name} left its threat model on clip {ids[index]}: allowed is "
-            f"{threat.budget}, measured is a distance of {float(far[index]):.6g} with values from {low:.6g} to "
-            f"{high:.6g} ({int((~allowed).sum())} of {len(ids)} clips of the batch); its numbers are void"
-        )
+    given = clips.clone(), labels.clone()
+    with (
+        left_alone([model] if seen is model else [model, seen], attack, clips[:1], column.name),
+        watching(seen) as watch,
+    ):
+        result = attack.run(seen, *given, generators, task=task)
+    require_form(result, clips, f"of column {column.name}")
+    if watch.saw():
+        raise _not_finite(column, model, clips, labels, ids, seed, task)
+    far = require_honest(result, column.name, threat, given, clips, labels, ids)
     return dataclasses.replace(result, gradient_calls=column.passes * result.gradient_calls), far
+
+
+def _not_finite(
+    column: Column, model: nn.Module, clips: Tensor, labels: Tensor, ids: Sequence[str], seed: int, task: Task
+) -> AdvvidError:
+    """Return the refusal of a model that put out NaN or infinity, after finding the clip: each is attacked by itself."""
+    if len(ids) > 1:
+        for i, name in enumerate(ids):
+            try:
+                craft(column, model, clips[i : i + 1], labels[i : i + 1], [name], seed, task)
+            except AdvvidError as error:
+                return error
+    return AdvvidError(
+        f"the model's output became NaN or infinite while column {column.name} attacked clip {ids[0]}: an attack cannot "
+        "search there, and the clip would count as robust; look for a division by zero or an overflow in the model"
+    )
 
 
 def digest(state: dict[str, Tensor]) -> str:

@@ -20,6 +20,7 @@ from advvid.attacks.fitted import FittedAttack
 from advvid.batch import Batch, derive_seed
 from advvid.cells import Cells, outputs_of, write_samples
 from advvid.columns import Column, craft, digest, fingerprint
+from advvid.core.finite import require_finite
 from advvid.errors import AdvvidError
 from advvid.memory import in_parts
 from advvid.parallel import Peers
@@ -123,6 +124,7 @@ class Evaluator:
         """Compute the missing cells of a batch."""
         describe(CLEAN)
         clean = self._predict(batch.inputs)
+        require_finite(clean, batch.ids, "the clean clips")
         right = self.task.correct(clean, batch.target)
         # Clips that are wrong already count as wrong under every attack: there is nothing to search for.
         todo = torch.arange(len(batch), device=self.device) if right is None else right.nonzero().squeeze(1)
@@ -141,6 +143,7 @@ class Evaluator:
             out = clean.clone()
             if len(todo):
                 out[todo] = self._predict(x_adv[todo])
+            require_finite(out, batch.ids, f"those of column {column.name}")
             arrays = {
                 "pred": self.task.predict(out), "out": out, "distance": distance, "steps": steps,
                 "gradient_calls": calls, "seconds": np.full(len(batch), round(seconds, 4)),
@@ -158,6 +161,7 @@ class Evaluator:
             out = clean.clone()
             if len(todo):
                 out[todo] = self._predict(road(x_adv[todo]))
+            require_finite(out, batch.ids, f"those after {road.name}")
             arrays |= {f"pred@{road.name}": self.task.predict(out), f"out@{road.name}": out}
         return arrays
 

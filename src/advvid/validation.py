@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, clip_generators
+from advvid.core.finite import require_finite
 from advvid.parallel import Peers
 from advvid.tasks.base import Task
 
@@ -118,6 +119,7 @@ def score(
             clips = attack.run(model, clips, batch.target, clip_generators(seed, name, batch.ids), task=task).x_adv
         with torch.no_grad():
             out = model(clips)
+            require_finite(out, batch.ids, f"the {'clean' if attack is None else 'attacked'} clips of split {name}")
             meter.add(task.loss(out, batch.target).sum(), task.correct(out, batch.target), len(batch))
     model.train(was_training)
     return meter

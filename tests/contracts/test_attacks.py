@@ -8,7 +8,9 @@ from hydra.utils import instantiate
 from test_configs import CONF, composed
 
 from advvid.batch import clip_generators
+from advvid.columns import Column, craft
 from advvid.paths import conf_dir
+from advvid.tasks.classification import Classification
 
 NAMES = sorted(path.stem for path in (CONF / "attack").glob("*.yaml"))
 IDS = list("abcdef")
@@ -38,6 +40,13 @@ def test_stays_in_its_threat(attack, small, clips, labels):
     assert attack.threat.contains(result.x_adv, clips).all()
     assert result.steps.shape == result.gradient_calls.shape == (6,)
     assert result.steps.dtype == result.gradient_calls.dtype == torch.int64
+
+
+def test_passes_what_an_evaluation_demands(attack, small, clips, labels):
+    """It leaves model, inputs, settings and global random numbers alone; see advvid.evaluation."""
+    result, far = craft(Column("column", attack), small, clips, labels, IDS, 0, Classification())
+    assert result.x_adv.shape == clips.shape
+    assert far.shape == (6,)
 
 
 def test_same_generators_give_the_same_bits(attack, small, clips, labels):

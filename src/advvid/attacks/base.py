@@ -12,27 +12,17 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from advvid.attacks.result import AttackResult as AttackResult
+from advvid.attacks.result import require_form
 from advvid.batch import Space, derive_seed
 from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
-from advvid.threats.base import Aux, Threat
+from advvid.threats.base import Threat
 
-
-@dataclass(frozen=True)
-class AttackResult:
-    """What an attack found.
-
-    Shape:
-        x_adv: like the clips, detached. steps: int ``[B]``, the iterations behind each returned clip.
-        gradient_calls: int ``[B]``, backward passes spent on each clip. aux: per-clip choices (patch masks, ...).
-    """
-
-    x_adv: Tensor
-    steps: Tensor
-    gradient_calls: Tensor
-    aux: Aux = field(default_factory=dict)
+# How torch says that there is no gradient.
+NO_GRADIENT = ("does not require grad", "appears to not have been used in the graph")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +95,8 @@ class Attack(ABC):
             task: what a wrong answer is; single-label classification when None.
 
         Raises:
-            AdvvidError: for clips outside the space, a batch of mixed lengths, or inputs without frames of pixels for an
-                attack that changes these.
+            AdvvidError: for clips outside the space, a batch of mixed lengths, inputs without frames of pixels for an
+                attack that changes these, a model without a gradient, or a result of another form than is owed.
         """
         if generators is None:
             base = int(torch.randint(2**62, ()))
@@ -124,8 +114,16 @@ class Attack(ABC):
                 f"{float(clips.min()):.3g} to {float(clips.max()):.3g}: normalise inside the model instead"
             )
         with torch.enable_grad(), frozen(model):  # a caller may score under no_grad
-            result = self._search(model, clips, labels, generators, targets, task or Classification())
-        return AttackResult(result.x_adv.detach(), result.steps, result.gradient_calls, result.aux)
+            try:
+                result = self._search(model, clips, labels, generators, targets, task or Classification())
+            except RuntimeError as error:
+                if not any(words in str(error) for words in NO_GRADIENT):
+                    raise
+                raise _no_gradient(self, model, clips[:1]) from None
+        if isinstance(result, AttackResult) and isinstance(result.x_adv, Tensor):
+            result = dataclasses.replace(result, x_adv=result.x_adv.detach())
+        require_form(result, clips, type(self).__name__)
+        return result
 
     def require_shape(self, shape: Sequence[int]) -> None:
         """Refuse inputs that this attack cannot change.
@@ -171,6 +169,20 @@ class Attack(ABC):
             raise AdvvidError(
                 f"{name}={value!r} is not possible for {type(self).__name__}: choose a whole number of at least {least}"
             )
+
+
+def _no_gradient(attack: Attack, model: nn.Module, clip: Tensor) -> AdvvidError:
+    """Return the refusal of a search that found no gradient to follow, and say who cut it off."""
+    out = model(clip.clone().requires_grad_())
+    if isinstance(out, Tensor) and out.requires_grad:
+        return AdvvidError(
+            f"the attack {type(attack).__name__} asked for a gradient of something that does not depend on its clips: mend "
+            "the attack, which cuts its clips off from the graph"
+        )
+    return AdvvidError(
+        "the model's output has no gradient with respect to its clips: it detaches them or computes under no_grad, so that "
+        f"{type(attack).__name__} has nothing to follow; mend the model, or choose an attack without gradients such as square"
+    )
 
 
 def in_space(attack: Attack, space: Space) -> Attack:

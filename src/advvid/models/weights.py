@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from advvid import checkpoint
 from advvid.checkpoint import UNREADABLE
+from advvid.core.finite import require_finite_state
 from advvid.errors import AdvvidError
 from advvid.models.freeze import last_layer
 
@@ -77,7 +78,7 @@ def load_local_weights(model: nn.Module, path: str | Path) -> WeightsReport:
 
     Raises:
         AdvvidError: if the file is missing, a folder, damaged, could run code, holds no weights, or belongs to
-            another network: too little of it, or of the parts that both have, agrees.
+            another network: too little of it, or of the parts that both have, agrees; if weights are NaN or infinite.
 
     Example:
         >>> load_local_weights(model, "r3d_18-b3b3357e.pth").head
@@ -112,6 +113,7 @@ def load_local_weights(model: nn.Module, path: str | Path) -> WeightsReport:
             f"only {theirs:.0%} of the weights in {path} have a place in the network, which lacks "
             f"{', '.join(report.unexpected[:2])}: choose the model that they belong to, such as a deeper one"
         )
+    require_finite_state(taken, f"model.checkpoint={path}")
     model.load_state_dict(taken, strict=False)
     odd = report.mismatched or report.missing or report.unexpected
     log.log(logging.WARNING if odd else logging.INFO, "weights from %s", report)

@@ -1,0 +1,110 @@
+"""NaN and infinity stop a run: in what a model puts out, and in the weights that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from advvid.errors import AdvvidError
+
+
+def require_finite(out: Tensor, ids: Sequence[str], what: str) -> None:
+    """Refuse outputs that hold NaN or infinity; one synchronisation.
+
+    An argmax over NaN is still a class, so that such a clip could count as right.
+
+    Args:
+        out: what the model put out, ``[B, ...]``.
+        ids: of the clips.
+        what: was scored, such as ``the clean clips``.
+
+    Raises:
+        AdvvidError: naming the first clip.
+
+    Example:
+        >>> require_finite(torch.zeros(1, 2), ["a"], "the clean clips")
+    """
+    if bool(out.isfinite().all()):
+        return
+    bad = ~out.flatten(1).isfinite().all(dim=1)
+    first = int(bad.nonzero()[0])
+    kind = "NaN" if bool(out[first].isnan().any()) else "infinite"
+    raise AdvvidError(
+        f"the model's output is {kind} on clip {ids[first]} ({int(bad.sum())} of {len(ids)} clips of its batch) among {what}: "
+        "no verdict rests on such a number; look for a division by zero, an overflow or damaged weights in the model"
+    )
+
+
+def require_finite_state(state: Any, source: str | Path) -> None:
+    """Refuse weights or buffers that hold NaN or infinity.
+
+    Args:
+        state: tensors by name, in nested mappings and lists too.
+        source: where they come from, for the message.
+
+    Raises:
+        AdvvidError: naming the first tensor.
+    """
+    bad = [(name, tensor) for name, tensor in _tensors(state) if not bool(tensor.isfinite().all())]
+    if bad:
+        name, tensor = bad[0]
+        raise AdvvidError(
+            f"{source} holds NaN or infinity in {name} ({int((~tensor.isfinite()).sum())} of {tensor.numel()} values; "
+            f"{len(bad)} tensors in all): its training broke down, so take an earlier checkpoint"
+        )
+
+
+def _tensors(state: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(state, Tensor):
+        if state.is_floating_point() or state.is_complex():
+            yield name, state
+    elif isinstance(state, Mapping):
+        for key, value in state.items():
+            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(state, list | tuple):
+        for number, value in enumerate(state):
+            yield from _tensors(value, f"{name}.{number}" if name else str(number))
+
+
+class FiniteWatch:
+    """Notes whether a model ever put out NaN or infinity, without a synchronisation until it is asked."""
+
+    def __init__(self) -> None:
+        self._seen: Tensor | None = None
+
+    def note(self, _module: nn.Module, _given: Any, out: Any) -> None:
+        """Take note of one output; the form of a forward hook."""
+        if isinstance(out, Tensor):
+            bad = ~out.detach().isfinite().all()
+            self._seen = bad if self._seen is None else self._seen | bad.to(self._seen.device)
+
+    def saw(self) -> bool:
+        """Tell whether there was any so far; this synchronises."""
+        return self._seen is not None and bool(self._seen)
+
+
+@contextmanager
+def watching(model: nn.Module) -> Iterator[FiniteWatch]:
+    """Watch a model's outputs for as long as a block.
+
+    A compiled model is not watched: a hook would make it compile again. What comes of its outputs is checked elsewhere.
+
+    Example:
+        >>> with watching(nn.Identity()) as watch:
+        ...     _ = model(torch.tensor([float("nan")]))        # doctest: +SKIP
+        >>> watch.saw()                                        # doctest: +SKIP
+        True
+    """
+    watch = FiniteWatch()
+    if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
+        yield watch
+        return
+    handle = model.register_forward_hook(watch.note)
+    try:
+        yield watch
+    finally:
+        handle.remove()

@@ -1,0 +1,57 @@
+"""What an attack hands back, held against what it was given and what it is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from advvid.attacks.result import AttackResult
+from advvid.errors import AdvvidError
+from advvid.threats.base import Threat
+
+
+def require_honest(
+    result: AttackResult, column: str, threat: Threat, given: tuple[Tensor, Tensor], clips: Tensor, labels: Tensor,
+    ids: Sequence[str],
+) -> Tensor:  # fmt: skip
+    """Refuse a result that is not what it claims to be, and return each clip's measured distance ``[B]``.
+
+    All is read in one synchronisation.
+
+    Args:
+        result: of the right form.
+        column: of the table, for the message.
+        threat: what the attack is allowed, as it was before the attack ran.
+        given: the copies of clips and labels that the attack worked on.
+        clips: the originals, ``[B, ...]``.
+        labels: the originals.
+        ids: of the clips.
+
+    Raises:
+        AdvvidError: if the attack wrote into its copies, counts below zero, or a clip is outside the threat set.
+    """
+    far = threat.distance(result.x_adv, clips)
+    allowed = threat.contains(result.x_adv, clips, result.aux)
+    written = (given[0] != clips).any() | (given[1] != labels).any()
+    below = (result.steps < 0).any() | (result.gradient_calls < 0).any()
+    overwritten, negative, outside = torch.stack([written, below.to(written.device), ~allowed.all()]).tolist()
+    if overwritten:
+        raise AdvvidError(
+            f"the attack of column {column} wrote into the clips or labels that it was given (batch of clip {ids[0]}): "
+            "held against these its change would not show; let it work on a clone"
+        )
+    if outside:
+        index = int((~allowed).nonzero()[0])
+        low, high = float(result.x_adv[index].min()), float(result.x_adv[index].max())
+        raise AdvvidError(
+            f"the attack of column {column} left its threat model on clip {ids[index]}: allowed is "
+            f"{threat.budget}, measured is a distance of {float(far[index]):.6g} with values from {low:.6g} to "
+            f"{high:.6g} ({int((~allowed).sum())} of {len(ids)} clips of the batch); its numbers are void"
+        )
+    if negative:
+        raise AdvvidError(
+            f"the attack of column {column} counts fewer than 0 steps or gradient calls: mend what it reports as its cost"
+        )
+    return far
