@@ -12,6 +12,7 @@ from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
 from advvid.batch import Batch
 from advvid.columns import Column
+from advvid.data.content import Contents
 from advvid.errors import AdvvidError
 from advvid.evaluator import Evaluator
 from advvid.tally import summarise, verdicts
@@ -52,7 +53,7 @@ def stripped(samples):
 
 def test_verdicts_are_those_of_the_clips(small, data, tmp_path):
     batches, ids, clips, labels = data
-    samples = evaluator(small, tmp_path).run(batches, ids, SIZE)
+    samples = evaluator(small, tmp_path).run(batches, Contents(ids, ids), SIZE)
     assert [line["id"] for line in samples] == ids
     assert [line["clean"] for line in samples] == small(clips).argmax(1).tolist()
     right = verdicts(samples, ["pgd"])
@@ -64,21 +65,21 @@ def test_verdicts_are_those_of_the_clips(small, data, tmp_path):
 
 def test_batch_size_does_not_change_the_table(small, data, tmp_path):
     batches, ids, *_ = data
-    one = evaluator(small, tmp_path / "a").run(batches, ids, SIZE)
-    other = evaluator(small, tmp_path / "b").run(lambda numbers: batches(numbers, 7), ids, 7)
+    one = evaluator(small, tmp_path / "a").run(batches, Contents(ids, ids), SIZE)
+    other = evaluator(small, tmp_path / "b").run(lambda numbers: batches(numbers, 7), Contents(ids, ids), 7)
     assert summarise(one, ["pgd"], ["noise"]) == summarise(other, ["pgd"], ["noise"])
 
 
 def test_interrupted_equals_uninterrupted(small, data, tmp_path):
     batches, ids, *_ = data
-    whole = evaluator(small, tmp_path / "whole").run(batches, ids, SIZE)
+    whole = evaluator(small, tmp_path / "whole").run(batches, Contents(ids, ids), SIZE)
 
     def dies(numbers):
         yield from itertools.islice(batches(numbers), 2)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluator(small, tmp_path / "cut").run(dies, ids, SIZE)
+        evaluator(small, tmp_path / "cut").run(dies, Contents(ids, ids), SIZE)
     cells = sorted((tmp_path / "cut" / "cells").glob("pgd-*/*.npz"))
     assert len(cells) == 2
     cells[1].write_bytes(cells[1].read_bytes()[:100])  # a cell cut short by a full disk
@@ -88,17 +89,17 @@ def test_interrupted_equals_uninterrupted(small, data, tmp_path):
         asked.extend(numbers)
         return batches(numbers)
 
-    resumed = evaluator(small, tmp_path / "cut").run(rest, ids, SIZE)
+    resumed = evaluator(small, tmp_path / "cut").run(rest, Contents(ids, ids), SIZE)
     assert asked == [1, 2, 3]
     assert stripped(resumed) == stripped(whole)
 
 
 def test_another_model_starts_afresh(small, data, tmp_path):
     batches, ids, *_ = data
-    evaluator(small, tmp_path).run(batches, ids, SIZE)
+    evaluator(small, tmp_path).run(batches, Contents(ids, ids), SIZE)
     with torch.no_grad():
         small.head.bias[0] += 5
-    samples = evaluator(small, tmp_path).run(batches, ids, SIZE)
+    samples = evaluator(small, tmp_path).run(batches, Contents(ids, ids), SIZE)
     assert [line["clean"] for line in samples] == [0] * 14
 
 
@@ -137,7 +138,7 @@ def test_planted_faults_stop_the_run(small, data, tmp_path, fault, words):
     batches, ids, *_ = data
     columns = [Column("pgd", Faulty(eps="1/255", steps=2, fault=fault))]
     with pytest.raises(AdvvidError, match=words):
-        evaluator(small, tmp_path, columns).run(batches, ids, SIZE)
+        evaluator(small, tmp_path, columns).run(batches, Contents(ids, ids), SIZE)
 
 
 def test_a_clip_scored_twice_stops_the_run(small, data, tmp_path):
@@ -148,11 +149,11 @@ def test_a_clip_scored_twice_stops_the_run(small, data, tmp_path):
             yield Batch(batch.inputs, batch.target, [ids[max(0, ids.index(i) - (i == "clip08"))] for i in batch.ids])
 
     with pytest.raises(AdvvidError, match="every clip exactly once"):
-        evaluator(small, tmp_path).run(off_by_one, ids, SIZE)
+        evaluator(small, tmp_path).run(off_by_one, Contents(ids, ids), SIZE)
 
 
 def test_pictures_get_each_column_once(small, data, tmp_path):
     batches, ids, *_ = data
     shown = []
-    evaluator(small, tmp_path, show=lambda column, *_: shown.append(column.name)).run(batches, ids, SIZE)
+    evaluator(small, tmp_path, show=lambda column, *_: shown.append(column.name)).run(batches, Contents(ids, ids), SIZE)
     assert shown == ["pgd", "noise"]

@@ -9,6 +9,7 @@ from advvid.attacks.pgd import PGD
 from advvid.attacks.universal import Universal
 from advvid.batch import Batch
 from advvid.columns import Column
+from advvid.data.content import Contents
 from advvid.errors import AdvvidError
 from advvid.fitting import fit_columns
 from advvid.tasks.classification import Classification
@@ -18,12 +19,16 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+def names(count):
+    return Contents([str(i) for i in range(count)], [str(i) for i in range(count)])
+
+
 def fitted(model, clips, labels, run_dir, walks, columns=COLUMNS):
     def batches():
         walks.append(1)
         return [Batch(clips[i : i + 2], labels[i : i + 2], ["a", "b"]) for i in range(0, len(clips), 2)]
 
-    return fit_columns(columns, model, batches, len(clips), Classification(), 0, run_dir)
+    return fit_columns(columns, model, batches, names(len(clips)), Classification(), 0, run_dir)
 
 
 def test_learned_once_and_taken_from_the_folder_after(small, clips, labels, tmp_path):

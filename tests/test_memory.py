@@ -9,6 +9,7 @@ from torch import nn
 from advvid.attacks.pgd import PGD
 from advvid.batch import Batch
 from advvid.columns import Column
+from advvid.data.content import Contents
 from advvid.evaluator import Evaluator
 from advvid.memory import activation_bytes, free_bytes, in_parts, micro_batch, out_of_memory
 from advvid.tasks.classification import Classification
@@ -95,7 +96,7 @@ def test_the_table_is_the_same_when_memory_is_short(small, clips, labels, tmp_pa
     def table(model, folder):
         columns = [Column("pgd", PGD(eps="4/255", steps=4))]
         evaluator = Evaluator(model.eval(), Classification(), columns, 0, torch.device("cpu"), folder)
-        lines = evaluator.run(lambda numbers: [Batch(clips, labels, ids)], ids, len(ids))
+        lines = evaluator.run(lambda numbers: [Batch(clips, labels, ids)], Contents(ids, ids), len(ids))
         return [(s["clean"], s["attacks"]["pgd"]["pred"], s["attacks"]["pgd"]["steps"]) for s in lines]
 
     assert table(Hungry(small), tmp_path / "a") == table(small, tmp_path / "b")
@@ -116,7 +117,7 @@ def test_low_precision_search_keeps_only_what_fools_in_fp32(small, clips, labels
 
     def accuracy(folder, **more):
         evaluator = Evaluator(Rounded(), Classification(), columns, 0, torch.device("cpu"), folder, **more)
-        lines = evaluator.run(lambda numbers: [Batch(clips, labels, ids)], ids, len(ids))
+        lines = evaluator.run(lambda numbers: [Batch(clips, labels, ids)], Contents(ids, ids), len(ids))
         return [s["attacks"]["pgd"]["pred"] == s["label"] for s in lines]
 
     plain = accuracy(tmp_path / "fp32")

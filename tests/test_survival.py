@@ -6,6 +6,7 @@ import torch
 from advvid.attacks.pgd import PGD
 from advvid.batch import Batch
 from advvid.columns import Column
+from advvid.data.content import Contents
 from advvid.errors import AdvvidError
 from advvid.evaluator import Evaluator
 from advvid.survival import Survival, survivals
@@ -65,7 +66,7 @@ def test_the_same_adversarial_clips_are_scored_again(small, clips, labels, tmp_p
     evaluator = Evaluator(
         small, Classification(), columns, 0, torch.device("cpu"), tmp_path, survive=[Survival("uint8")]
     )  # fmt: skip
-    samples = evaluator.run(lambda numbers: [Batch(levels, labels, ids)], ids, len(ids))
+    samples = evaluator.run(lambda numbers: [Batch(levels, labels, ids)], Contents(ids, ids), len(ids))
     for line in samples:
         assert line["attacks"]["clean@uint8"]["pred"] == line["clean"]
         assert line["attacks"]["tiny@uint8"]["pred"] == line["clean"]

@@ -15,6 +15,7 @@ from advvid.attacks.base import Attack
 from advvid.attacks.pgd import PGD
 from advvid.batch import Batch
 from advvid.columns import Column
+from advvid.data.content import Contents
 from advvid.evaluator import Evaluator
 from advvid.tasks.classification import Classification
 from benchmarks import rivals
@@ -48,7 +49,7 @@ def evaluate(
     """Score a model by advvid's evaluator, all its checks included, and tell which clips are wrong in the end."""
     with tempfile.TemporaryDirectory() as folder:
         evaluator = Evaluator(model, Classification(), [Column(COLUMN, attack)], 0, device, Path(folder), micro=micro)
-        samples = evaluator.run(batches, ids, size)
+        samples = evaluator.run(batches, Contents(ids, ids), size)
     return [line["attacks"][COLUMN]["pred"] != line["label"] for line in samples]
 
 

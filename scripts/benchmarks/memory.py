@@ -18,6 +18,7 @@ from torch import nn
 from advvid.attacks.pgd import PGD
 from advvid.batch import Batch
 from advvid.columns import Column
+from advvid.data.content import Contents
 from advvid.evaluator import Evaluator
 from advvid.memory import activation_bytes, free_bytes, micro_batch
 from advvid.tasks.classification import Classification
@@ -92,7 +93,8 @@ def scored(
         evaluator = Evaluator(
             model, Classification(), [Column("pgd", attack)], 0, device, Path(folder), micro=micro
         )  # fmt: skip
-        evaluator.run(batches, [f"clip {i}" for i in range(number)], size)
+        ids = [f"clip {i}" for i in range(number)]
+        evaluator.run(batches, Contents(ids, ids), size)
     return evaluator
 
 

@@ -21,6 +21,7 @@ from advvid.batch import Batch
 from advvid.columns import Column, craft, fingerprint
 from advvid.core import files
 from advvid.core.finite import require_finite
+from advvid.data.content import Contents
 from advvid.data.given import GivenFiles
 from advvid.data.loader import eval_batches
 from advvid.errors import AdvvidError
@@ -109,7 +110,7 @@ def attack_clips(
     if cfg.files is None:  # alone, a file is what the attack learns on, if it learns
         learning = parts.dataset.split("val")
         (column,) = fit_columns(
-            [column], model, lambda: eval_batches(learning, cfg.evaluation.batch_size, workers=workers), len(learning),
+            [column], model, lambda: eval_batches(learning, cfg.evaluation.batch_size, workers=workers), Contents.of(learning),
             parts.defense.task, cfg.seed, run_dir,
         )  # fmt: skip
     split = parts.dataset.split(cfg.evaluation.split)

@@ -19,23 +19,21 @@ Cell = Mapping[str, NDArray[Any]]
 
 
 class Cells:
-    """The finished cells of a table, under ``cells/<column>-<key>/<batch>.npz`` of a run folder.
+    """The finished cells of a table, under ``cells/<column>-<key>/<clips>.npz`` of a run folder.
 
-    A cell is written whole or not at all, by whichever process computed it. Its key covers everything that its content
-    depends on, so that an evaluation that was killed, extended by a column or changed in one setting computes exactly
-    what is missing.
+    A cell is written whole or not at all, by whichever process computed it. Its key covers the model, the attack and
+    whatever else its numbers rest on, its name the content of its clips, so that an evaluation that was killed,
+    extended by a column or changed in one setting computes exactly what is missing.
 
     Args:
         run_dir: the run folder.
-        keys: what each column depends on, as a hash, by column name.
-        batches: number of batches of the split.
+        keys: a digest of what each column rests on besides the clips, by column name.
+        batches: a digest of the clips of each batch of the split, see ``advvid.data.content.Contents``.
     """
 
-    def __init__(self, run_dir: Path, keys: Mapping[str, int], batches: int) -> None:
-        self.batches = batches
-        self.folders = {
-            name: run_dir / "cells" / f"{name.replace('/', '_')}-{key:016x}" for name, key in keys.items()
-        }  # fmt: skip
+    def __init__(self, run_dir: Path, keys: Mapping[str, str], batches: Sequence[str]) -> None:
+        self.batches = list(batches)
+        self.folders = {name: run_dir / "cells" / f"{name.replace('/', '_')}-{key[:16]}" for name, key in keys.items()}
 
     def missing(self, batch: int) -> list[str]:
         """Return the columns that have no readable cell for a batch."""
@@ -56,13 +54,13 @@ class Cells:
 
     def column(self, name: str) -> Cell:
         """Return a column over all batches, each array joined along the clips."""
-        cells = [self.read(name, batch) for batch in range(self.batches)]
+        cells = [self.read(name, batch) for batch in range(len(self.batches))]
         found = [cell for cell in cells if cell is not None]
         assert len(found) == len(cells), "every cell of a finished evaluation is on the disk"
         return {key: np.concatenate([cell[key] for cell in found]) for key in found[0]}
 
     def _path(self, name: str, batch: int) -> Path:
-        return self.folders[name] / f"{batch:06d}.npz"
+        return self.folders[name] / f"{self.batches[batch]}.npz"
 
 
 def write_samples(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
+from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.result import AttackResult, require_form
 from advvid.batch import clip_generators
+from advvid.core import digests
 from advvid.core.finite import watching
+from advvid.core.identity import of_attack
 from advvid.errors import AdvvidError
 from advvid.evaluation.claims import require_honest
 from advvid.evaluation.untouched import left_alone
@@ -44,6 +45,15 @@ class Column:
         """The attack's class and settings, as plain values."""
         return {"class": type(self.attack).__name__, **dataclasses.asdict(self.attack)}
 
+    @property
+    def rests_on(self) -> str:
+        """A digest of the attack, its settings, what it learned, and the model that it sees in place of the scored one."""
+        learned = self.attack.state_dict() if isinstance(self.attack, FittedAttack) else {}
+        seen = "" if self.seen is None else digests.of_module(self.seen)
+        return digests.of_values(
+            self.name, self.access, self.passes, of_attack(self.attack), digests.of_tensors(learned), seen
+        )
+
 
 def with_views(columns: Sequence[Column], views: Mapping[str, nn.Module]) -> list[Column]:
     """Return the columns, each white-box one followed by those of attackers who see another model.
@@ -63,6 +73,11 @@ def with_views(columns: Sequence[Column], views: Mapping[str, nn.Module]) -> lis
         attack = dataclasses.replace(column.attack, **late)
         found += [Column(f"{column.name}@{access}", attack, access, seen) for access, seen in views.items()]
     return found
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Return a digest of every weight and buffer of a model, by which a change is seen."""
+    return digests.of_tensors(model.state_dict())
 
 
 def craft(
@@ -108,17 +123,3 @@ def _not_finite(
         f"the model's output became NaN or infinite while column {column.name} attacked clip {ids[0]}: an attack cannot "
         "search there, and the clip would count as robust; look for a division by zero or an overflow in the model"
     )
-
-
-def digest(state: dict[str, Tensor]) -> str:
-    """Hash named tensors, in a fixed order."""
-    hashed = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(state.items()):
-        hashed.update(name.encode())
-        hashed.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return hashed.hexdigest()
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Hash every weight and buffer of a model."""
-    return digest(model.state_dict())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
-from advvid.attacks.fitted import FittedAttack
-from advvid.batch import Batch, derive_seed
+from advvid.batch import Batch
 from advvid.cells import Cells, outputs_of, write_samples
-from advvid.columns import Column, craft, digest, fingerprint
+from advvid.columns import Column, craft, fingerprint
+from advvid.core import digests
 from advvid.core.finite import require_finite
+from advvid.core.identity import versions
+from advvid.data.content import Contents
 from advvid.errors import AdvvidError
 from advvid.memory import in_parts
 from advvid.parallel import Peers
@@ -55,35 +57,38 @@ class Evaluator:
         peers: the processes that share the batches; they see one file system.
         micro: clips attacked at once, where memory does not take a batch; fewer where it runs out.
         search: the context that attacks run in, such as autocast; verdicts are fp32 in any case.
+        settings: what else the numbers rest on, as plain values, such as precision and purifiers.
     """
 
     def __init__(
         self, model: nn.Module, task: Task, columns: Sequence[Column], seed: int, device: torch.device, run_dir: Path,
         show: Show | None = None, survive: Sequence[Survival] = (), peers: Peers | None = None,
         micro: int | None = None, search: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.model, self.task, self.columns, self.seed = model.to(device).eval(), task, columns, seed
         self.device, self.run_dir, self.show, self.survive = device, run_dir, show, list(survive)
         self.peers, self.search, self.micro = peers or Peers(), search, micro or sys.maxsize
+        self.settings = settings or {}
         self.samples_file = run_dir / "samples.jsonl"
 
     def run(
-        self, batches: Callable[[Sequence[int]], Iterable[Batch]], ids: Sequence[str], batch_size: int
+        self, batches: Callable[[Sequence[int]], Iterable[Batch]], clips: Contents, batch_size: int
     ) -> list[dict[str, Any]]:
         """Score every clip once and return the lines of ``samples.jsonl``.
 
         Args:
             batches: gives the batches of the split with these numbers, in this order.
-            ids: of all clips, in order.
+            clips: names and digests of all clips, in order.
             batch_size: clips per batch; a resumed evaluation uses the same batches.
 
         Raises:
             AdvvidError: if an adversarial clip breaks its budget or range, or the attack changed the model.
         """
-        weights = fingerprint(self.model)
-        count = -(-len(ids) // batch_size)
-        self.cells = Cells(self.run_dir, self._keys(weights, ids, batch_size), count)
-        mine = range(self.peers.rank, count, self.peers.world_size)
+        weights, ids = fingerprint(self.model), clips.ids
+        self.keys, self.clips = self._keys(), clips
+        self.cells = Cells(self.run_dir, self.keys, clips.batches(batch_size))
+        mine = range(self.peers.rank, len(self.cells.batches), self.peers.world_size)
         missing = {number: self.cells.missing(number) for number in mine}
         todo = [number for number in mine if missing[number]]
         total = sum(len(ids[n * batch_size : (n + 1) * batch_size]) for n in mine)
@@ -110,15 +115,13 @@ class Evaluator:
         """Return the model's outputs of a column (or ``clean``) over the whole split."""
         return outputs_of(self.cells.column(name))
 
-    def _keys(self, weights: str, ids: Sequence[str], batch_size: int) -> dict[str, int]:
-        """Hash what each column depends on: the model, the clips, the attack, and what follows it."""
-        common = (weights, self.seed, list(ids), batch_size, self.survive)
-        keys = {CLEAN: derive_seed(*common)}
-        for column in self.columns:
-            seen = "" if column.seen is None else fingerprint(column.seen)
-            learned = column.attack.state_dict() if isinstance(column.attack, FittedAttack) else {}
-            keys[column.name] = derive_seed(*common, column.access, column.settings, seen, digest(learned))
-        return keys
+    def _keys(self) -> dict[str, str]:
+        """Return a digest of what each column rests on besides the clips: the model, the attack, and what follows it."""
+        self.weights = digests.of_module(self.model)
+        task = (type(self.task).__qualname__, repr(self.task))
+        common = (self.weights, task, [repr(road) for road in self.survive], self.settings, versions())
+        keys = {CLEAN: digests.of_values(CLEAN, *common)}
+        return keys | {c.name: digests.of_values(c.rests_on, self.seed, *common) for c in self.columns}
 
     def _batch(self, number: int, batch: Batch, missing: Sequence[str], describe: Callable[[str], None]) -> None:
         """Compute the missing cells of a batch."""

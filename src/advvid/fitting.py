@@ -12,8 +12,10 @@ from torch import nn
 
 from advvid.attacks.fitted import FittedAttack, Learner
 from advvid.batch import Batch, derive_seed
-from advvid.columns import Column, fingerprint
-from advvid.core import files
+from advvid.columns import Column
+from advvid.core import digests, files
+from advvid.core.identity import of_attack, versions
+from advvid.data.content import Contents
 from advvid.errors import AdvvidError
 from advvid.progress import Bar, bar
 from advvid.tasks.base import Task
@@ -34,19 +36,19 @@ class _Walk:
 
 
 def fit_columns(
-    columns: Sequence[Column], model: nn.Module, batches: Callable[[], Iterable[Batch]], clips: int, task: Task,
+    columns: Sequence[Column], model: nn.Module, batches: Callable[[], Iterable[Batch]], clips: Contents, task: Task,
     seed: int, run_dir: Path,
 ) -> list[Column]:  # fmt: skip
     """Return the columns with every attack that learns in its fitted form.
 
-    What was learned lies in ``attacks/<column>.pt`` under a key of the model, the settings and the seed, and is taken
-    from there where the key is the same.
+    What was learned lies in ``attacks/<column>.pt`` under a key of the model, the attack, the seed, the task, the package
+    versions and the content of the clips, and is taken from there where the key is the same.
 
     Args:
         columns: of the table.
         model: in evaluation mode.
         batches: gives the batches of the validation split, each time it is called.
-        clips: number of clips of that split.
+        clips: names and digests of the clips of that split.
         task: what a right answer is.
         seed: of the learning.
         run_dir: the run folder.
@@ -63,15 +65,16 @@ def fit_columns(
 
 
 def _fitted(
-    column: Column, attack: Learner, model: nn.Module, batches: Callable[[], Iterable[Batch]], clips: int, task: Task,
+    column: Column, attack: Learner, model: nn.Module, batches: Callable[[], Iterable[Batch]], clips: Contents, task: Task,
     seed: int, run_dir: Path,
 ) -> Column:  # fmt: skip
-    if not clips:
+    if not len(clips):
         raise AdvvidError(
             f"the attack of column {column.name} learns on the validation split, which is empty: raise dataset.limit_val, or "
             "leave the column out"
         )
-    key = derive_seed("fit", fingerprint(model), column.settings, seed, clips)
+    made = (digests.of_module(model), of_attack(attack), repr(task), clips.digest, versions())
+    key = derive_seed("fit", *made, seed)
     path = run_dir / "attacks" / f"{column.name}.pt"
     saved = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {}
     if saved.get("key") == key:

@@ -16,6 +16,7 @@ from rich.console import Console
 from advvid.check_rules import Check
 from advvid.checks import table_checks
 from advvid.core import files
+from advvid.core.identity import Identity
 from advvid.evaluator import CLEAN, Evaluator
 from advvid.table import percent, robustness_table
 from advvid.tally import has_verdicts, summarise, verdicts
@@ -83,7 +84,18 @@ def assemble(
         found += table_checks(columns, right, clean.shape[1], losses)
     return table | {
         "missing": list(missing), "checks": [dataclasses.asdict(check) for check in found],
-        "config": dict(config), "seed": seed, "commit": commit(), "versions": versions(),
+        "identity": identity(config, evaluator), "config": dict(config), "seed": seed, "commit": commit(), "versions": versions(),
+    }  # fmt: skip
+
+
+def identity(config: Mapping[str, Any], evaluator: Evaluator) -> dict[str, Any]:
+    """Return what the table rests on: a digest of each part of the configuration, of the clips, the model and each column.
+
+    Rows of two runs are comparable clip by clip where ``clips`` is the same.
+    """
+    return {
+        "parts": Identity.of(config).part_digests(), "clips": evaluator.clips.digest, "model": evaluator.weights,
+        "columns": evaluator.keys,
     }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from advvid.attack_mode import attack_clips, check_options
 from advvid.batch import Batch
 from advvid.checks import model_checks
 from advvid.columns import Column, with_views
+from advvid.core.identity import Identity
+from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
 from advvid.data.prefetch import prefetch
 from advvid.defenses.prerequisite import Workshop
@@ -174,13 +176,14 @@ def evaluate(
     evaluator = Evaluator(
         system, parts.defense.task, learned(cfg, parts, model, system, run_dir, peers), cfg.seed, device, run_dir,
         sheets.add if cfg.evaluation.pictures else None, parts.survive, peers, micro, fabric.autocast,
+        Identity.of(cfg).select(("model", "front", "numerics")).plain(),
     )  # fmt: skip
     profile = Profile(run_dir / "profile", "evaluation", parts.runtime.profile and peers.main, skip=0, record=1)
 
     def batches(numbers: Sequence[int]) -> Iterator[Batch]:
         return profile.over(prefetch(eval_batches(split, size, numbers, workers=cfg.dataset.workers), device))
 
-    samples = evaluator.run(batches, split.ids, size)
+    samples = evaluator.run(batches, Contents.of(split), size)
     if not peers.main:
         return {}
     table = assemble(
@@ -219,7 +222,7 @@ def learned(
     if isinstance(system, PurifiedModel):
         columns = behind_purifiers(columns, system, cfg.evaluation.eot_samples, every)
     columns = fit_columns(
-        columns, system, lambda: eval_batches(split, size, workers=cfg.dataset.workers), len(split),
+        columns, system, lambda: eval_batches(split, size, workers=cfg.dataset.workers), Contents.of(split),
         parts.defense.task, cfg.seed, run_dir,
     )  # fmt: skip
     if peers.main:

@@ -13,6 +13,7 @@ from advvid.attacks.sparse import Sparse
 from advvid.attacks.square import Square
 from advvid.batch import Batch
 from advvid.columns import Column
+from advvid.data.content import Contents
 from advvid.errors import AdvvidError
 from advvid.evaluator import Evaluator
 from advvid.parts import made_purifiers
@@ -65,7 +66,7 @@ def scored(system, columns, clips, labels, folder, size=4, stop=None, numbers=No
     if isinstance(system, PurifiedModel):
         columns = behind_purifiers(columns, system, 2)
     evaluator = Evaluator(system, Classification(), columns, 0, torch.device("cpu"), folder)
-    return evaluator.run(batches, ids, size)
+    return evaluator.run(batches, Contents(ids, ids), size)
 
 
 def plain(samples):
@@ -198,7 +199,7 @@ def test_every_draw_counts_as_a_gradient_call(small, clips, labels, tmp_path, pu
     small.head.register_full_backward_hook(lambda module, inner, outer: passed.append(len(outer[0])))
     asked = Batch(clips, labels, [f"clip{i}" for i in range(len(clips))])
     evaluator = Evaluator(system, Classification(), columns, 0, torch.device("cpu"), tmp_path)
-    samples = evaluator.run(lambda wanted: iter([asked]), asked.ids, len(clips))
+    samples = evaluator.run(lambda wanted: iter([asked]), Contents(asked.ids, asked.ids), len(clips))
     counted = [line["attacks"]["pgd"]["gradient_calls"] for line in samples]
     assert sum(counted) == sum(passed)
     assert set(counted) <= {0, 4 * draws}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from torch import nn
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
 from advvid.core import files
+from advvid.core.identity import Identity, versions
+from advvid.data.content import Contents
 from advvid.data.loader import Clips, eval_batches
 from advvid.errors import AdvvidError
-from advvid.results import commit, versions
+from advvid.results import commit
+from advvid.results import versions as package_versions
 from advvid.tasks.base import Task
 from advvid.tracking import Tracker
 
@@ -67,6 +71,22 @@ class Context:
     workers: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     missing: Sequence[str] = ()
+
+    @cached_property
+    def clips(self) -> Contents:
+        """Names and digests of the clips of the split."""
+        return Contents.of(self.split)
+
+    @cached_property
+    def learning_clips(self) -> Contents:
+        """Names and digests of the clips of ``learning``."""
+        return Contents.of(self.learning)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What every number of the analysis rests on besides clips, models, attacks and the seed."""
+        chosen = Identity.of(self.config).select(("model", "front", "numerics")).plain() if self.config else {}
+        return {**chosen, "versions": versions(), "task": repr(self.task)}
 
     @property
     def folder(self) -> Path:
@@ -122,7 +142,7 @@ def carry_out(analysis: Analysis, context: Context, tracker: Tracker) -> dict[st
         raise AdvvidError("survive=... is a matter of the table: leave it out, or leave out analysis=...")
     result = {
         "schema": SCHEMA, "analysis": context.name, **analysis.run(context), "missing": list(context.missing),
-        "config": dict(context.config), "seed": context.seed, "commit": commit(), "versions": versions(),
+        "config": dict(context.config), "seed": context.seed, "commit": commit(), "versions": package_versions(),
     }  # fmt: skip
     target = context.folder / f"{context.name}.json"
     files.write_json(target, result)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from advvid.analyses.base import Context
-from advvid.batch import Batch, derive_seed
-from advvid.core import files
+from advvid.batch import Batch
+from advvid.core import digests, files
+from advvid.data.content import Contents
 from advvid.data.loader import Clips, eval_batches
 from advvid.errors import AdvvidError
 from advvid.progress import bar
@@ -26,13 +27,14 @@ def by_batch(
         context: of the analysis.
         clips: of which the batches are.
         name: of the folder in the run's cells.
-        made: all that the numbers depend on besides the clips, their order, the batches and the seed.
+        made: all that the numbers rest on besides the clips, the seed and the context's settings, as plain values.
         title: of the progress bar.
         compute: makes plain values of a batch on the device.
     """
     size, ids = context.batch_size, list(clips.ids)
-    key = derive_seed(made, context.seed, ids, size)
-    paths = [context.cells / f"{name}-{key:016x}" / f"{number:06d}.json" for number in range(-(-len(ids) // size))]
+    key = digests.of_values(made, context.seed, context.settings)[:16]
+    content = context.clips if clips is context.split else Contents.of(clips)
+    paths = [context.cells / f"{name}-{key}" / f"{batch}.json" for batch in content.batches(size)]
     todo = [number for number, path in enumerate(paths) if not path.is_file()]
     left = sum(len(ids[number * size : (number + 1) * size]) for number in todo)
     with bar(title, len(ids), len(ids) - left) as progress:

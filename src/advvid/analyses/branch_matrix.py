@@ -147,8 +147,10 @@ class BranchMatrix(Analysis):
             late: dict[str, Any] = {"early_exit": False} if hasattr(inside, "early_exit") else {}
             seen = Through(model, model.branch_of(name), alone=True)
             columns.append(Column(name, dataclasses.replace(inside, **late), "gray_box", seen))
-        evaluator = Evaluator(scored, task, columns, context.seed, context.device, context.cells / label)
-        samples = evaluator.run(context.batches, list(context.split.ids), context.batch_size)
+        evaluator = Evaluator(
+            scored, task, columns, context.seed, context.device, context.cells / label, settings=context.settings
+        )
+        samples = evaluator.run(context.batches, context.clips, context.batch_size)
         if not has_verdicts(samples):
             raise no_answers(context)
         return verdicts(samples, list(self.attacks)), evaluator

@@ -15,10 +15,10 @@ from advvid.analyses.base import Context
 from advvid.analyses.batches import no_answers
 from advvid.analyses.scored import Scored
 from advvid.attacks.base import Attack
-from advvid.attacks.fitted import FittedAttack
-from advvid.batch import Batch, derive_seed
+from advvid.batch import Batch
 from advvid.cells import Cell, Cells
-from advvid.columns import Column, craft, digest, fingerprint
+from advvid.columns import Column, craft, fingerprint
+from advvid.core import digests
 from advvid.errors import AdvvidError
 from advvid.fitting import fit_columns
 from advvid.progress import bar
@@ -54,7 +54,7 @@ def crafted_row(context: Context, attack: Attack, surrogate: Scored, targets: Se
         AdvvidError: if a clip leaves its threat, or the attack changes the surrogate.
     """
     column = fit_columns(
-        [Column(context.attack_name, attack)], surrogate.model, context.learning_batches, len(context.learning),
+        [Column(context.attack_name, attack)], surrogate.model, context.learning_batches, context.learning_clips,
         context.task, context.seed, context.cells / surrogate.key,
     )[0]  # fmt: skip
     row = _walk(context, column, surrogate, targets)
@@ -68,14 +68,13 @@ def crafted_row(context: Context, attack: Attack, surrogate: Scored, targets: Se
 def _walk(context: Context, column: Column | None, surrogate: Scored | None, targets: Sequence[Scored]) -> Row:
     """Go through the batches of which some target's cell is missing, and return all."""
     ids, size = list(context.split.ids), context.batch_size
-    count = -(-len(ids) // size)
-    made: tuple[object, ...] = ("clean", ids, size)
+    made: tuple[object, ...] = ("clean",)
     if column is not None and surrogate is not None:
-        learned = column.attack.state_dict() if isinstance(column.attack, FittedAttack) else {}
-        made = (surrogate.key, column.name, column.settings, digest(learned), context.seed, ids, size)
+        made = (surrogate.key, column.rests_on, context.seed)
     folder = context.cells / ("clean" if surrogate is None else surrogate.key)
-    cells = Cells(folder, {target.key: derive_seed(*made, target.key) for target in targets}, count)
-    missing = {number: cells.missing(number) for number in range(count)}
+    keys = {target.key: digests.of_values(made, target.key, context.settings) for target in targets}
+    cells = Cells(folder, keys, context.clips.batches(size))
+    missing = {number: cells.missing(number) for number in range(len(cells.batches))}
     todo = [number for number in missing if missing[number]]
     left = sum(len(ids[n * size : (n + 1) * size]) for n in todo)
     with bar("no attack" if surrogate is None else f"on {surrogate.label}", len(ids), len(ids) - left) as progress:

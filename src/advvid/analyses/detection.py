@@ -16,11 +16,11 @@ from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import by_batch, right_clips
 from advvid.analyses.detection_figures import histogram, roc_figure
 from advvid.attacks.base import Attack
-from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.pgd import PGD
 from advvid.attacks.sparse import Sparse
 from advvid.batch import Batch
-from advvid.columns import Column, craft, digest, fingerprint
+from advvid.columns import Column, craft
+from advvid.core import digests
 from advvid.data.loader import Clips
 from advvid.detectors.joint_attack import JointPGD
 from advvid.detectors.temporal_consistency import TemporalConsistency
@@ -151,7 +151,7 @@ def fitted(context: Context, attacks: Mapping[str, Attack]) -> dict[str, Column]
     """Return the attacks as columns, those that learn fitted on the validation clips."""
     columns = [Column(kind, attack) for kind, attack in attacks.items()]
     ready = fit_columns(
-        columns, context.model, context.learning_batches, len(context.learning), context.task, context.seed, context.cells
+        columns, context.model, context.learning_batches, context.learning_clips, context.task, context.seed, context.cells
     )  # fmt: skip
     return {column.name: column for column in ready}
 
@@ -179,9 +179,7 @@ def _labelled(
 def _indices(context: Context, split: Clips, name: str, attacks: Mapping[str, Attack]) -> dict[str, list[float]]:
     """Return the exception index of every clip that is right, and of each attack's clips that fool the model."""
     detector, found = TemporalConsistency(), {kind: list[float]() for kind in (CLEAN, *attacks)}
-    settings = [Column(kind, attack).settings for kind, attack in attacks.items()]
-    learned = [digest(attack.state_dict()) for attack in attacks.values() if isinstance(attack, FittedAttack)]
-    made = (fingerprint(context.model), settings, learned)
+    made = (digests.of_module(context.model), [Column(kind, attack).rests_on for kind, attack in attacks.items()])
     title = f"{name}: {', '.join(attacks)}"
     for batch in by_batch(context, split, name, made, title, lambda batch: _batch(context, detector, batch, attacks)):
         for kind, values in batch.items():

@@ -23,7 +23,8 @@ from advvid.attacks.base import in_space
 from advvid.attacks.deep_sava import DeepSAVA
 from advvid.attacks.sparse_attack import SparseAttack
 from advvid.batch import Batch
-from advvid.columns import Column, craft, fingerprint
+from advvid.columns import Column, craft
+from advvid.core import digests
 from advvid.errors import AdvvidError
 from advvid.statistics import wilson
 
@@ -65,7 +66,7 @@ class FrameSearch(Analysis):
         assert isinstance(attack, SparseAttack)
         columns = [Column(rule, dataclasses.replace(attack, key_frame=rule, early_exit=False)) for rule in TITLES]
         settings = [column.settings for column in columns]
-        made = (fingerprint(context.model), settings)
+        made = (digests.of_module(context.model), [column.rests_on for column in columns])
         clips: dict[str, list[Any]] = {}
         for batch in by_batch(
             context, context.split, context.name, made, "choices of frames", lambda batch: _batch(context, batch, columns)

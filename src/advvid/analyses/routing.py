@@ -18,11 +18,11 @@ from advvid.analyses.batches import by_batch, right_clips
 from advvid.analyses.detection import CLEAN, DENSE, SPARSE, fitted
 from advvid.analyses.scored import rebuilt
 from advvid.attacks.base import Attack
-from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.pgd import PGD
 from advvid.attacks.sparse import Sparse
 from advvid.batch import Batch
-from advvid.columns import Column, craft, digest, fingerprint
+from advvid.columns import Column, craft
+from advvid.core import digests
 from advvid.detectors.routing import Routing
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.jpeg import Jpeg
@@ -90,9 +90,7 @@ class RoutingTable(Analysis):
         }
         watched = self._network(context)
         models = [context.model, watched, *systems.values()]
-        learned = [digest(c.attack.state_dict()) for c in columns.values() if isinstance(c.attack, FittedAttack)]
-        settings = [c.settings for c in columns.values()]
-        made = ([fingerprint(model) for model in models], settings, learned)
+        made = ([digests.of_module(model) for model in models], [column.rests_on for column in columns.values()])
         clips: dict[str, dict[str, list[Any]]] = {}
         for batch in by_batch(
             context, context.split, context.name, made, "attacks and defenses",

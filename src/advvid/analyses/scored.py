@@ -13,8 +13,8 @@ from torch import nn
 
 from advvid import checkpoint
 from advvid.analyses.base import Context
-from advvid.batch import derive_seed
 from advvid.columns import fingerprint
+from advvid.core import digests
 from advvid.defenses.base import Defense
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
@@ -32,7 +32,7 @@ class Scored:
         source: the checkpoint file.
         model: defense included, in evaluation mode.
         weights: hash of every weight and buffer.
-        key: hash of the weights and of the configuration that they work in.
+        key: digest of the weights and of the settings that they work in.
     """
 
     label: str
@@ -79,10 +79,8 @@ def scored_models(context: Context, checkpoints: Sequence[str], labels: Sequence
             found.append((source, model.to(context.device), config))
     names = _labels([source for source, *_ in found], [config for *_, config in found], labels)
     models = []
-    for name, (source, model, config) in zip(names, found, strict=True):
-        weights = fingerprint(model)
-        key = f"{derive_seed(weights, config.get('model'), config.get('defense')):016x}"
-        models.append(Scored(name, source, model, weights, key))
+    for name, (source, model, _) in zip(names, found, strict=True):
+        models.append(Scored(name, source, model, fingerprint(model), digests.of_module(model)[:16]))
     return models
 
 

@@ -72,8 +72,10 @@ class SelectorAttack(Analysis):
         }  # fmt: skip
         task = Joint(context.task, len(context.classes))
         every = list(columns.values())
-        evaluator = Evaluator(Both(model), task, every, context.seed, context.device, context.cells)
-        samples = evaluator.run(context.batches, list(context.split.ids), context.batch_size)
+        evaluator = Evaluator(
+            Both(model), task, every, context.seed, context.device, context.cells, settings=context.settings
+        )
+        samples = evaluator.run(context.batches, context.clips, context.batch_size)
         if not has_verdicts(samples):
             raise no_answers(context)
         right = verdicts(samples, [column.name for column in every])

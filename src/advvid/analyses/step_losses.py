@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from advvid.analyses.base import Context
-from advvid.batch import Batch, clip_generators, derive_seed
+from advvid.batch import Batch, clip_generators
 from advvid.cells import Cells
-from advvid.columns import fingerprint
+from advvid.core import digests
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.threats.balls import LinfBall
@@ -46,11 +45,10 @@ def step_losses(
         result: ``[n, sizes, steps]``.
     """
     network = (model or context.model).eval()
-    every = list(context.split.ids)
-    key = derive_seed(fingerprint(network), eps, list(sizes), list(steps), every, context.seed, context.batch_size)
-    cells = Cells(Path(context.cells), {f"losses_{eps:.5f}": key}, -(-len(every) // context.batch_size))
-    name = next(iter(cells.folders))
-    todo = [number for number in range(cells.batches) if cells.missing(number)]
+    made = (digests.of_module(network), eps, list(sizes), list(steps), context.seed, context.settings)
+    name = f"losses_{eps:.5f}"
+    cells = Cells(context.cells, {name: digests.of_values(made)}, context.clips.batches(context.batch_size))
+    todo = [number for number in range(len(cells.batches)) if cells.missing(number)]
     for number, batch in zip(todo, context.batches(todo), strict=True):
         found = torch.stack([_search(context, network, batch, eps, size, steps) for size in sizes], dim=1)
         cells.write(name, number, {"losses": found})

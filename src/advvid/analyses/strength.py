@@ -98,12 +98,14 @@ def _line(context: Context, model: Scored, columns: Sequence[Column]) -> dict[st
     """Score one model; what was scored before in this run folder is read from there."""
     folder = context.cells / model.key
     columns = fit_columns(
-        columns, model.model, context.learning_batches, len(context.learning), context.task, context.seed, folder
+        columns, model.model, context.learning_batches, context.learning_clips, context.task, context.seed, folder
     )
-    evaluator = Evaluator(model.model, context.task, columns, context.seed, context.device, folder)
+    evaluator = Evaluator(
+        model.model, context.task, columns, context.seed, context.device, folder, settings=context.settings
+    )
     first = next(context.batches())
     checks = model_checks(model.model, first.inputs, first.target, context.task)
-    samples = evaluator.run(context.batches, list(context.split.ids), context.batch_size)
+    samples = evaluator.run(context.batches, context.clips, context.batch_size)
     names = [column.name for column in columns]
     if not has_verdicts(samples):
         raise no_answers(context)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
 
 from advvid.core import digests
 from advvid.errors import AdvvidError
@@ -242,9 +243,28 @@ def versions() -> dict[str, str]:
     return found
 
 
-def settings_of(attack: Any) -> dict[str, Any]:
-    """Return the class and settings of a frozen dataclass, such as an attack."""
-    return {"class": type(attack).__name__, **dataclasses.asdict(attack)}
+def of_attack(attack: Any) -> str:
+    """Return a digest of an attack: its class, its settings and those of attacks within it; of files, the content.
+
+    Args:
+        attack: a frozen dataclass.
+    """
+    return digests.of_values(_described(attack))
+
+
+def _described(value: Any, name: str = "") -> Any:
+    if isinstance(value, nn.Module):
+        return digests.of_module(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _described(getattr(value, f.name), f".{f.name}") for f in dataclasses.fields(value)}
+        return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
+    if isinstance(value, Mapping):
+        return {str(key): _described(item, f".{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_described(item, name) for item in value]
+    if isinstance(value, Tensor):
+        return digests.of_array(value)
+    return _content(name, value)
 
 
 def _shown(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,9 +42,39 @@ def clip_digests(split: Clips) -> list[str]:
     return [digests.of_values("clip", name, label, found) for name, label, found in rows]
 
 
-def split_digest(split: Clips) -> str:
-    """Return one digest of all clips of a split, in order."""
-    return digests.of_values(*clip_digests(split))
+@dataclass(frozen=True)
+class Contents:
+    """The clips that results belong to: a unique name and a digest for each, in order.
+
+    Args:
+        ids: of the clips.
+        digests: see ``clip_digests``.
+
+    Example:
+        >>> len(Contents(["a", "b", "c"], ["1", "2", "3"]).batches(2))
+        2
+    """
+
+    ids: Sequence[str]
+    digests: Sequence[str]
+
+    @classmethod
+    def of(cls, split: Clips) -> Contents:
+        """Return the contents of a split."""
+        return cls(list(split.ids), clip_digests(split))
+
+    @property
+    def digest(self) -> str:
+        """One digest of all clips, in order."""
+        return digests.of_values(*self.digests)
+
+    def batches(self, size: int) -> list[str]:
+        """Return a digest of each batch of so many clips: of what is in it, wherever it stands in the split."""
+        rows = list(zip(self.ids, self.digests, strict=True))
+        return [digests.of_values(*rows[start : start + size]) for start in range(0, len(rows), size)]
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 def decoder_version(decoder: str) -> str:
