@@ -19,7 +19,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from advvid.errors import AdvvidError
 from advvid.parallel import Peers
-from advvid.stopping import handed_to_children
+from advvid.stopping import GO_ON, Interrupted, StoppedError, handed_to_children, interruptible
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 # One process may attack or write for long while the others wait.
@@ -142,7 +142,8 @@ class Runtime:
                 # Bound, since Fabric would look into arguments for tensors to move.
                 fabric.launch(_Bound(self, _logging(), work, arguments))
         except ProcessException as error:
-            raise AdvvidError(_told(error)) from None
+            told, stopped = _told(error)
+            raise (StoppedError if stopped else AdvvidError)(told) from None
         return None
 
     def _check(self) -> None:
@@ -169,7 +170,11 @@ class _Bound:
 
     def __call__(self, fabric: Fabric) -> None:
         # Nothing goes back: a large result would fill the pipe to the process that waits before it reads.
-        _in_process(fabric, self.runtime, self.log_config, self.work, *self.arguments)
+        try:
+            with interruptible():
+                _in_process(fabric, self.runtime, self.log_config, self.work, *self.arguments)
+        except Interrupted as stop:  # torch takes any KeyboardInterrupt for a good end
+            raise StoppedError(f"{stop}; what is finished is kept: {GO_ON}") from None
 
 
 def _in_process(
@@ -201,13 +206,11 @@ def _logging() -> dict[str, Any]:
     return found
 
 
-def _told(error: ProcessException) -> str:
-    """Return in one sentence why a process ended."""
-    found = re.findall(r"^advvid\.errors\.AdvvidError: (.*)$", str(error), re.M)
+def _told(error: ProcessException) -> tuple[str, bool]:
+    """Return in one sentence why a process ended, and whether a signal asked for it."""
+    found = re.findall(r"^advvid\.(?:\w+\.)+(AdvvidError|StorageError|StoppedError): (.*)$", str(error), re.M)
     if found:
-        return found[-1]
+        return found[-1][1], found[-1][0] == "StoppedError"
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return (
-        f"one of the processes ended ({lines[-1].strip() if lines else 'without a word'}) and the others were stopped: the "
-        "same command with resume=true and hydra.run.dir=<run folder> goes on"
-    )
+    ended = lines[-1].strip() if lines else "without a word"
+    return f"one of the processes ended ({ended}) and the others were stopped: {GO_ON}", False

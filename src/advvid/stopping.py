@@ -8,16 +8,57 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from advvid.core.processes import SIGNALS
 from advvid.errors import AdvvidError
 
-# SLURM sends SIGTERM, or what --signal names; submitit asks for SIGUSR2 (older versions: SIGUSR1).
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+# A second Ctrl-C ends a run that is still saving; sooner than this it is the same one, which arrived twice.
+IMPATIENT = 1.0
+GO_ON = "the same command with resume=true and hydra.run.dir=<run folder> goes on"
+
+
+class StoppedError(AdvvidError):
+    """A signal ended the run after its work was saved."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ends the run as Ctrl-C does, between two of its files.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let every signal that asks for an end do what Ctrl-C does, except where somebody handles it already.
+
+    Raises:
+        Interrupted: out of the block, when a signal comes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    taken = [number for number in SIGNALS if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)]
+    before = {number: signal.signal(number, _interrupt) for number in taken}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:
@@ -31,6 +72,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._number: int | None = None
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -53,7 +95,10 @@ class StopRequest:
         return self._number is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._number = number
+        if number == signal.SIGINT and self.asked and time.monotonic() - self._since > IMPATIENT:
+            raise Interrupted(number)
+        if not self.asked:
+            self._number, self._since = number, time.monotonic()
 
     def stop(self, saved: Path) -> None:
         """Hand the signal on, now that the work is saved.
@@ -65,22 +110,19 @@ class StopRequest:
             saved: the checkpoint that was written.
 
         Raises:
-            AdvvidError: saying how to go on, where there is no earlier handler.
+            StoppedError: saying how to go on, where there is no earlier handler.
         """
         number = self._number or signal.SIGTERM
         before: Callable[[int, FrameType | None], Any] | int | None = self._before.get(number)
         name = signal.Signals(number).name
         self.__exit__(None, None, None)
-        if callable(before):
+        if callable(before) and before not in (_interrupt, signal.default_int_handler):
             before(number, None)
             self._number = None
             self.__enter__()
             return
         requeue = "; the job went back into the queue" if _requeued() else ""
-        raise AdvvidError(
-            f"stopped by {name} after saving {saved}{requeue}: the same command with resume=true and "
-            "hydra.run.dir=<run folder> goes on"
-        )
+        raise StoppedError(f"stopped by {name} after saving {saved}{requeue}: {GO_ON}")
 
 
 @contextmanager

@@ -15,8 +15,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from advvid.core.files import REMEDIES, storage_error
+from advvid.core.processes import end_after_parent
 from advvid.errors import AdvvidError
 from advvid.paths import conf_dir
+from advvid.stopping import GO_ON, StoppedError, interruptible
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,11 @@ def task(cfg: DictConfig) -> None:
     _begun.append(True)
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        _run(cfg)
+        with interruptible():
+            _run(cfg)
+    except StoppedError as stop:
+        # No error of one job: the others of a sweep do not begin.
+        raise KeyboardInterrupt(str(stop)) from None
     except AdvvidError as error:
         if sweeping:
             log.error("job %s failed: %s", HydraConfig.get().job.num, error)
@@ -75,6 +81,7 @@ def main() -> None:
         return
     from advvid.saved import with_saved_choices
 
+    end_after_parent()
     # Hydra then raises its errors instead of printing them, so that they can be put into one clear sentence.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -103,8 +110,11 @@ def main() -> None:
         # Hydra's own files in it have names that tell a user nothing.
         place = HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else error.filename
         sys.exit(f"error: the run folder {place} cannot be made ({error.strerror}): choose another hydra.run.dir")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: the same command with resume=true and hydra.run.dir=<run folder> goes on from here")
+    except KeyboardInterrupt as stop:
+        said = str(stop)
+        if "goes on" not in said:
+            said = f"{said or 'interrupted'}; what is finished is kept: {GO_ON}"
+        sys.exit(f"error: {said}")
 
 
 if __name__ == "__main__":

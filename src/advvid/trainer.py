@@ -103,8 +103,7 @@ class Trainer:
                 self._train_epoch(train_set, epoch, length)
                 speed = (self.meter.clips - already) / (time.perf_counter() - began) * self.peers.world_size
                 self._end_epoch(train_set, val_set, epoch, length, speed)
-                if epoch + 1 < self.schedule.epochs:
-                    self._stop_if_asked()
+                self._stop_if_asked()  # after the last epoch as well: what follows takes long
         return self.holding.give(self.scored, self.plain)
 
     def _stop_if_asked(self) -> None:

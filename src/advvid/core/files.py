@@ -120,6 +120,28 @@ def replacing(path: Path, durable: bool = False) -> Iterator[BinaryIO]:
             scratch.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder to fill, which takes the name ``path``, and the place of what is there, when the block has ended well.
+
+    Raises:
+        StorageError: if it cannot be made.
+    """
+    scratch = scratch_beside(path)
+    shutil.rmtree(scratch, ignore_errors=True)
+    make_folder(scratch)
+    try:
+        yield scratch
+        shutil.rmtree(path, ignore_errors=True)
+        scratch.rename(path)
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        raise storage_error(error, path) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 class _Counted:
     """A file that goes on counting after the disk has refused, so that what was needed can be told."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from advvid.batch import Batch, derive_seed
+from advvid.core.processes import obey_parent, signals_held
 from advvid.errors import AdvvidError
 
 # More loader processes than these decode faster than an attacked model takes clips, and each costs memory.
@@ -100,9 +101,12 @@ def _load(dataset: Clips, keys: Sequence[list[Any]], workers: int | str) -> Iter
         return
     # Plain tensors between the processes: PyTorch pins the memory of those, but not of a Batch.
     loaded: DataLoader[Any] = DataLoader(
-        dataset, batch_sampler=keys, num_workers=count, collate_fn=_stack, pin_memory=torch.cuda.is_available()  # type: ignore[arg-type]
+        dataset, batch_sampler=keys, num_workers=count, collate_fn=_stack, pin_memory=torch.cuda.is_available(),  # type: ignore[arg-type]
+        worker_init_fn=obey_parent,
     )  # fmt: skip
-    for clips, target, ids in loaded:
+    with signals_held():  # PyTorch's own processes would end at a signal before their parent has saved
+        walk = iter(loaded)
+    for clips, target, ids in walk:
         yield Batch(clips, target, list(ids))
 
 

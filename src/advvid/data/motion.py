@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import inspect
 import json
 import logging
 import os
-import shutil
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from advvid.batch import Space
+from advvid.core import files
+from advvid.core.locks import locked
+from advvid.core.processes import pool
 from advvid.data import motion_recipe as recipe
 from advvid.data.encode import write_video
 from advvid.data.limits import round_robin
@@ -109,10 +108,9 @@ class Motion:
         """Make the files where they are missing or damaged; about ten seconds on two cores."""
         if self._intact():
             return
-        self.root.parent.mkdir(parents=True, exist_ok=True)
         # Runs that start side by side: one makes the files, the others wait and find them.
-        with (self.root.parent / f".{self.root.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.root.parent / f".{self.root.name}.lock", f"the embedded data in {self.root}"):
+            files.remove_abandoned(self.root.parent.glob(f".{self.root.name}.*.tmp"))
             if not self._intact():
                 self._make_files()
 
@@ -122,25 +120,20 @@ class Motion:
                 f"dataset.root={self.root} holds other files: give an empty or new folder for the embedded data, or read "
                 "your own videos with dataset=ucf101"
             )
-        scratch = self.root.with_name(f".{self.root.name}.{os.getpid()}.tmp")
-        shutil.rmtree(scratch, ignore_errors=True)
         entries = self._entries()
-        jobs = [(scratch / _path(e), e, self.seed, self.looks) for e in entries]
-        for folder in {path.parent for path, *_ in jobs}:
-            folder.mkdir(parents=True, exist_ok=True)
-        files = {}
-        # Forked like PyTorch's own loader processes: the workers use numpy and the encoder only.
-        with (
-            bar("making the embedded data", len(jobs)) as progress,
-            ProcessPoolExecutor(min(8, os.cpu_count() or 1), get_context("fork")) as pool,
-        ):
-            for entry, digest in zip(entries, pool.map(_make, jobs, chunksize=10), strict=True):
-                files[_path(entry)] = digest
-                progress.advance(1)
-        files |= {path: _write(scratch / path, text) for path, text in self._lists(entries).items()}
-        (scratch / MANIFEST).write_text(json.dumps({"made": self.name, "files": files}))
-        shutil.rmtree(self.root, ignore_errors=True)
-        scratch.rename(self.root)
+        with files.replacing_folder(self.root) as scratch:
+            jobs = [(scratch / _path(e), e, self.seed, self.looks) for e in entries]
+            made = {}
+            # Forked like PyTorch's own loader processes: the workers use numpy and the encoder only.
+            with (
+                bar("making the embedded data", len(jobs)) as progress,
+                pool(min(8, os.cpu_count() or 1)) as workers,
+            ):
+                for entry, digest in zip(entries, workers.map(_make, jobs, chunksize=10), strict=True):
+                    made[_path(entry)] = digest
+                    progress.advance(1)
+            made |= {path: _write(scratch / path, text) for path, text in self._lists(entries).items()}
+            files.write_json(scratch / MANIFEST, {"made": self.name, "files": made}, indent=None)
         log.info("made %d videos in %s", len(entries), self.root)
 
     def split(self, name: str) -> MemoryClips:
@@ -205,8 +198,7 @@ def _digest(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    files.write_text(path, text)
     return _digest(path)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import inspect
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +15,8 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from advvid.batch import Space
-from advvid.core import digests
+from advvid.core import digests, files
+from advvid.core.locks import locked
 from advvid.data import moving_digits as recipe
 from advvid.errors import AdvvidError
 from advvid.paths import cache_dir
@@ -194,15 +193,12 @@ class MovingDigits(MovingMNIST):
     def prepare(self) -> None:
         """Make the file where it is missing, in a few seconds; one process makes it, others wait."""
         file = self.file
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with (file.parent / f".{file.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(file.parent / f".{file.name}.lock", f"the embedded data in {file}"):
+            files.remove_abandoned(file.parent.glob(f".{file.name}.*.tmp"))
             if not file.exists():
-                scratch = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-                shape = (recipe.FRAMES, self.sequences, recipe.SIDE, recipe.SIDE)
-                videos = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.uint8, shape=shape)
+                videos = np.zeros((recipe.FRAMES, self.sequences, recipe.SIDE, recipe.SIDE), dtype=np.uint8)
                 recipe.fill(videos, self.seed)
-                videos.flush()
-                scratch.replace(file)
+                with files.replacing(file) as out:  # mapped into memory, a full disk would end the process
+                    np.lib.format.write_array(out, videos, allow_pickle=False)
                 log.info("made %d sequences in %s", self.sequences, file)
         super().prepare()

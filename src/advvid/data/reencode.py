@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -16,6 +14,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from advvid.core.files import replacing
+from advvid.core.processes import pool
 from advvid.data.encode import Frame, write_video
 from advvid.errors import AdvvidError
 from advvid.progress import bar
@@ -84,9 +83,9 @@ def shrink_all(
     # Forked processes start at once, and use nothing but the decoder and the encoder.
     with (
         bar("re-encoding", len(names), done=len(names) - len(jobs)) as progress,
-        ProcessPoolExecutor(workers or os.cpu_count() or 1, get_context("fork")) as pool,
+        pool(workers or os.cpu_count() or 1) as processes,
     ):
-        for failure in pool.map(_try, jobs, chunksize=4):
+        for failure in processes.map(_try, jobs, chunksize=4):
             failures += [failure] if failure else []
             progress.advance(1)
     return failures

@@ -16,6 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from advvid.core.processes import obey_parent
 from advvid.data.encode import settings_of
 from advvid.errors import AdvvidError
 
@@ -97,7 +98,7 @@ def round_trips(
 @cache
 def _pool(processes: int) -> ProcessPoolExecutor:
     # A server forks before it has threads or a GPU; forking this process could copy a lock that someone holds.
-    return ProcessPoolExecutor(processes, get_context("forkserver"))
+    return ProcessPoolExecutor(processes, get_context("forkserver"), initializer=obey_parent)
 
 
 def _some(job: tuple[Frames, str, int | None, int, int]) -> Frames:

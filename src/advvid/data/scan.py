@@ -71,11 +71,15 @@ def scan(root: Path, paths: Sequence[str], decoder: str) -> dict[str, str]:
     if todo:
         workers = min(16, (os.cpu_count() or 1) * 2)
         with bar("scanning the videos", len(todo)) as progress, ThreadPoolExecutor(workers) as pool:
-            for path, wrong in zip(todo, pool.map(lambda p: problem(root / p, decoder), todo), strict=True):
-                progress.advance(1)
-                if wrong is None:
-                    sound[path] = present[path]
-                else:
-                    found[path] = wrong
+            try:
+                for path, wrong in zip(todo, pool.map(lambda p: problem(root / p, decoder), todo), strict=True):
+                    progress.advance(1)
+                    if wrong is None:
+                        sound[path] = present[path]
+                    else:
+                        found[path] = wrong
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for all the others
+                raise
         files.write_json(memory, sound, indent=None)
     return {path: found[path] for path in paths if path in found}

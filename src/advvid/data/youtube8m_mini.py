@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import inspect
 import logging
-import shutil
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+from advvid.core import files
+from advvid.core.locks import locked
 from advvid.data import feature_recipe as recipe
 from advvid.data import tfrecord
 from advvid.data.vocabulary import FILE
@@ -59,20 +59,16 @@ class YouTube8MMini(YouTube8M):
     def prepare(self) -> None:
         """Make the files where they are missing, in seconds; one process makes them, others wait."""
         folder = self._folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(folder.parent / f".{folder.name}.lock", f"the embedded data in {folder}"):
+            files.remove_abandoned(folder.parent.glob(f".{folder.name}.*.tmp"))
             if not folder.exists():
-                scratch = folder.with_name(f".{folder.name}.tmp")
-                shutil.rmtree(scratch, ignore_errors=True)  # of a killed process
-                self._make(scratch)
-                scratch.replace(folder)
+                with files.replacing_folder(folder) as scratch:
+                    self._make(scratch)
                 log.info("made %d videos in %s", self.videos, folder)
         super().prepare()
 
     def _make(self, folder: Path) -> None:
-        folder.mkdir()
-        (folder / FILE).write_text(recipe.vocabulary(), encoding="utf-8")
+        files.write_text(folder / FILE, recipe.vocabulary())
         for kind, shards in recipe.SHARDS.items():
             records = recipe.records(kind, self.data_seed, self.videos)
             each = -(-round(recipe.SHARES[kind] * self.videos) // shards)  # rounded up, so that none is left

@@ -26,7 +26,8 @@ from advvid.papers.listing import listing
 from advvid.papers.plan import DEMO, FULL, SCALES, PaperPlan, Target, all_targets, find_target, plans
 from advvid.papers.summary import publish_summary
 from advvid.papers.tables import counted, make_table, markdown, publish, write
-from advvid.papers.work import TROUBLE, Workbench, WorkError
+from advvid.papers.work import TROUBLE, Workbench, WorkError, stop_all
+from advvid.stopping import interruptible
 
 DATA = ("ucf101", "hmdb51", "youtube8m", "cifar10", "moving_mnist")
 log = logging.getLogger(__name__)
@@ -159,8 +160,13 @@ def ahead(bench: Workbench, wanted: Sequence[tuple[PaperPlan, Target]], jobs: in
             log.warning("%s, %s of %s: %s", work[0], work[2] or "training", work[1], error)
 
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(one, first))
-        list(pool.map(one, sorted(pairs, key=lambda work: place[work])))
+        try:
+            list(pool.map(one, first))
+            list(pool.map(one, sorted(pairs, key=lambda work: place[work])))
+        except BaseException:  # a signal: the runs save and end, and no other begins
+            stop_all()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _given(options: argparse.Namespace) -> dict[str, list[str]]:
@@ -233,12 +239,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check(options, console)
         if options.command == "claims":
             return _judge(options, console)
-        return run(options, console)
+        with interruptible():
+            return run(options, console)
     except (WorkError, AdvvidError, HydraException, OmegaConfBaseException) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the same command goes on from here\n")
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"{str(stop) or 'interrupted'}: the same command goes on from here\n")
         return 130
 
 

@@ -6,16 +6,19 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from advvid.core.files import write_json, write_text
+from advvid.core.processes import for_parent
 from advvid.errors import AdvvidError
 from advvid.papers.keys import scoring_key, training_key
 from advvid.papers.plan import DEMO, RUN, PaperPlan, Work
@@ -24,6 +27,9 @@ log = logging.getLogger(__name__)
 
 DONE = "done.json"
 _composing = threading.Lock()  # Hydra composes one configuration at a time
+_starting = threading.Lock()  # nothing starts while everything is being stopped
+_running: set[subprocess.Popen[bytes]] = set()
+_ending: list[bool] = []
 
 
 class WorkError(AdvvidError):
@@ -188,7 +194,12 @@ def run_command(command: Sequence[str], output: TextIO, environment: Mapping[str
     On a machine that others use as well, only the former say what the work costs. A GPU's work counts by the clock.
     """
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    told = {**environment, **for_parent()}  # a killed one leaves no run behind that goes on by itself
+    with _starting:
+        if _ending:
+            raise WorkError("not begun, since the work was stopped")
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=told)
+        _running.add(process)
     try:
         if "runtime=cpu" not in command:
             return process.wait(), time.monotonic() - began
@@ -198,7 +209,20 @@ def run_command(command: Sequence[str], output: TextIO, environment: Mapping[str
         process.terminate()
         process.wait()
         raise
+    finally:
+        _running.discard(process)
     return process.returncode, usage.ru_utime + usage.ru_stime
+
+
+def stop_all() -> None:
+    """Ask every running command to save and end, and let no other begin; for a signal while several run side by side."""
+    with _starting:
+        _ending.append(True)
+        for process in list(_running):
+            with suppress(
+                ProcessLookupError
+            ):  # not by Popen, which would take the status that another thread waits for
+                os.kill(process.pid, signal.SIGTERM)
 
 
 def _last_words(path: Path) -> str:
