@@ -1,0 +1,1 @@
+"""The command ``advvid`` with its subcommands."""
