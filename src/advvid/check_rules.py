@@ -46,6 +46,11 @@ _BEATEN = f"it fools more than {LUCK:.0%} of the clips that the stronger attack 
 
 # name: (raised if, what it means, what to do)
 RULES = {
+    "resumed_elsewhere": (
+        "training was resumed on another machine or with another version of a package",
+        "its weights may differ in the last bits from those that one machine would have given",
+        "train anew on one machine where bits matter",
+    ),
     "probabilities": (
         "outputs lie in [0, 1] and sum to 1",
         "the model ends in a softmax: its gradients vanish where it is sure, and the attack's loss takes a second softmax",

@@ -17,9 +17,11 @@ from advvid.analyses.base import Context, carry_out
 from advvid.analyses.scored import rebuilt
 from advvid.attack_mode import attack_clips, check_options
 from advvid.batch import Batch
+from advvid.check_rules import finding
 from advvid.checks import model_checks
 from advvid.columns import Column, with_views
-from advvid.core.identity import Identity
+from advvid.core.identity import TRAINING, Identity
+from advvid.core.resuming import CLIPS, go_on, of_run
 from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
 from advvid.data.prefetch import prefetch
@@ -38,7 +40,7 @@ from advvid.saved import FINISHED
 from advvid.sheets import Sheets
 from advvid.suite import suite_types
 from advvid.tracking import NoTracker
-from advvid.trainer import Trainer
+from advvid.trainer import Trainer, may_lengthen
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,8 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
     config: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     config["choices"] = {k: str(v) for k, v in choices.items() if v and not k.startswith("hydra")}
     source = checkpoint.find(cfg.checkpoint, parts.schedule.select) if finished else None
+    if cfg.resume and not finished:
+        _same_training(of_run(cfg, parts.runtime.processes), parts, run_dir, config, TRAINING)
     if parts.runtime.processes > 1 and (cfg.mode == "attack" or parts.analysis is not None):
         raise AdvvidError("mode=attack and analysis=... use one process: choose runtime=auto, cpu or gpu")
     if parts.runtime.strategy == "fsdp" and not finished and parts.defense.unsharded:
@@ -82,6 +86,16 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
         )
     result: dict[str, Any] = parts.runtime.launch(_work, cfg, run_dir, dict(choices), config, source) or {}
     return result
+
+
+def _same_training(
+    identity: Identity, parts: Parts, run_dir: Path, config: Mapping[str, Any], names: Sequence[str]
+) -> None:
+    """Refuse to go on with the training in the run folder, if there is one, where one of these parts is another."""
+    last = run_dir / "checkpoints" / "last.pt"
+    if last.is_file():
+        longer = may_lengthen(parts.schedule, parts.defense)
+        go_on(checkpoint.load(last), identity, run_dir, config, longer, names)
 
 
 def _work(
@@ -118,8 +132,9 @@ def _work(
         if state is not None and source is not None:
             checkpoint.load_model(model, checkpoint.weights(state), source)
             parts.defense.load_state_dict(state["defense"])
+            resumed_with = state.get("resumed_with", [])
         else:
-            model = train(cfg, parts, model, fabric, run_dir, config, peers)
+            model, resumed_with = train(cfg, parts, model, fabric, run_dir, config, peers)
         if cfg.mode == "train":
             return {}
         if cfg.mode == "attack":
@@ -133,39 +148,48 @@ def _work(
                 cfg.evaluation.batch_size, cfg.dataset.workers, config, data.missing.get(name, []),
             )  # fmt: skip
             return carry_out(parts.analysis, context, parts.tracker)
-        return evaluate(cfg, parts, model, fabric, run_dir, config, peers)
+        return evaluate(cfg, parts, model, fabric, run_dir, config, peers, resumed_with)
     finally:
         parts.tracker.finish()
 
 
 def train(
     cfg: DictConfig, parts: Parts, model: nn.Module, fabric: Fabric, run_dir: Path, config: dict[str, Any], peers: Peers
-) -> nn.Module:
-    """Train to the end and return the model of the selected checkpoint."""
+) -> tuple[nn.Module, list[str]]:
+    """Train to the end; return the model of the selected checkpoint, and how the machine changed on the way."""
     info = {"config": config, "classes": list(parts.dataset.classes)}
     train_set, val_set = parts.dataset.split("train"), parts.dataset.split("val")
+    if not peers.main:
+        peers.barrier()  # the first process remembers the content of the files for the others
+    clips = {name: Contents.of(split).digest for name, split in (("training", train_set), ("validation", val_set))}
+    if peers.main:
+        peers.barrier()
+    identity = of_run(cfg, peers.world_size).with_part(CLIPS, clips)
+    if cfg.resume:
+        _same_training(identity, parts, run_dir, config, (CLIPS,))
     workshop = Workshop(
         fabric=fabric, run_dir=run_dir, train_set=train_set, val_set=val_set, attacks=parts.attacks, seed=cfg.seed, info=info,
-        workers=cfg.dataset.workers, peers=peers, resume=cfg.resume,
+        workers=cfg.dataset.workers, peers=peers, resume=cfg.resume, identity=identity,
     )  # fmt: skip
     if parts.runtime.precision == "bf16" and fabric.device.type == "cpu":
         low_precision.check_training(model, next(iter(eval_batches(val_set, 1))).to(fabric.device).inputs)
     parts.defense.make_ready(model, workshop)
     trainer = Trainer(
         fabric, model, parts.defense, parts.attacks, parts.schedule, run_dir, cfg.seed, parts.tracker, info,
-        cfg.dataset.workers, peers, parts.runtime.profile,
+        cfg.dataset.workers, peers, parts.runtime.profile, identity,
     )  # fmt: skip
     scored = trainer.fit(train_set, val_set, resume=cfg.resume)
     peers.barrier()  # the first process may still be writing
     if parts.schedule.select == "best":
         path = run_dir / "checkpoints" / "best.pt"
         checkpoint.load_model(scored, checkpoint.weights(checkpoint.load(path)), path)
-    return scored
+    return scored, trainer.resumed_with
 
 
 def evaluate(
-    cfg: DictConfig, parts: Parts, model: nn.Module, fabric: Fabric, run_dir: Path, config: dict[str, Any], peers: Peers
-) -> dict[str, Any]:
+    cfg: DictConfig, parts: Parts, model: nn.Module, fabric: Fabric, run_dir: Path, config: dict[str, Any], peers: Peers,
+    resumed_with: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Score the model, write ``robustness.json``, ``robustness.md`` and pictures, and return the table."""
     split, size, device = parts.dataset.split(cfg.evaluation.split), cfg.evaluation.batch_size, fabric.device
     sheets = Sheets(run_dir, parts.dataset.classes, cfg.evaluation.pictures, parts.defense.task)
@@ -173,6 +197,9 @@ def evaluate(
     system = purified(cfg, parts, model.to(device))
     micro = micro_batch(system, first.inputs[:1], size, cfg.evaluation.micro_batch, "the attack", peers.world_size)
     checks = model_checks(system.eval(), first.inputs, first.target, parts.defense.task)
+    if resumed_with:
+        said = f"training was resumed elsewhere than it was begun: {'; '.join(resumed_with)}"
+        checks.append(finding("resumed_elsewhere", True, said))
     evaluator = Evaluator(
         system, parts.defense.task, learned(cfg, parts, model, system, run_dir, peers), cfg.seed, device, run_dir,
         sheets.add if cfg.evaluation.pictures else None, parts.survive, peers, micro, fabric.autocast,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch.optim import lr_scheduler
@@ -67,28 +66,10 @@ class Schedule:
             if not 0 <= getattr(self, name) < 1:
                 raise AdvvidError(f"schedule.{name}={getattr(self, name)!r} must be at least 0 and below 1")
 
-    def restore(self, scheduler: lr_scheduler.LRScheduler, state: dict[str, Any], saved: Mapping[str, Any]) -> None:
-        """Put a checkpoint's place in the schedule back.
-
-        Args:
-            scheduler: of this run.
-            state: of the checkpoint's.
-            saved: the settings that the checkpoint was trained with.
-
-        Raises:
-            AdvvidError: if the run has another length or kind of schedule now, which cannot go on from there.
-        """
-        before = {name: saved.get(name, getattr(self, name)) for name in ("kind", "epochs", "warmup")}
-        changed = [name for name, value in before.items() if value != getattr(self, name)]
-        # A rate that depends on nothing but the epochs behind it can go on for longer.
-        extended = changed == ["epochs"] and self.kind not in ("one_cycle", "cosine") and not self.warmup
-        if changed and not extended:
-            then = ", ".join(f"schedule.{name}={before[name]}" for name in changed)
-            raise AdvvidError(
-                f"the run to go on with was begun with {then}, on which its learning rate depends: give that again, or start "
-                "in another folder"
-            )
-        scheduler.load_state_dict(state)
+    @property
+    def steady(self) -> bool:
+        """Whether the learning rate depends on nothing but the epochs behind it, so that a training may go on for longer."""
+        return self.kind not in ("one_cycle", "cosine") and not self.warmup
 
     def scheduler(self, optimizer: torch.optim.Optimizer, total: int) -> lr_scheduler.LRScheduler:
         """Return the learning-rate scheduler.

@@ -17,6 +17,8 @@ from torch import nn
 from advvid import checkpoint
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, derive_seed
+from advvid.core.identity import Identity
+from advvid.core.resuming import go_on, of_parts, with_machine
 from advvid.data.loader import Clips, eval_batches, train_batches, train_length
 from advvid.data.prefetch import prefetch
 from advvid.defenses.base import Defense, Step
@@ -33,6 +35,11 @@ from advvid.tracking import Tracker
 from advvid.validation import Meter, quick, score
 
 log = logging.getLogger(__name__)
+
+
+def may_lengthen(schedule: Schedule, defense: Defense) -> bool:
+    """Tell whether nothing that a training has done depends on its number of epochs."""
+    return schedule.steady and not defense.paced
 
 
 class Trainer:
@@ -54,12 +61,13 @@ class Trainer:
         workers: loader processes.
         peers: the processes that share the work.
         profile: write where the time of a few steps goes.
+        identity: what the training rests on, which a resumed one must share; None takes it from the parts given here.
     """
 
     def __init__(
         self, fabric: Fabric, model: nn.Module, defense: Defense, attacks: Mapping[str, Attack], schedule: Schedule,
         run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int = 0, peers: Peers | None = None,
-        profile: bool = False,
+        profile: bool = False, identity: Identity | None = None,
     ) -> None:  # fmt: skip
         self.fabric, self.plain, self.defense, self.attacks = fabric, model, defense, attacks
         self.schedule, self.run_dir, self.seed, self.info = schedule, run_dir, seed, info
@@ -76,6 +84,8 @@ class Trainer:
         self.average = self.holding.average(model, schedule.ema) if schedule.ema else None
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer: Any = fabric.setup_optimizers(schedule.optimizer(trainable))
+        self.identity = with_machine(identity or of_parts(defense, schedule, attacks, seed), fabric.device)
+        self.resumed_with: list[str] = []
         self.start_epoch = self.start_batch = 0
         self.stop = StopRequest()
         self.meter, self.total_passes, self.best = Meter(), 0.0, -math.inf
@@ -218,13 +228,16 @@ class Trainer:
             "clips_per_s": speed,
             "passes": self.meter.passes,
             **self.defense.describe(self.attacks, step),
+            **({"resumed_with": self.resumed_with} if self.resumed_with else {}),
         }
         if (moving := self.defense.moving(self.attacks, step)) is not None:
             line["val_trained_acc"] = self._score(val_set, quick(moving)).accuracy
         self.total_passes += self.meter.passes
         line["total_passes"] = self.total_passes
         line |= self.meter.means | self.defense.end_epoch(
-            self.attacks, step, lambda attack, split: self._measure(attack, split, train_set, val_set)
+            self.attacks,
+            step,
+            lambda attack, name: self._score(val_set if name == "val" else train_set, attack, name=name).mean_loss,
         )
         if self.schedule.kind == "plateau":
             self.scheduler.step(clean.mean_loss)  # type: ignore[arg-type]
@@ -258,9 +271,6 @@ class Trainer:
         if self.average is not None:
             self.peers.average_buffers(self.average.module)
 
-    def _measure(self, attack: Attack, split: str, train_set: Clips, val_set: Clips) -> float:
-        return self._score(val_set if split == "val" else train_set, attack, name=split).mean_loss
-
     def _save(self, name: str, epoch: int, batch: int) -> None:
         self._share_buffers()
         meter = self.meter.together(self.peers) if batch else self.meter
@@ -277,6 +287,7 @@ class Trainer:
             "defense": self.defense.state_dict(),
             "epoch": epoch, "batch": batch, "meter": dataclasses.asdict(meter),
             "total_passes": self.total_passes, "best": self.best, "seed": self.seed, **self.info,
+            "identity": self.identity.plain(), "resumed_with": self.resumed_with,
         }  # fmt: skip
         checkpoint.save(self.run_dir / "checkpoints" / f"{name}.pt", state)
 
@@ -284,12 +295,14 @@ class Trainer:
         path = self.run_dir / "checkpoints" / "last.pt"
         if path.is_file():
             state = checkpoint.load(path)
+            longer = may_lengthen(self.schedule, self.defense)
+            self.resumed_with = go_on(state, self.identity, self.run_dir, self.info.get("config"), longer)
             checkpoint.load_model(self.plain, state["model"], path)
             self.holding.take(self.model, state["model"])
             if self.average is not None:
                 self.holding.take(self.average, state["average"])
             self.holding.take_optimizer(self.optimizer, state["optimizer"])
-            self.schedule.restore(self.scheduler, state["scheduler"], state["config"].get("schedule", {}))
+            self.scheduler.load_state_dict(state["scheduler"])
             self.defense.load_state_dict(state["defense"])
             self.start_epoch, self.start_batch = state["epoch"], state["batch"]
             # What all processes had counted together goes on with the first one.

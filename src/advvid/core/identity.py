@@ -39,15 +39,18 @@ NEUTRAL: dict[str, str] = {
     "dataset.workers": "how many processes read",
     "dataset.cache": "decoded frames are the same with and without it",
     "dataset.cache_gb": "a bound on disk space",
+    "dataset.on_error": "whether a broken video stops the run; the clips that are read count",
+    "defense.folder": "a place; its examples say themselves what they were made of",
     "evaluation.pictures": "what is drawn of the clips",
-    "evaluation.micro_batch": "clips attacked at once; none depends on its neighbours",
-    "runtime.device": "where it is computed",
-    "runtime.threads": "how many cores compute",
     "runtime.profile": "what is measured beside it",
-    "schedule.checkpoint_minutes": "how often work is saved",
+    "*schedule.checkpoint_minutes": "how often work is saved",
     "analysis.pictures": "what is drawn of the clips",
     "analysis.labels": "names in tables and figures",
 }
+
+# The part of what moves the last bits of a number and nothing else: a sum taken in another order. A result that was made
+# in two ways is told, not refused.
+ROUNDING = "rounding"
 
 # The part that an option belongs to, by the first pattern that fits; what fits none belongs to the part of its group.
 RULES: tuple[tuple[str, str], ...] = (
@@ -62,6 +65,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("defense.*", "defense"),
     ("schedule.*", "training"),
     ("runtime.devices", "processes"), ("runtime.strategy", "processes"), ("runtime.sync_batchnorm", "processes"),
+    ("runtime.device", ROUNDING), ("runtime.threads", ROUNDING), ("evaluation.micro_batch", ROUNDING),
     ("runtime.*", "numerics"),
     ("seed", "seed"),
     ("suite.*", "columns"),
@@ -75,7 +79,16 @@ RULES: tuple[tuple[str, str], ...] = (
 TRAINING = ("data", "view", "model", "attack", "defense", "training", "seed", "numerics", "processes")
 SCORING = ("test_clips", "view", "model", "front", "columns", "attack", "postprocess", "seed", "numerics", "analysis")
 # Options that name a file or a run: its content takes the place of its path.
-FILES = ("*.checkpoint", "*.checkpoints", "*.surrogate", "*.source", "*.classifier", "*.generator", "*.networks")
+FILES = (
+    "*.checkpoint",
+    "*.checkpoints",
+    "*.surrogate",
+    "*.source",
+    "*.classifier",
+    "*.generator",
+    "*.network",
+    "dataset.vocabulary",
+)
 # Packages whose versions move bits of clips, networks and searches.
 PACKAGES = ("advvid", "torch", "torchvision", "pytorchvideo", "decord", "decord2", "av", "torchcodec", "numpy")
 
@@ -97,10 +110,12 @@ class Difference:
     new: Any
 
     def __str__(self) -> str:
+        if isinstance(self.old, Mapping) and isinstance(self.new, Mapping):
+            return f"the content of the file of {self.option} is another"
         return f"{self.option} was {_shown(self.old)} and is now {_shown(self.new)}"
 
 
-ABSENT = "absent"
+ABSENT = "not there"
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,7 @@ class Identity:
         """Return an identity from its plain form, ``dict(parts)``; None where there is none."""
         if not isinstance(saved, Mapping) or not all(isinstance(part, Mapping) for part in saved.values()):
             return None
-        return cls({str(name): dict(part) for name, part in saved.items()})
+        return cls({str(name): digests.canonical(part) for name, part in saved.items()})
 
     def plain(self) -> dict[str, dict[str, Any]]:
         """Return the parts as plain dictionaries, for a checkpoint or a JSON file."""
@@ -202,13 +217,14 @@ def options(config: DictConfig | Mapping[str, Any]) -> Iterator[tuple[str, Any]]
             value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         except OmegaConfBaseException as error:
             raise AdvvidError(f"{name} cannot be read: {str(error).splitlines()[0]}") from None
-        yield from _flat(value, name)
+        yield from flat(value, name)
 
 
-def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the plain values below a name, each by its dotted name; a list is one value."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            yield from _flat(item, f"{prefix}.{key}")
+            yield from flat(item, f"{prefix}.{key}")
     else:
         yield prefix, value
 
@@ -273,8 +289,9 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.6g}"
+        levels = value * 255  # budgets are given in steps of a pixel
+        return f"{round(levels)}/255" if 0 < value < 0.1 and abs(levels - round(levels)) < 1e-9 else f"{value:.6g}"
     if isinstance(value, Mapping):
-        return "another file" if "file" in value or "last.pt" in value else str(dict(value))
+        return "a file" if value else "{}"
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -44,6 +44,11 @@ class AATTypes(AT):
                 f"defense.probabilities_on={self.probabilities_on!r} is not known: choose validation or train"
             )
 
+    @property
+    def paced(self) -> bool:
+        """Yes: how often the distribution is updated follows from it."""
+        return True
+
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want at least two choices."""
         if len(self.choices(attacks)) < 2:

@@ -73,6 +73,11 @@ class AWP(CraftedDefense):
                 )
         self.attacks = self.attacks or self.over.attacks
 
+    @property
+    def paced(self) -> bool:
+        """As the defense below."""
+        return self.over is not None and self.over.paced
+
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want what the defense below wants, and an epoch after the warm-up."""
         if self.over is None:

@@ -78,6 +78,11 @@ class Defense:
         if self.inner_step_size != "own":
             resolve_step(self.inner_step_size, 0.0)
 
+    @property
+    def paced(self) -> bool:
+        """Whether what an epoch does depends on how many there are in all, so that training cannot go on for longer."""
+        return False
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model that is trained and attacked: the given one, or one with something around it."""
         return model

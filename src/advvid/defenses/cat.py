@@ -45,6 +45,11 @@ class CAT(AT):
                 f"defense.hold={self.hold!r} is not a part of training: choose a number from 0 up to, but below, 1"
             )
 
+    @property
+    def paced(self) -> bool:
+        """Yes: the budget moves over the whole of training."""
+        return True
+
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want one attack that has a budget eps, and that both ends of the curriculum are possible for it."""
         super().check(attacks, epochs)

@@ -58,6 +58,11 @@ class Generative(Defense):
         """Return the classifier alone, which the paper's attacks see (sec. 5.2)."""
         return {"gray_box": purified(model).classifier}
 
+    @property
+    def paced(self) -> bool:
+        """As the adversary."""
+        return self.adversary.paced
+
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want what the adversary wants."""
         self.adversary.check(attacks, epochs)

@@ -13,6 +13,9 @@ from torch import nn
 
 from advvid import checkpoint
 from advvid.attacks.base import Attack
+from advvid.core import digests
+from advvid.core.identity import Identity
+from advvid.core.resuming import START, of_parts
 from advvid.data.loader import Clips
 from advvid.defenses.base import Defense
 from advvid.errors import AdvvidError
@@ -41,6 +44,7 @@ class Workshop:
         workers: loader processes.
         peers: the processes that share the work.
         resume: whether the run goes on with what lies in its folder.
+        identity: what the run's training rests on; a prerequisite shares data, model, seed and the like with it.
     """
 
     fabric: Fabric
@@ -53,11 +57,14 @@ class Workshop:
     workers: int = 0
     peers: Peers = field(default_factory=Peers)
     resume: bool = False
+    identity: Identity = field(default_factory=lambda: Identity({}))
 
     def train(
         self, name: str, model: nn.Module, defense: Defense, schedule: Schedule, attacks: Mapping[str, Attack] | None = None
     ) -> float:  # fmt: skip
         """Train a model in place, in ``<run_dir>/prerequisites/<name>/``; a resumed run goes on there.
+
+        What is finished is not trained again, unless anything changed that it rests on: that is refused.
 
         Args:
             name: of the folder.
@@ -68,15 +75,19 @@ class Workshop:
 
         Returns:
             the forward-backward passes that it took, over all clips.
+
+        Raises:
+            AdvvidError: if the folder holds one that rests on something else.
         """
         folder = self.run_dir / FOLDER / name
         log.info("training the %s first, in %s", name, folder)
         if self.peers.main:
             folder.mkdir(parents=True, exist_ok=True)
         self.peers.barrier()
+        against = self.attacks if attacks is None else attacks
         trainer = Trainer(
-            self.fabric, model, defense, self.attacks if attacks is None else attacks, schedule, folder, self.seed,
-            NoTracker(), dict(self.info), self.workers, self.peers,
+            self.fabric, model, defense, against, schedule, folder, self.seed, NoTracker(), dict(self.info), self.workers,
+            self.peers, identity=self._identity(name, model, defense, schedule, against),
         )  # fmt: skip
         scored = trainer.fit(self.train_set, self.val_set, resume=self.resume)
         self.peers.barrier()  # the first process may still be writing
@@ -86,6 +97,13 @@ class Workshop:
         elif scored is not model:
             model.load_state_dict(scored.state_dict())
         return trainer.total_passes
+
+    def _identity(
+        self, name: str, model: nn.Module, defense: Defense, schedule: Schedule, attacks: Mapping[str, Attack]
+    ) -> Identity:
+        """Return what a prerequisite rests on: its own training, what it shares with the run, and where it starts."""
+        own = of_parts(defense, schedule, attacks, self.seed, f"{name}_schedule")
+        return Identity({**self.identity.parts, **own.parts, START: {name: digests.of_tensors(model.state_dict())}})
 
     def load(self, option: str, source: str, model: nn.Module) -> None:
         """Put the weights of another run into a model.
