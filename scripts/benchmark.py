@@ -6,8 +6,8 @@
 
 Needs ``pip install -e .[peers]``, and for the loader real videos (``--realdata`` or $ADVVID_REALDATA). Computes on a GPU
 where there is one (``--device cpu`` does not). The trained models are those of ``scripts/compare_attacks.py``; where
-these are missing they are trained first, a few minutes more. Results go to outputs/published/speed_<device>.{md,json} and
-gpu_hours.{md,json}, and a paragraph to the README. On a machine with other work, ``--threads 1`` disturbs least.
+these are missing they are trained first, a few minutes more. Results go to outputs/published/speed_<device>.{md,json}
+and a paragraph to the README. On a machine with other work, ``--threads 1`` disturbs least.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from typing import Any
 import torch
 
 from advvid.data.loader import cores
-from benchmarks import attack, evaluation, growth, loader, memory, papers, publish, training
+from benchmarks import attack, evaluation, growth, loader, memory, publish, training
 from benchmarks.measure import Part, Setup, load, machine
 
 TOP = Path(__file__).resolve().parent.parent
 SECTIONS: dict[str, Any] = {
     "attack": attack, "evaluation": evaluation, "training": training, "loader": loader, "memory": memory, "growth": growth,
-    "papers": papers,
 }  # fmt: skip
 
 
@@ -85,12 +84,6 @@ def main() -> None:
         help="measure nothing, publish what earlier runs left and say what is missing",
     )
     parser.add_argument("--fresh", action="store_true", help="measure again what an earlier run measured")
-    parser.add_argument(
-        "--gpu-tflops",
-        type=float,
-        default=40.0,
-        help="what gpu_hours assumes of a GPU on r3d_18, where none is measured",
-    )
     parser.add_argument("--realdata", type=Path, default=os.environ.get("ADVVID_REALDATA"), help="folder of videos")
     parser.add_argument("--work", type=Path, default=TOP / "outputs" / "benchmark", help="where parts are kept")
     parser.add_argument("--target", type=Path, default=TOP / "outputs" / "published", help="where the tables go")
@@ -101,7 +94,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     setup = Setup(
         torch.device(device), options.threads, options.quick, options.work,
-        options.work / "quick" if options.quick else options.target, options.realdata, options.rounds, options.gpu_tflops,
+        options.work / "quick" if options.quick else options.target, options.realdata, options.rounds,
     )  # fmt: skip
     sections: dict[str, dict[str, Any]] = {}
     for name in SECTIONS:

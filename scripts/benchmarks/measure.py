@@ -38,7 +38,6 @@ class Setup:
         target: where tables go.
         realdata: folder of real videos; None where there are none.
         most: rounds at most; None for each section's own number.
-        gpu_tflops: see ``benchmarks.papers``.
     """
 
     device: torch.device
@@ -48,7 +47,6 @@ class Setup:
     target: Path
     realdata: Path | None = None
     most: int | None = None
-    gpu_tflops: float = 40.0
 
     @property
     def gpu(self) -> bool:

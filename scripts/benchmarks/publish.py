@@ -1,4 +1,4 @@
-"""Writing what was measured: the tables, the GPU hours and the README's paragraph."""
+"""Writing what was measured: the tables and the README's paragraph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from advvid.results import commit
-from benchmarks import hours, papers
 from benchmarks.measure import Setup
 from readme_results import fill
 
@@ -118,17 +117,4 @@ def publish(sections: Mapping[str, Parts], modules: Mapping[str, Any], setup: Se
     whole = {"command": command, "commit": commit(), "reached": goals, "missing": missing, "sections": sections}
     (setup.target / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n")
     (setup.target / f"{name}.md").write_text(document(sections, modules, setup.gpu, command, missing))
-    if sections["papers"]:
-        publish_hours(sections["papers"], setup, command)
     fill("benchmark", paragraph(sections, f"{name}.md"), setup.target)
-
-
-def publish_hours(parts: Parts, setup: Setup, command: str) -> None:
-    """Write the table of GPU hours; networks that were not measured are counted."""
-    left = () if setup.quick else (key for key in papers.NETWORKS if key not in parts)
-    costs = [*results(parts), *(papers.counted(key, setup) for key in left)]
-    tflops = hours.reference_tflops(costs) if setup.gpu else setup.gpu_tflops
-    said = {"gpu_tflops": tflops, "assumed": not setup.gpu, "runs": hours.hours(costs, tflops), "passes": costs}
-    (setup.target / "gpu_hours.json").write_text(json.dumps(said, indent=1) + "\n")
-    text = hours.page(costs, setup.gpu_tflops, setup.gpu, head({"papers": parts}, command))
-    (setup.target / "gpu_hours.md").write_text("\n".join(text) + "\n")

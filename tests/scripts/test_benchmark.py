@@ -1,4 +1,4 @@
-"""The benchmark: rounds are counted and kept as said, hours follow from passes, and the README repeats what was published."""
+"""The benchmark: rounds are counted and kept as said, and the README repeats what was published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts"))
 
 import benchmark  # noqa: E402
-from benchmarks import hours, papers, publish  # noqa: E402
+from benchmarks import publish  # noqa: E402
 from benchmarks.measure import Setup, by_processor, clock, interleave, speed_ratio  # noqa: E402
 from readme_results import find  # noqa: E402
 
@@ -87,32 +87,6 @@ def test_a_part_is_measured_again_only_where_more_rounds_are_wanted(setup):
     assert benchmark.measured("s", "p", part, setup, False)["result"] == {"n": 2}
     assert benchmark.measured("s", "p", part, few, False)["result"] == {"n": 2}
     assert benchmark.measured("s", "p", part, few, True)["result"] == {"n": 3}
-
-
-def test_hours_are_passes_times_operations_over_what_the_gpu_gives():
-    reference = {"model": "r3d_18", "operations": 1e11, "seconds": 1.0}
-    measured = [
-        {"network": key, "operations": 1e12, "seconds": 20.0, "reference": reference, "efficiency": {"median": 0.5}}
-        for key in papers.NETWORKS
-    ]
-    rows = {row["run"]: row for row in hours.hours(measured, 40.0)}
-    plain = rows["fine-tuning without defense"]
-    passes = hours.UCF_TRAIN * hours.EPOCHS_K * 1.5
-    assert plain["gpu_hours"] == pytest.approx(passes * 1e12 / (40e12 * 0.5) / 3600)
-    assert plain["days_here"] == pytest.approx(passes * 20 / 86400)
-    assert rows["AT or CAT, 5 inner steps"]["gpu_hours"] == pytest.approx(plain["gpu_hours"] * 6.5 / 1.5)
-    measured[0] |= {"seconds": None, "operations": 2e12}  # counted only: as efficient as the others
-    counted = {row["run"]: row for row in hours.hours(measured, 40.0)}["fine-tuning without defense"]
-    assert counted["gpu_hours"] == pytest.approx(2 * plain["gpu_hours"])
-    assert (counted["measured"], plain["measured"]) == (False, True)
-    measured[0] |= {"seconds": 20.0, "operations": 1e12}
-    double = {row["run"]: row for row in hours.hours(measured, 80.0)}
-    assert all(double[run]["gpu_hours"] == pytest.approx(rows[run]["gpu_hours"] / 2) for run in rows)
-
-
-def test_a_suites_passes_are_its_steps():
-    """PGD with 20 steps at four budgets, two attacks with 100, and a prediction for each column and for clean clips."""
-    assert hours.suite_passes("kinfu") == 4 * 20 + 2 * 100 + 8 * 0.5
 
 
 def test_what_is_published_is_what_the_readme_says():
