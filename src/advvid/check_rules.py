@@ -10,6 +10,12 @@ LUCK = 0.02
 CONVERGED = 0.02
 # A budget from which on any clip can be turned into any other.
 FULL_RANGE = 0.5
+# An accuracy of 50% with an interval wider than this chooses between little: 92 clips make it narrower.
+CHOICE = 0.2
+# An accuracy whose interval reaches down to this is at the floor; up to one minus it, at the ceiling.
+FLOOR = 0.01
+# Outputs that move by more than this share of their range with the batch do not move by rounding alone.
+BATCH = 0.01
 # A share of clips without any gradient that no honest model has.
 NO_GRADIENT = 0.01
 
@@ -65,6 +71,31 @@ RULES = {
         f"more than {NO_GRADIENT:.0%} of the clips have an input gradient of exactly zero",
         "gradient attacks have nothing to follow there: saturated or quantised outputs",
         "attack through a differentiable stand-in, with the DLR loss, or with square, which needs no gradient",
+    ),
+    "batch_dependent": (
+        f"outputs differ by more than {BATCH:.0%} of their range when clips are scored alone or in another batch",
+        "a clip's answer depends on its neighbours: a verdict near the border may be another one in another batch",
+        "make the model treat each clip by itself: no statistics over a batch in evaluation mode",
+    ),
+    "chance": (
+        "the interval of clean accuracy holds what always giving the most frequent answer yields, or lies below",
+        "nothing says that the model has learned: its robust accuracies mean nothing either",
+        "score more clips (dataset.limit_test), train longer, or choose the checkpoint of this data set",
+    ),
+    "small_validation": (
+        f"an accuracy of 50% on the validation split has an interval wider than {CHOICE:.0%}",
+        "a choice among models that differ by less is a draw of lots",
+        "raise dataset.limit_val, or do without the choice (schedule.select=last)",
+    ),
+    "idle": (
+        "an attack with a budget leaves every clip as it was",
+        "the attack did nothing: its column repeats clean accuracy",
+        "check its settings (steps, step size), and compare with pgd and random_noise",
+    ),
+    "loss_not_raised": (
+        f"the mean loss under attack is more than {LUCK:.0%} below that of clean clips",
+        "the attack helps the model: a wrong sign, wrong labels, or gradients that mislead",
+        "compare with pgd and square; check the labels and the sign of the step",
     ),
     "loss_falls": (
         "more steps end at a lower mean loss on the clips that withstand both",

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack, frozen
 from advvid.check_rules import CONVERGED, FULL_RANGE, LUCK, NO_GRADIENT, Check, finding
 from advvid.columns import Column
+from advvid.evaluation.behaviour import companions, require_evaluation_mode, require_no_state
+from advvid.evaluation.untouched import Snapshot, draws
 from advvid.tasks.base import Task
 
 Right = Mapping[str, NDArray[np.bool_]]
@@ -47,18 +49,28 @@ def model_checks(model: nn.Module, clips: Tensor, labels: Tensor, task: Task) ->
 
     Shape:
         clips: ``[B, 3, T, H, W]``; labels: ``[B]``.
+
+    Raises:
+        AdvvidError: if part of the model is in training mode, a call changes it, or a prediction depends on the batch.
     """
+    require_evaluation_mode(model)
     with frozen(model):
+        before = Snapshot.of(model)
         x = clips.clone().requires_grad_()
         out = model(x)
-        (grad,) = torch.autograd.grad(task.loss(out, labels).sum(), x, allow_unused=True)
+        loss, grad = task.loss(out, labels).sum(), None
+        if loss.requires_grad:  # a model may detach its clips, or compute under no_grad
+            (grad,) = torch.autograd.grad(loss, x, allow_unused=True)
         with torch.no_grad():
             again = model(clips)
+        require_no_state(model, before)
     zero = 1.0 if grad is None else float((grad.flatten(1) == 0).all(dim=1).float().mean())
     out = out.detach()
     flat = out.flatten(1)
     probable = bool((flat >= 0).all() and (flat <= 1).all() and ((flat.sum(dim=1) - 1).abs() < 1e-3).all())
     apart = float((out - again).abs().max())
+    random = apart > 1e-4 or draws(model, clips[:1])
+    others = [] if random or not bool(out.isfinite().all()) else [companions(model, clips, out, task)]
     span = f"outputs lie in [{float(out.min()):.3g}, {float(out.max()):.3g}]"
     return [
         finding("probabilities", probable, span + " and sum to 1" * probable),
@@ -66,8 +78,10 @@ def model_checks(model: nn.Module, clips: Tensor, labels: Tensor, task: Task) ->
         finding(
             "zero_gradients",
             zero > NO_GRADIENT,
-            f"the input gradient of the loss is exactly zero on {zero:.1%} of {len(clips)} clips",
+            f"the input gradient of the loss is exactly zero on {zero:.1%} of {len(clips)} clips"
+            + ("" if grad is not None else ", since the model cuts its clips off from the graph"),
         ),
+        *others,
     ]
 
 

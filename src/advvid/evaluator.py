@@ -24,6 +24,7 @@ from advvid.core.finite import require_finite
 from advvid.core.identity import versions
 from advvid.data.content import Contents
 from advvid.errors import AdvvidError
+from advvid.evaluation.behaviour import Steady, require_answers, require_evaluation_mode, require_task
 from advvid.memory import in_parts
 from advvid.parallel import Peers
 from advvid.profiling import LOGGING, scope
@@ -71,6 +72,9 @@ class Evaluator:
         self.peers, self.search, self.micro = peers or Peers(), search, micro or sys.maxsize
         self.settings = settings or {}
         self.samples_file = run_dir / "samples.jsonl"
+        self.steady: Steady | None = None
+        for seen in (column.seen for column in columns if column.seen is not None):
+            seen.to(device).eval()
 
     def run(
         self, batches: Callable[[Sequence[int]], Iterable[Batch]], clips: Contents, batch_size: int
@@ -85,6 +89,8 @@ class Evaluator:
         Raises:
             AdvvidError: if an adversarial clip breaks its budget or range, or the attack changed the model.
         """
+        for model in (self.model, *(column.seen for column in self.columns if column.seen is not None)):
+            require_evaluation_mode(model)
         weights, ids = fingerprint(self.model), clips.ids
         self.keys, self.clips = self._keys(), clips
         self.cells = Cells(self.run_dir, self.keys, clips.batches(batch_size))
@@ -97,6 +103,8 @@ class Evaluator:
             for number, batch in zip(todo, batches(todo), strict=True):
                 self._batch(number, batch.to(self.device), missing[number], progress.describe)
                 progress.advance(len(batch))
+        if self.steady is not None:
+            self.steady.ask_again(self.task)
         if fingerprint(self.model) != weights:
             raise AdvvidError(
                 "an attack changed the model's weights or buffers during evaluation: its numbers are void; report the attack"
@@ -127,7 +135,10 @@ class Evaluator:
         """Compute the missing cells of a batch."""
         describe(CLEAN)
         clean = self._predict(batch.inputs)
-        require_finite(clean, batch.ids, "the clean clips")
+        require_answers(clean, batch, self.task)
+        if self.steady is None:
+            require_task(self.task, clean, batch)
+            self.steady = Steady(self._predict, batch.inputs, clean, batch.ids)
         right = self.task.correct(clean, batch.target)
         # Clips that are wrong already count as wrong under every attack: there is nothing to search for.
         todo = torch.arange(len(batch), device=self.device) if right is None else right.nonzero().squeeze(1)

@@ -17,6 +17,7 @@ from advvid.check_rules import Check
 from advvid.checks import table_checks
 from advvid.core import files
 from advvid.core.identity import Identity
+from advvid.evaluation.worth import above_chance, column_worth, require_agreement
 from advvid.evaluator import CLEAN, Evaluator
 from advvid.table import percent, robustness_table
 from advvid.tally import has_verdicts, summarise, verdicts
@@ -80,8 +81,11 @@ def assemble(
         table["extra"][name]["after"] = next(repr(r) for r in evaluator.survive if name.endswith(f"@{r.name}"))
     found = [*checks]
     if right:
-        losses = {c.name: task.loss(evaluator.outputs(c.name), targets).numpy() for c in columns}
+        losses = {n: task.loss(evaluator.outputs(n), targets).numpy() for n in (CLEAN, *sections)}
         found += table_checks(columns, right, clean.shape[1], losses)
+        found.append(above_chance(right[CLEAN], [sample["label"] for sample in samples]))
+        found += column_worth(columns, right, samples, losses)
+        _require_agreement(evaluator, task, targets, right)
     return table | {
         "missing": list(missing), "checks": [dataclasses.asdict(check) for check in found],
         "identity": identity(config, evaluator), "config": dict(config), "seed": seed, "commit": commit(), "versions": versions(),
@@ -97,6 +101,15 @@ def identity(config: Mapping[str, Any], evaluator: Evaluator) -> dict[str, Any]:
         "parts": Identity.of(config).part_digests(), "clips": evaluator.clips.digest, "model": evaluator.weights,
         "columns": evaluator.keys,
     }  # fmt: skip
+
+
+def _require_agreement(evaluator: Evaluator, task: Task, targets: Any, right: Mapping[str, Any]) -> None:
+    """Hold the task's own verdicts on the stored outputs against those of the table."""
+    ids = [str(clip) for clip in evaluator.cells.column(CLEAN)["id"]]
+    for name in (CLEAN, *(column.name for column in evaluator.columns)):
+        correct = task.correct(evaluator.outputs(name), targets)
+        if correct is not None:
+            require_agreement(name, correct.numpy() & right[CLEAN], right[name], ids)
 
 
 def near_ties(task: Task, out: Any, targets: Any) -> int | None:

@@ -16,17 +16,20 @@ from advvid import checkpoint, low_precision
 from advvid.analyses.base import Context, carry_out
 from advvid.analyses.scored import rebuilt
 from advvid.attack_mode import attack_clips, check_options
+from advvid.attacks.fitted import Learner
 from advvid.batch import Batch
 from advvid.check_rules import finding
 from advvid.checks import model_checks
 from advvid.columns import Column, with_views
 from advvid.core.identity import TRAINING, Identity
 from advvid.core.resuming import CLIPS, go_on, of_run
+from advvid.data.checked import check_split
 from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
 from advvid.data.prefetch import prefetch
 from advvid.defenses.prerequisite import Workshop
 from advvid.errors import AdvvidError
+from advvid.evaluation.worth import small_validation
 from advvid.evaluator import Evaluator
 from advvid.fitting import fit_columns
 from advvid.memory import micro_batch
@@ -159,6 +162,8 @@ def train(
     """Train to the end; return the model of the selected checkpoint, and how the machine changed on the way."""
     info = {"config": config, "classes": list(parts.dataset.classes)}
     train_set, val_set = parts.dataset.split("train"), parts.dataset.split("val")
+    for name, split in (("train", train_set), ("val", val_set)):
+        check_split(split, name, parts.dataset.classes, parts.defense.task)
     if not peers.main:
         peers.barrier()  # the first process remembers the content of the files for the others
     clips = {name: Contents.of(split).digest for name, split in (("training", train_set), ("validation", val_set))}
@@ -192,6 +197,7 @@ def evaluate(
 ) -> dict[str, Any]:  # fmt: skip
     """Score the model, write ``robustness.json``, ``robustness.md`` and pictures, and return the table."""
     split, size, device = parts.dataset.split(cfg.evaluation.split), cfg.evaluation.batch_size, fabric.device
+    check_split(split, cfg.evaluation.split, parts.dataset.classes, parts.defense.task)
     sheets = Sheets(run_dir, parts.dataset.classes, cfg.evaluation.pictures, parts.defense.task)
     first = next(iter(eval_batches(split, size))).to(device)
     system = purified(cfg, parts, model.to(device))
@@ -213,6 +219,7 @@ def evaluate(
     samples = evaluator.run(batches, Contents.of(split), size)
     if not peers.main:
         return {}
+    checks += small_validation(chosen_by_validation(cfg, parts), len(parts.dataset.split("val")))
     table = assemble(
         samples, evaluator, parts.defense.task, torch.as_tensor(split.targets),
         parts.dataset.missing.get(cfg.evaluation.split, []), checks, config, cfg.seed,
@@ -220,6 +227,17 @@ def evaluate(
     )  # fmt: skip
     write(run_dir, table, parts.tracker, sheets.paths)
     return table
+
+
+def chosen_by_validation(cfg: DictConfig, parts: Parts) -> list[str]:
+    """Return what a run chose by its validation split, in words."""
+    defense = cfg.defense.get("probabilities_on") == "validation"
+    found = {
+        "the checkpoint": cfg.schedule.select == "best" and cfg.schedule.epochs > 1,
+        "the defense's probabilities": defense,
+        "what an attack learned": any(isinstance(column.attack, Learner) for column in parts.columns),
+    }
+    return [words for words, chosen in found.items() if chosen]
 
 
 def purified(cfg: DictConfig, parts: Parts, model: nn.Module) -> nn.Module:

@@ -11,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from advvid.evaluation.worth import level_columns
 from advvid.tally import read_samples, summarise, verdicts
 
 __all__ = ["Block", "ResultTable", "names_of", "percent", "read_samples", "robustness_table", "summarise", "verdicts"]
@@ -162,7 +163,7 @@ def robustness_table(
     if measured:
         blocks.append(measured)
     said = (intervals, RULES) if judged else (NO_VERDICT,)
-    return ResultTable(title, tuple(blocks), (*said, *_budgets(runs), *_warnings(runs)))
+    return ResultTable(title, tuple(blocks), (*said, *_budgets(runs), *_level(runs), *_warnings(runs)))
 
 
 def _measured(runs: Runs, title: str) -> Block | None:
@@ -195,6 +196,15 @@ def _budgets(runs: Runs) -> Iterator[str]:
             yield from (f"{name}: {note}" for note in dict.fromkeys(n for e in entries for n in e.get("notes", ())))
             if distinct:
                 yield f"{name}: " + " | ".join(distinct) + (" (differs by run)" if len(distinct) > 1 else "")
+
+
+def _level(runs: Runs) -> Iterator[str]:
+    """Yield which columns cannot tell the runs apart."""
+    scores = {name: [run[name] for _, run in runs if name in run] for name in ("clean", "union")}
+    for section in ("attacks", "controls"):
+        for name in names_of(runs, section):
+            scores[name] = [run[section][name] for _, run in runs if name in run.get(section, {})]
+    yield from level_columns(scores)
 
 
 def _warnings(runs: Runs) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from advvid.batch import Batch, derive_seed
 from advvid.core.processes import obey_parent, signals_held
+from advvid.data.checked import check_batch, stackable
 from advvid.errors import AdvvidError
 
 # More loader processes than these decode faster than an attacked model takes clips, and each costs memory.
@@ -97,7 +98,7 @@ def _load(dataset: Clips, keys: Sequence[list[Any]], workers: int | str) -> Iter
     count = min(worker_count(workers), len(keys))
     if count == 0:
         for batch in keys:
-            yield collate([dataset[key] for key in batch])
+            yield check_batch(collate([dataset[key] for key in batch]), dataset, batch)
         return
     # Plain tensors between the processes: PyTorch pins the memory of those, but not of a Batch.
     loaded: DataLoader[Any] = DataLoader(
@@ -106,8 +107,16 @@ def _load(dataset: Clips, keys: Sequence[list[Any]], workers: int | str) -> Iter
     )  # fmt: skip
     with signals_held():  # PyTorch's own processes would end at a signal before their parent has saved
         walk = iter(loaded)
-    for clips, target, ids in walk:
-        yield Batch(clips, target, list(ids))
+    for batch, (clips, target, ids) in zip(keys, _without_traceback(walk), strict=True):
+        yield check_batch(Batch(clips, target, list(ids)), dataset, batch)
+
+
+def _without_traceback(loaded: Iterable[Any]) -> Iterator[Any]:
+    """Yield what loader processes give; torch wraps their problem in a traceback, which hides the sentence."""
+    try:
+        yield from loaded
+    except AdvvidError as error:
+        raise AdvvidError(str(error).strip().rpartition("AdvvidError: ")[2]) from None
 
 
 def worker_count(workers: int | str) -> int:
@@ -141,5 +150,6 @@ def collate(items: Sequence[Item]) -> Batch:
 
 def _stack(items: Sequence[Item]) -> tuple[Tensor, Tensor, list[str]]:
     clips, targets, ids = zip(*items, strict=True)
+    stackable(clips, ids)
     # In a loader process this stacks straight into the memory that is shared with the main process.
     return default_collate(list(clips)), default_collate(list(targets)), list(ids)
