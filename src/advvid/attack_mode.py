@@ -70,7 +70,7 @@ def given_files(cfg: DictConfig, which: str) -> GivenFiles:
         cfg: of the run.
         which: ``last`` or ``best`` checkpoint of a run folder.
     """
-    classes = checkpoint.load(checkpoint.find(cfg.checkpoint, which))["classes"]
+    classes = checkpoint.load_run(checkpoint.find(cfg.checkpoint, which))["classes"]
     return GivenFiles(cfg.dataset, cfg.files, cfg.labels, classes)
 
 

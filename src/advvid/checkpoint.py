@@ -12,9 +12,14 @@ import torch
 
 from advvid.core import files
 from advvid.core.finite import require_finite_state
+from advvid.core.pickles import unfolds
+from advvid.core.plain import check_plain
+from advvid.core.saved_config import checked
 from advvid.errors import AdvvidError
 
 FORMAT = 1
+# What holds names and numbers in a checkpoint; the tensors lie beside it. Far above what any run writes.
+MOST_NAMES = 8_000_000
 # A file that was cut short, or is something else, fails in many ways, depending on where.
 UNREADABLE = (
     AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error,
@@ -36,14 +41,15 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
+    """Read a checkpoint onto the CPU; its configuration has passed ``advvid.core.saved_config.checked``.
 
     Raises:
-        AdvvidError: if the file is missing, damaged, would run code, or is no checkpoint of advvid.
+        AdvvidError: if the file is missing, damaged, would run code or unfold without bounds, or is no checkpoint of advvid.
     """
     if not path.is_file():
         raise AdvvidError(f"there is no checkpoint at {path}: give a run folder or a .pt file that exists")
     try:
+        _check_sizes(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise AdvvidError(
@@ -54,11 +60,54 @@ def load(path: Path) -> dict[str, Any]:
         raise AdvvidError(
             f"the checkpoint {path} is damaged ({_first_line(error)}): take another one of the run"
         ) from None
+    check_plain(state, f"the checkpoint {path}")
     if not isinstance(state, dict) or state.get("format") != FORMAT or "model" not in state:
         raise AdvvidError(
             f"{path} is no checkpoint of an advvid run: for weights from elsewhere use model.checkpoint={path} with a training run"
         )
+    for part, kinds in (("model", dict), ("average", dict | None), ("classes", list), ("defense", dict)):
+        if part in state and not isinstance(state[part], kinds):
+            raise AdvvidError(
+                f"the checkpoint {path} is damaged ({part} is a {type(state[part]).__name__}): take another one"
+            )
+    if not all(isinstance(name, str) for name in state.get("classes", ())):
+        raise AdvvidError(
+            f"the checkpoint {path} is damaged (classes holds more than names): take another one of the run"
+        )
+    for name, value in (*state["model"].items(), *(state.get("average") or {}).items()):
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            raise AdvvidError(f"the checkpoint {path} is damaged (a weight is no tensor): take another one of the run")
+    if "config" in state:
+        state["config"] = checked(state["config"], f"the checkpoint {path}")
     return state
+
+
+def load_run(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of a training run, with ``config``, ``classes`` and ``defense`` besides the weights.
+
+    Raises:
+        AdvvidError: as ``load`` does, or if one of these is missing.
+    """
+    state = load(path)
+    missing = [part for part in ("config", "classes", "defense") if part not in state]
+    if missing:
+        raise AdvvidError(f"the checkpoint {path} is of no training run (it has no {missing[0]}): give a run's own one")
+    return state
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse an archive that unfolds: PyTorch packs nothing, so that its parts are as large as the file."""
+    if not zipfile.is_zipfile(path):
+        return  # which the reader then refuses in its own words
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            names = member.filename.endswith(".pkl")
+            packed = member.compress_type != zipfile.ZIP_STORED
+            if packed or (names and (member.file_size > MOST_NAMES or unfolds(archive.read(member)))):
+                raise AdvvidError(
+                    f"the checkpoint {path} was refused because it unfolds to more than any run writes: take another copy of "
+                    "the run"
+                )
 
 
 def _first_line(error: Exception) -> str:

@@ -30,6 +30,11 @@ PACKAGES = (
     "torchvision.transforms",
     "pytorchvideo.models",
 )
+# Machinery that opens files, folders or processes as soon as it is made; no configuration needs it by name.
+MACHINERY = (
+    "advvid.core.", "advvid.data.cache.", "advvid.data.decoders.", "advvid.data.given.", "advvid.data.loader.",
+    "advvid.data.room.", "advvid.evaluator.", "advvid.journal.", "advvid.papers.", "advvid.report.", "advvid.trainer.",
+)  # fmt: skip
 # Arguments with which a builder would download weights or read a file; weights come in by model.checkpoint alone.
 FETCHING = ("pretrained", "pretrained_backbone", "weights", "weights_backbone", "checkpoint_path")
 DIRECTIVES = ("_target_", "_partial_", "_args_", "_convert_")
@@ -169,7 +174,7 @@ def find_target(name: Any, where: str) -> Callable[..., Any]:
             raise AdvvidError(
                 f"{where}._target_={name} cannot be imported ({_first_line(error)}): check its spelling"
             ) from None
-    if isinstance(found, type) and _inside(found.__module__ + "."):
+    if isinstance(found, type) and _inside(found.__module__ + ".") and not f"{found.__module__}.".startswith(MACHINERY):
         return found
     if inspect.isfunction(found) and (_is_torchvision_builder(found) or _is_pytorchvideo_builder(found)):
         return found

@@ -23,6 +23,7 @@ from advvid.checks import model_checks
 from advvid.columns import Column, with_views
 from advvid.core.identity import TRAINING, Identity
 from advvid.core.resuming import CLIPS, go_on, of_run
+from advvid.core.saved_config import stored
 from advvid.data.checked import check_split
 from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
@@ -39,7 +40,7 @@ from advvid.parts import Parts, build
 from advvid.profiling import Profile
 from advvid.purifiers.purified import PurifiedModel, behind_purifiers
 from advvid.results import assemble, write
-from advvid.saved import FINISHED
+from advvid.saved import FINISHED, restore
 from advvid.sheets import Sheets
 from advvid.suite import suite_types
 from advvid.tracking import NoTracker
@@ -76,7 +77,7 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
     parts = build(cfg, choices.get("attack", "attack"))
     with open_dict(cfg):
         cfg.name = str(cfg.name)  # its interpolation knows the choices of this command line only
-    config: dict[str, Any] = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+    config = stored(cfg)
     config["choices"] = {k: str(v) for k, v in choices.items() if v and not k.startswith("hydra")}
     source = checkpoint.find(cfg.checkpoint, parts.schedule.select) if finished else None
     if cfg.resume and not finished:
@@ -114,7 +115,7 @@ def _work(
     parts.dataset.prepare()
     if peers.main:
         peers.barrier()
-    state = None if source is None else checkpoint.load(source)
+    state = None if source is None else checkpoint.load_run(source)
     if state is not None and state["classes"] != list(parts.dataset.classes):
         raise AdvvidError(
             f"the checkpoint {source} knows {len(state['classes'])} classes ({', '.join(state['classes'][:3])}, ...) but the "
@@ -134,7 +135,7 @@ def _work(
     try:
         if state is not None and source is not None:
             checkpoint.load_model(model, checkpoint.weights(state), source)
-            parts.defense.load_state_dict(state["defense"])
+            restore(parts.defense, state, source)
             resumed_with = state.get("resumed_with", [])
         else:
             model, resumed_with = train(cfg, parts, model, fabric, run_dir, config, peers)

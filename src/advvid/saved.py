@@ -1,14 +1,29 @@
-"""What an evaluation or an attack takes over from the run that trained the model."""
+"""What an evaluation or an attack takes over from the run that trained the model.
+
+The run may be a stranger's. Nothing that it says becomes text that Hydra reads, a folder that is written to, or an object
+other than ``safe_instantiate`` allows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
 from advvid import checkpoint
+from advvid.core.saved_config import NAME
+from advvid.defenses.base import Defense
+from advvid.errors import AdvvidError
+from advvid.instantiate import find_target, safe_instantiate
+from advvid.models.build import build_model
 from advvid.paths import conf_dir
+
+log = logging.getLogger(__name__)
 
 # The modes that work on a finished run's model.
 FINISHED = ("eval", "attack")
@@ -31,9 +46,24 @@ def with_saved_choices(arguments: Sequence[str]) -> list[str]:
     source = given.get("checkpoint", "")
     if given.get("mode") not in FINISHED or source in ("", "null") or "," in source:
         return arguments
-    saved = checkpoint.load(checkpoint.find(source))["config"].get("choices", {})
-    known = [g for g in GROUPS if g in saved and g not in given and (conf_dir() / g / f"{saved[g]}.yaml").is_file()]
-    return [*arguments, *(f"{g}='{saved[g]}'" for g in known)]
+    saved = checkpoint.load_run(checkpoint.find(source))["config"]["choices"]
+    folders = [conf_dir(), *_own_folders(arguments)]
+    # The name that is added is that of a file which lies there: the run only says which one.
+    known = {g: [name for name in _options(folders, g) if name == saved.get(g)][:1] for g in GROUPS if g not in given}
+    return [*arguments, *(f"{g}='{name}'" for g, names in known.items() for name in names)]
+
+
+def _own_folders(arguments: Sequence[str]) -> Iterator[Path]:
+    """Yield the folders of options that the user of this command line names, as in ``--config-dir my_conf``."""
+    for flag, value in zip(arguments, (*arguments[1:], ""), strict=True):
+        name, equals, rest = flag.partition("=")
+        if name in ("--config-dir", "-cd"):
+            yield Path(rest if equals else value)
+
+
+def _options(folders: Sequence[Path], group: str) -> list[str]:
+    """Return the names of a group's options: the files that lie in its folders, as they are listed there."""
+    return [path.stem for folder in folders for path in (folder / group).glob("*.yaml") if NAME.fullmatch(path.stem)]
 
 
 def adopt(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
@@ -46,7 +76,8 @@ def adopt(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str])
     names = dict(choices)
     if cfg.mode not in FINISHED or cfg.checkpoint is None:
         return cfg, names
-    saved = checkpoint.load(checkpoint.find(cfg.checkpoint))["config"]
+    source = checkpoint.find(cfg.checkpoint)
+    saved = checkpoint.load_run(source)["config"]
     keys = [o.lstrip("+~").split("=", 1)[0].split("@")[-1] for o in overrides]
     named = {o.split("=", 1)[0] for o in overrides if "=" in o and not o.split("=", 1)[1].startswith("'")}
     composed = cfg.copy()
@@ -58,11 +89,85 @@ def adopt(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str])
             if part in SCORED and part in named:
                 continue
             if part in saved:
+                _check_form(saved[part], part, source)
                 # A run of an older version knows nothing of later options, which keep their defaults.
                 cfg[part] = OmegaConf.merge(cfg[part], saved[part]) if part == "evaluation" else saved[part]
+                if part == "dataset" and "dataset.root" not in keys:
+                    _keep_to_own_folders(cfg.dataset, source)
             if choice is not None:
                 names[part] = choice
         for key in keys:
             if "." in key and key.split(".")[0] in (*GROUPS, *VALUES):
                 OmegaConf.update(cfg, key, OmegaConf.select(composed, key), force_add=True)
     return cfg, names
+
+
+def _check_form(value: Any, part: str, source: Path) -> None:
+    """Refuse a part of a stored configuration that is no part of one."""
+    if (not isinstance(value, int) or isinstance(value, bool)) if part == "seed" else not isinstance(value, Mapping):
+        raise AdvvidError(
+            f"the checkpoint {source} says {part}={str(value)[:80]!r}, which is no {part}: give {part}=..."
+        )
+
+
+def _keep_to_own_folders(dataset: DictConfig, source: Path) -> None:
+    """Let nothing be written where a run says that its data lie.
+
+    Data that lie there are read. A data set that makes its files, and finds them not whole there, has them made where it
+    would without the run; and frames are cached where the present command line says.
+    """
+    if "cache" in dataset:
+        dataset.cache = None
+    if dataset.get("root") is None or not hasattr(find_target(dataset.get("_target_"), "dataset"), "intact"):
+        return
+    if not safe_instantiate(dataset).intact():
+        log.warning(
+            "the data that %s was trained on are not whole in %s: they are made again elsewhere (give dataset.root=... "
+            "for a folder of your own)", source, dataset.root,
+        )  # fmt: skip
+        dataset.root = None
+
+
+def rebuilt(state: Mapping[str, Any], source: Path, clip_shape: Sequence[int], views: int) -> nn.Module:
+    """Build the model of a run from its checkpoint, defense included, in evaluation mode on the CPU.
+
+    Args:
+        state: what ``checkpoint.load_run`` read.
+        source: the file, for messages.
+        clip_shape: ``(3, T, H, W)`` of one view of the clips that it is to take.
+        views: clips per video.
+
+    Raises:
+        AdvvidError: if its configuration makes no model, its weights do not fit, or it cannot take such clips.
+    """
+    try:
+        cfg: Any = OmegaConf.create(state["config"])
+        defense = safe_instantiate(cfg.get("defense"))
+        if not isinstance(defense, Defense) or not isinstance(cfg.get("model"), DictConfig):
+            raise AdvvidError(f"the checkpoint {source} names no model or no defense: give a training run's own one")
+        network = build_model(cfg.model, len(state["classes"]), tuple(clip_shape), views, load_weights=False)
+    except OmegaConfBaseException as error:
+        said = str(error).splitlines()[0]
+        raise AdvvidError(
+            f"the configuration in the checkpoint {source} cannot be read ({said}): give another one"
+        ) from None
+    model = defense.wrap(network)
+    checkpoint.load_model(model, checkpoint.weights(dict(state)), source)
+    restore(defense, state, source)
+    return model.eval()
+
+
+def restore(defense: Defense, state: Mapping[str, Any], source: Path) -> None:
+    """Give a defense what a checkpoint holds of it.
+
+    Raises:
+        AdvvidError: if it is another defense's.
+    """
+    try:
+        defense.load_state_dict(state["defense"])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise AdvvidError(
+            f"the checkpoint {source} holds the state of another defense ({type(error).__name__}: {said}): choose the one that "
+            "it was trained with"
+        ) from None

@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from advvid import checkpoint
+from advvid import checkpoint, saved
 from advvid.analyses.base import Context
 from advvid.columns import fingerprint
 from advvid.core import digests
-from advvid.defenses.base import Defense
 from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
-from advvid.models.build import build_model
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +85,10 @@ def selected(path: str) -> Path:
     file = checkpoint.find(path)
     if not Path(path).expanduser().is_dir():
         return file
-    config = checkpoint.load(file)["config"]
-    return checkpoint.find(path, str(config.get("schedule", {}).get("select", "last")))
+    schedule = checkpoint.load_run(file)["config"].get("schedule")
+    return checkpoint.find(
+        path, "best" if isinstance(schedule, Mapping) and schedule.get("select") == "best" else "last"
+    )
 
 
 def rebuilt(
@@ -111,22 +109,16 @@ def rebuilt(
     Raises:
         AdvvidError: if the checkpoint knows other classes or cannot take the clips.
     """
-    state = checkpoint.load(source)
+    state = checkpoint.load_run(source)
     if list(state["classes"]) != list(classes):
         raise AdvvidError(
             f"the checkpoint {source} knows {len(state['classes'])} classes ({', '.join(state['classes'][:3])}, ...) but "
             f"the clips have {len(classes)} ({', '.join(list(classes)[:3])}, ...): compare models that "
             "were trained on the same classes"
         )
-    cfg = OmegaConf.create(state["config"])
-    assert isinstance(cfg, DictConfig)  # a run's configuration is a mapping
-    _warn_of_other_clips(source, state["config"].get("dataset", {}), config.get("dataset", {}))
-    defense: Defense = safe_instantiate(cfg.defense)
-    network = build_model(cfg.model, len(classes), tuple(clip_shape), views, load_weights=False)
-    model = defense.wrap(network)
-    checkpoint.load_model(model, checkpoint.weights(state), source)
-    defense.load_state_dict(state["defense"])
-    return model.eval(), state["config"]
+    trained = state["config"].get("dataset")
+    _warn_of_other_clips(source, trained if isinstance(trained, Mapping) else {}, config.get("dataset", {}))
+    return saved.rebuilt(state, source, clip_shape, views), state["config"]
 
 
 def _warn_of_other_clips(source: Path, trained: Mapping[str, Any], scored: Mapping[str, Any]) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from advvid import checkpoint
 from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.pgd import PGD
 from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
-from advvid.models.build import build_model
 from advvid.models.modes import mode
 from advvid.models.r3d_tiny import R3DTiny
+from advvid.saved import rebuilt
 from advvid.tasks.base import Task
 from advvid.threats.base import Threat
 
@@ -127,14 +125,9 @@ def load_surrogate(path: str, clip_shape: Sequence[int]) -> nn.Module:
         AdvvidError: if the file is no checkpoint, or its model cannot take such clips.
     """
     source = checkpoint.find(path)
-    state = checkpoint.load(source)
-    cfg = OmegaConf.create(state["config"])
-    assert isinstance(cfg, DictConfig)  # a run's configuration is a mapping
-    defense = safe_instantiate(cfg.defense)
-    views = int(OmegaConf.select(cfg, "dataset.test_clips", default=1) or 1)
+    state = checkpoint.load_run(source)
+    dataset = state["config"].get("dataset")
+    views = dataset.get("test_clips", 1) if isinstance(dataset, Mapping) else 1
+    views = views if isinstance(views, int) and views > 0 else 1
     channels, frames, height, width = clip_shape
-    shape = (channels, frames // views, height, width)
-    model = defense.wrap(build_model(cfg.model, len(state["classes"]), shape, views, load_weights=False))
-    checkpoint.load_model(model, checkpoint.weights(state), source)
-    defense.load_state_dict(state["defense"])
-    return model.eval()
+    return rebuilt(state, source, (channels, frames // views, height, width), views)

@@ -106,12 +106,12 @@ class Motion:
 
     def prepare(self) -> None:
         """Make the files where they are missing or damaged; about ten seconds on two cores."""
-        if self._intact():
+        if self.intact():
             return
         # Runs that start side by side: one makes the files, the others wait and find them.
         with locked(self.root.parent / f".{self.root.name}.lock", f"the embedded data in {self.root}"):
             files.remove_abandoned(self.root.parent.glob(f".{self.root.name}.*.tmp"))
-            if not self._intact():
+            if not self.intact():
                 self._make_files()
 
     def _make_files(self) -> None:
@@ -166,7 +166,7 @@ class Motion:
             texts[file] = "".join(f"{path}\n" if split == "test" else f"{path} {label}\n" for path, label in paths)
         return {f"ucfTrainTestlist/{file}": text for file, text in texts.items()}
 
-    def _intact(self) -> bool:
+    def intact(self) -> bool:
         """Tell whether the files are those of this seed and recipe, each with its content."""
         try:
             manifest = json.loads((self.root / MANIFEST).read_text())

@@ -190,9 +190,15 @@ class MovingDigits(MovingMNIST):
             changed = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
             self.root = cache_dir() / f"moving_digits_{seed}_{sequences}_{changed}.npy"
 
+    def intact(self) -> bool:
+        """Tell whether the file is there."""
+        return self.file.is_file()
+
     def prepare(self) -> None:
         """Make the file where it is missing, in a few seconds; one process makes it, others wait."""
         file = self.file
+        if self.intact():
+            return super().prepare()
         with locked(file.parent / f".{file.name}.lock", f"the embedded data in {file}"):
             files.remove_abandoned(file.parent.glob(f".{file.name}.*.tmp"))
             if not file.exists():

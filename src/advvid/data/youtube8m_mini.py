@@ -56,9 +56,15 @@ class YouTube8MMini(YouTube8M):
             changed = hashlib.blake2b(inspect.getsource(recipe).encode(), digest_size=4).hexdigest()
             self.root = cache_dir() / f"youtube8m_mini_{data_seed}_{videos}_{changed}"
 
+    def intact(self) -> bool:
+        """Tell whether the files are there; they appear all at once."""
+        return self._folder.is_dir()
+
     def prepare(self) -> None:
         """Make the files where they are missing, in seconds; one process makes them, others wait."""
         folder = self._folder
+        if self.intact():
+            return super().prepare()
         with locked(folder.parent / f".{folder.name}.lock", f"the embedded data in {folder}"):
             files.remove_abandoned(folder.parent.glob(f".{folder.name}.*.tmp"))
             if not folder.exists():

@@ -118,7 +118,7 @@ class Workshop:
         """
         try:
             path = checkpoint.find(source)
-            state = checkpoint.load(path)
+            state = checkpoint.load_run(path)
             if list(state["classes"]) != list(self.info["classes"]):
                 raise AdvvidError(
                     f"{path} knows {len(state['classes'])} classes, which are not the {len(self.info['classes'])} of the data "
