@@ -112,7 +112,7 @@ def test_an_attack_that_changes_its_surrogate_stops_the_analysis(tmp_path, monke
         return AttackResult(clips, none, none)
 
     monkeypatch.setattr(PGD, "_search", spoils)
-    with pytest.raises(AdvvidError, match="changed the weights or buffers of at"):
+    with pytest.raises(AdvvidError, match="changed the model's weights or buffers"):
         TransferMatrix().run(given(tmp_path))
 
 
