@@ -1,0 +1,16 @@
+from .attention_maps import AttentionMaps as AttentionMaps
+from .base import Analysis as Analysis
+from .base import Context as Context
+from .best_step import BestStep as BestStep
+from .branch_matrix import BranchMatrix as BranchMatrix
+from .defended_clips import DefendedClips as DefendedClips
+from .detection import Detection as Detection
+from .frame_search import FrameSearch as FrameSearch
+from .generalisation_gap import GeneralisationGap as GeneralisationGap
+from .loss_surface import LossSurface as LossSurface
+from .rho import Rho as Rho
+from .routing import RoutingTable as RoutingTable
+from .saliency import Saliency as Saliency
+from .selector_attack import SelectorAttack as SelectorAttack
+from .strength import Strength as Strength
+from .transfer_matrix import TransferMatrix as TransferMatrix

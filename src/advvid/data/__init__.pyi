@@ -1,0 +1,12 @@
+from .clips import VideoClips as VideoClips
+from .given import GivenFiles as GivenFiles
+from .images import CIFAR10 as CIFAR10
+from .images import Digits as Digits
+from .loader import Clips as Clips
+from .memory import MemoryClips as MemoryClips
+from .motion import Motion as Motion
+from .moving import MovingDigits as MovingDigits
+from .moving import MovingMNIST as MovingMNIST
+from .video_folder import VideoFolder as VideoFolder
+from .youtube8m import YouTube8M as YouTube8M
+from .youtube8m_mini import YouTube8MMini as YouTube8MMini

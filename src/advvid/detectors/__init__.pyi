@@ -1,0 +1,5 @@
+from .joint_attack import JointPGD as JointPGD
+from .routing import Route as Route
+from .routing import Routing as Routing
+from .temporal_consistency import TemporalConsistency as TemporalConsistency
+from .thresholds import Choice as Choice

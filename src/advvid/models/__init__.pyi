@@ -1,0 +1,17 @@
+from .ape_gan import Discriminator as Discriminator
+from .ape_gan import Generator as Generator
+from .c3d import C3D as C3D
+from .classifier import VideoClassifier as VideoClassifier
+from .cnn_recurrent import CNNRecurrent as CNNRecurrent
+from .feature_transformer import FeatureTransformer as FeatureTransformer
+from .i3d import I3D as I3D
+from .inception_v3 import InceptionV3 as InceptionV3
+from .multi_branch import MultiBranch as MultiBranch
+from .next_frame import NextFramePredictor as NextFramePredictor
+from .per_frame import FrameAverage as FrameAverage
+from .per_frame import FrameClassifier as FrameClassifier
+from .r3d_tiny import R3DTiny as R3DTiny
+from .resnet3d import ResNet3D as ResNet3D
+from .resnet18_2d import ResNet18 as ResNet18
+from .slowfast import SlowFast as SlowFast
+from .swin3d_tiny import Swin3DTiny as Swin3DTiny

@@ -1,0 +1,5 @@
+from .base import Asked as Asked
+from .base import Task as Task
+from .classification import Classification as Classification
+from .multi_label import MultiLabel as MultiLabel
+from .next_frame import NextFrame as NextFrame

@@ -1,0 +1,17 @@
+from .balls import L2Ball as L2Ball
+from .balls import L2EachBall as L2EachBall
+from .balls import LinfBall as LinfBall
+from .base import Boxed as Boxed
+from .base import Threat as Threat
+from .frames import Frames as Frames
+from .moved import MovedFrames as MovedFrames
+from .offsets import Offsets as Offsets
+from .pixels import Pixels as Pixels
+from .ratio import BoundRegion as BoundRegion
+from .ratio import RatioBound as RatioBound
+from .rectangles import Rectangles as Rectangles
+from .regions import Border as Border
+from .regions import Patch as Patch
+from .regions import RegionThreat as RegionThreat
+from .sparse import SparseFrames as SparseFrames
+from .sparse import SparseOffsets as SparseOffsets
