@@ -56,7 +56,7 @@ list: install ## Show every model, data set, attack, defense, schedule and suite
 	@$(BIN)/python -m advvid.listing
 
 sweep: install ## Run every combination of SWEEP="..." and gather the table and a heat map; a failed job does not stop it
-	-$(RUN) -m $(SWEEP) tracker=none hydra.sweep.dir=$(SWEEP_DIR)
+	-$(RUN) -m $(SWEEP) tracker=none hydra.sweep.dir=$(SWEEP_DIR) resume=true
 	$(BIN)/python -m advvid.gather $(SWEEP_DIR)
 
 strength: install ## Compare every attack with torchattacks, foolbox and ART; needs ADVVID_REALDATA=<folder of weizmann/>; a killed run goes on

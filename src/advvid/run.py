@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from advvid.checks import model_checks
 from advvid.columns import Column, with_views
 from advvid.core.identity import TRAINING, Identity
 from advvid.core.resuming import CLIPS, go_on, of_run
+from advvid.core.run_folder import at_work, make_room
 from advvid.core.saved_config import stored
 from advvid.data.checked import check_split
 from advvid.data.content import Contents
@@ -106,8 +108,18 @@ def _work(
     fabric: Fabric, peers: Peers, cfg: DictConfig, run_dir: Path, choices: Mapping[str, str], config: dict[str, Any],
     source: Path | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Carry out a run in one of its processes; the first one writes and speaks."""
+    """Carry out a run in one of its processes; the first one writes and speaks, and holds the folder."""
     run_dir = Path(peers.first(str(run_dir)))
+    with at_work(run_dir) if peers.main else nullcontext():
+        if peers.main:
+            make_room(cfg, run_dir)
+        return _held(fabric, peers, cfg, run_dir, choices, config, source)
+
+
+def _held(
+    fabric: Fabric, peers: Peers, cfg: DictConfig, run_dir: Path, choices: Mapping[str, str], config: dict[str, Any],
+    source: Path | None,
+) -> dict[str, Any]:  # fmt: skip
     parts = build(cfg, choices.get("attack", "attack"))
     if not peers.main:
         parts.tracker = NoTracker()

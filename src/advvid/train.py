@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from advvid.core.files import REMEDIES, storage_error
 from advvid.core.processes import end_after_parent
+from advvid.core.record import recorded
 from advvid.errors import AdvvidError
 from advvid.paths import conf_dir
 from advvid.stopping import GO_ON, StoppedError, interruptible
@@ -67,8 +69,14 @@ def _run(cfg: DictConfig) -> None:
     if cfg.resume and cfg.mode != "eval" and not any(f"{key}=" in o for o in hydra_cfg.overrides.hydra):
         raise AdvvidError(f"resume=true needs the folder of the run to go on with: add {key}=<folder>")
     choices = dict(hydra_cfg.runtime.choices)
-    cfg, choices = adopt(cfg, choices, overrides)
-    run(cfg, run_dir, choices)
+    told = {
+        "config.yaml": OmegaConf.to_yaml(cfg), "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})),
+        "overrides.yaml": OmegaConf.to_yaml(hydra_cfg.overrides.task),
+    }  # fmt: skip
+    # Of processes that torchrun started, the first one writes.
+    with recorded(run_dir, told) if os.environ.get("RANK", "0") == "0" else nullcontext():
+        cfg, choices = adopt(cfg, choices, overrides)
+        run(cfg, run_dir, choices)
     log.info("results are in %s", run_dir)
 
 
