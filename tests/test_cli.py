@@ -175,7 +175,7 @@ def test_a_failed_job_leaves_the_others(finished, tmp_path):
         "-m", "mode=eval", f"checkpoint={finished}", "tracker=none", "attack.eps=4/255,8", "dataset.limit_test=5", cwd=tmp_path
     )  # fmt: skip
     assert done.returncode != 0
-    assert "job 1 failed: eps=8" in done.stderr
+    assert "job 1 failed: attack: eps=8" in done.stderr
     assert [p.parent.name for p in tmp_path.glob("outputs/*/*/*/robustness.json")] == ["0"]
 
 
