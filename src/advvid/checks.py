@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
+from advvid.batch import Batch
 from advvid.check_rules import CONVERGED, FULL_RANGE, LUCK, NO_GRADIENT, Check, finding
 from advvid.columns import Column
-from advvid.evaluation.behaviour import companions, require_evaluation_mode, require_no_state
+from advvid.evaluation.behaviour import companions, require_answers, require_evaluation_mode, require_no_state
 from advvid.evaluation.untouched import Snapshot, draws
 from advvid.tasks.base import Task
 
@@ -44,33 +45,38 @@ def table_checks(columns: Sequence[Column], right: Right, classes: int, losses: 
     ]  # fmt: skip
 
 
-def model_checks(model: nn.Module, clips: Tensor, labels: Tensor, task: Task) -> list[Check]:
+def model_checks(
+    model: nn.Module, clips: Tensor, labels: Tensor, task: Task, ids: Sequence[str] | None = None
+) -> list[Check]:
     """Return the checks on what the model puts out, on a batch.
 
     Shape:
-        clips: ``[B, 3, T, H, W]``; labels: ``[B]``.
+        clips: ``[B, 3, T, H, W]``; labels: ``[B]``; ids: of the clips, for messages, or None for their numbers.
 
     Raises:
-        AdvvidError: if part of the model is in training mode, a call changes it, or a prediction depends on the batch.
+        AdvvidError: if the outputs are no answers, part of the model is in training mode, a call changes it, or a
+            prediction depends on the batch.
     """
     require_evaluation_mode(model)
     with frozen(model):
-        before = Snapshot.of(model)
+        before, buffers = Snapshot.of(model), {name: value.clone() for name, value in model.named_buffers()}
         x = clips.clone().requires_grad_()
         out = model(x)
+        names = [str(number) for number in range(len(clips))] if ids is None else ids
+        require_answers(out, Batch(clips, labels, names), task)
         loss, grad = task.loss(out, labels).sum(), None
         if loss.requires_grad:  # a model may detach its clips, or compute under no_grad
             (grad,) = torch.autograd.grad(loss, x, allow_unused=True)
         with torch.no_grad():
             again = model(clips)
-        require_no_state(model, before)
+        require_no_state(model, before, buffers)
     zero = 1.0 if grad is None else float((grad.flatten(1) == 0).all(dim=1).float().mean())
     out = out.detach()
     flat = out.flatten(1)
     probable = bool((flat >= 0).all() and (flat <= 1).all() and ((flat.sum(dim=1) - 1).abs() < 1e-3).all())
     apart = float((out - again).abs().max())
     random = apart > 1e-4 or draws(model, clips[:1])
-    others = [] if random or not bool(out.isfinite().all()) else [companions(model, clips, out, task)]
+    others = [] if random else [companions(model, clips, out, task)]
     span = f"outputs lie in [{float(out.min()):.3g}, {float(out.max()):.3g}]"
     return [
         finding("probabilities", probable, span + " and sum to 1" * probable),

@@ -215,7 +215,7 @@ def evaluate(
     first = next(iter(eval_batches(split, size))).to(device)
     system = purified(cfg, parts, model.to(device))
     micro = micro_batch(system, first.inputs[:1], size, cfg.evaluation.micro_batch, "the attack", peers.world_size)
-    checks = model_checks(system.eval(), first.inputs, first.target, parts.defense.task)
+    checks = model_checks(system.eval(), first.inputs, first.target, parts.defense.task, first.ids)
     if resumed_with:
         said = f"training was resumed elsewhere than it was begun: {'; '.join(resumed_with)}"
         checks.append(finding("resumed_elsewhere", True, said))

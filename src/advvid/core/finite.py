@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from advvid.errors import AdvvidError
 
 
-def require_finite(out: Tensor, ids: Sequence[str], what: str) -> None:
+def require_finite(out: Tensor, ids: Sequence[str], what: str, subject: str = "the model's output") -> None:
     """Refuse outputs that hold NaN or infinity; one synchronisation.
 
     An argmax over NaN is still a class, so that such a clip could count as right.
@@ -21,6 +21,7 @@ def require_finite(out: Tensor, ids: Sequence[str], what: str) -> None:
         out: what the model put out, ``[B, ...]``.
         ids: of the clips.
         what: was scored, such as ``the clean clips``.
+        subject: what these numbers are.
 
     Raises:
         AdvvidError: naming the first clip.
@@ -30,12 +31,12 @@ def require_finite(out: Tensor, ids: Sequence[str], what: str) -> None:
     """
     if bool(out.isfinite().all()):
         return
-    bad = ~out.flatten(1).isfinite().all(dim=1)
+    bad = ~out.reshape(len(out), -1).isfinite().all(dim=1)
     first = int(bad.nonzero()[0])
     kind = "NaN" if bool(out[first].isnan().any()) else "infinite"
     raise AdvvidError(
-        f"the model's output is {kind} on clip {ids[first]} ({int(bad.sum())} of {len(ids)} clips of its batch) among {what}: "
-        "no verdict rests on such a number; look for a division by zero, an overflow or damaged weights in the model"
+        f"{subject} is {kind} on clip {ids[first]} ({int(bad.sum())} of {len(ids)} clips of its batch) among {what}: "
+        "no verdict rests on such a number; look for a division by zero, an overflow or damaged weights"
     )
 
 

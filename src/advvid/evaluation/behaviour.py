@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,22 +40,24 @@ def require_evaluation_mode(model: nn.Module) -> None:
         )
 
 
-def require_no_state(model: nn.Module, before: Snapshot) -> None:
+def require_no_state(model: nn.Module, before: Snapshot, buffers: Mapping[str, Tensor]) -> None:
     """Refuse a model that changes itself when it is called.
 
     Args:
         model: after a call.
         before: what it was like before.
+        buffers: copies of its buffers from before: batch normalisation moves its statistics without a trace.
 
     Raises:
         AdvvidError: naming what changed.
     """
     after = Snapshot.of(model)
-    changed = [name for name in after.tensors if after.tensors[name] != before.tensors.get(name)]
+    moved = [name for name, value in model.named_buffers() if name in buffers and not torch.equal(value, buffers[name])]
+    changed = [*moved, *(name for name in after.tensors if after.tensors[name] != before.tensors.get(name))]
     norms = [name for name in changed if name.endswith(STATISTICS)]
     if norms:
         raise _batch_norm(norms[0].rpartition(".")[0])
-    what = before.differs(after)
+    what = before.differs(after) or (f"changed the model's weights or buffers ({moved[0]})" if moved else None)
     if what is not None:
         raise AdvvidError(
             f"a call of the model {what}: its answers depend on what it was asked before, so that no table holds; let forward "
@@ -117,7 +119,11 @@ def require_answers(out: object, batch: Batch, task: Task) -> None:
         AdvvidError: naming the clip, or the shape.
     """
     if not isinstance(out, Tensor) or out.dim() == 0 or len(out) != len(batch):
-        said = f"of shape {' x '.join(map(str, out.shape))}" if isinstance(out, Tensor) else type(out).__name__
+        said = (
+            f"tensor of shape {' x '.join(map(str, out.shape)) or '()'}"
+            if isinstance(out, Tensor)
+            else type(out).__name__
+        )
         raise AdvvidError(
             f"the model puts out a {said} for {len(batch)} clips: it owes one row per clip, such as logits [B, K]"
         )
@@ -156,7 +162,7 @@ def require_task(task: Task, out: Tensor, batch: Batch) -> None:
             )
     if right is not None and right.dtype != torch.bool:
         raise AdvvidError(f"{name}.correct returns {right.dtype} instead of bool: it owes a verdict per clip")
-    require_finite(loss, batch.ids, f"the losses of {name}")
+    require_finite(loss, batch.ids, "the clean clips", f"{name}.loss")
     if right is not None and margin is not None and bool(((margin > 1e-3) & ~right | (margin < -1e-3) & right).any()):
         raise AdvvidError(f"{name}.margin contradicts {name}.correct: a right answer has a margin above 0")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from advvid.batch import derive_seed
 from advvid.columns import Column, with_views
+from advvid.errors import AdvvidError
 from advvid.purifiers.base import Generators, Purifier
 
 # Odd, so that no bit of a value is lost; see ``content_seeds``.
@@ -77,7 +78,12 @@ class PurifiedModel(nn.Module):
         views = clips.unflatten(2, (-1, frames)).transpose(1, 2).flatten(0, 1)
         generators = self._generators(views, draw) if self.random else None
         for purifier in self.purifiers:
-            views = purifier(views, generators)
+            given, views = views.shape, purifier(views, generators)
+            if views.shape != given:
+                raise AdvvidError(
+                    f"the purifier {type(purifier).__name__} returned clips of shape {tuple(views.shape)} for clips of shape "
+                    f"{tuple(given)}: it owes clips of the same shape"
+                )
         return views.unflatten(0, (len(clips), -1)).transpose(1, 2).flatten(2, 3)
 
     def forward(self, clips: Tensor) -> Tensor:
