@@ -27,10 +27,12 @@ CLASSES = list("abc")
 # What makes a defense cheap, where it has such a setting.
 SMALL = {
     "inner_steps": 1, "generator.width": 2, "discriminator.width": 2, "ape_gan.generator.width": 2,
-    "ape_gan.discriminator.width": 2, "classifier_schedule.epochs": 1, "generator_schedule.epochs": 1,
-    "ape_gan.classifier_schedule.epochs": 1, "classifier_schedule.batch_size": 8, "generator_schedule.batch_size": 8,
-    "ape_gan.classifier_schedule.batch_size": 8, "selector.width": 0.1, "ratio": 0.5, "attacks.deep_sava.steps": 2,
+    "ape_gan.discriminator.width": 2, "selector.width": 0.1, "ratio": 0.5, "attacks.deep_sava.steps": 2,
     "attacks.salt_and_pepper.ratio": 0.05, "xi": 1, "over_levels": 1, "under_levels": 1,
+} | {
+    f"{place}.{key}": value
+    for place in ("classifier_schedule", "generator_schedule", "ape_gan.classifier_schedule")
+    for key, value in {"epochs": 1, "batch_size": 8, "checkpoint_minutes": 0}.items()
 }  # fmt: skip
 
 

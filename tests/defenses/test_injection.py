@@ -12,8 +12,8 @@ from advvid.attacks.deep_sava import DeepSAVA
 from advvid.attacks.fgsm import FGSM
 from advvid.attacks.pgd import PGD
 from advvid.batch import Batch
+from advvid.core import digests
 from advvid.data.memory import MemoryClips
-from advvid.defenses import examples as module
 from advvid.defenses.examples import Examples, origin_of
 from advvid.defenses.injection import Injection
 from advvid.defenses.none import NoDefense
@@ -132,8 +132,12 @@ def test_examples_of_something_else_are_refused(tmp_path, model):
     make(example_set(tmp_path, model), model, 2)
     clips = split(16, 0)
     other = MemoryClips(clips.videos, [(t + 1) % 3 for t in clips.targets], clips.ids, 4, 1, 1)
+    videos = clips.videos.clone()
+    videos[-1] += 1
+    changed = MemoryClips(videos, clips.targets, clips.ids, 4, 1, 1)  # of the same names and labels
     for change, words in (
-        ({"model": Small3D(3)}, "belong to another model"), ({"attack": PGD()}, "belong to another attack"),
+        ({"clips": changed}, "belong to other data"), ({"model": Small3D(3)}, "belong to another model"),
+        ({"attack": PGD()}, "belong to another attack"),
         ({"clips": other}, "belong to other data"), ({"seed": 1}, "belong to another seed"),
     ):  # fmt: skip
         with pytest.raises(AdvvidError, match=words):
@@ -158,7 +162,7 @@ def test_examples_are_checked_when_they_are_read(tmp_path, model):
     videos[third] += 1
     moved = MemoryClips(videos, examples.clips.targets, examples.clips.ids, 4, 1, 1)
     with pytest.raises(AdvvidError, match="made of another clip than the data set now gives"):
-        example_set(tmp_path, model, attack, moved).read(third)
+        Examples(tmp_path, moved, attack, 0, examples.origin).read(third)
     copied = tmp_path / f"{third:06d}.pt"
     other = example_set(tmp_path / "other", model, PGD(eps="2/255", steps=2))
     make(other, model, 3)
@@ -199,8 +203,8 @@ def test_an_epoch_holds_every_example_once(tmp_path, model):
     extra = torch.cat([given[4:] for given in seen.given])
     assert len(extra) == 6
     assert sum(passes) / 4 == pytest.approx(1 + 3 / 8)  # the cost that the documentation states
-    known = {module.checksum(defense.made.read(number)) for number in defense.numbers.values()}
-    assert {module.checksum(clip) for clip in extra} == known
+    known = {digests.of_array(defense.made.read(number)) for number in defense.numbers.values()}
+    assert {digests.of_array(clip) for clip in extra} == known
     line = defense.end_epoch(SAVA, step(), lambda *_: 0.0)
     assert set(line) == {"clean_loss", "example_loss"}
 

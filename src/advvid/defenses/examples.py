@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import pickle
@@ -18,7 +17,9 @@ from torch import Tensor, nn
 from advvid import checkpoint
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, clip_generators, derive_seed
-from advvid.core import files
+from advvid.core import digests, files
+from advvid.core.identity import of_attack
+from advvid.data.content import Contents
 from advvid.data.loader import Clips, collate
 from advvid.errors import AdvvidError
 from advvid.models.modes import mode
@@ -28,7 +29,7 @@ from advvid.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
-FORMAT, MANIFEST = 1, "manifest.json"
+FORMAT, MANIFEST = 2, "manifest.json"
 # What examples belong to, in words for messages.
 ORIGIN = {"model": "another model", "attack": "another attack", "data": "other data", "seed": "another seed"}
 
@@ -126,7 +127,7 @@ class Examples:
             x_adv, clean = result.x_adv[row].cpu(), raw.inputs[row]
             changed, places = _changed(x_adv, batch.inputs[row].cpu())
             example = {
-                "format": FORMAT, "origin": self._digest(), "id": raw.ids[row], "clean": checksum(clean), "places": places,
+                "format": FORMAT, "origin": self._digest(), "id": raw.ids[row], "clean": digests.of_array(clean), "places": places,
                 "values": changed, "calls": int(result.gradient_calls[row]),
                 "fooled": right is not None and not bool(right[row]),
             }  # fmt: skip
@@ -148,7 +149,7 @@ class Examples:
         path, (clean, _, name) = self._path(number), self.clean(number)
         if saved["origin"] != self._digest():
             raise AdvvidError(f"{path} was made for something else than the set in its folder: delete it")
-        if saved["id"] != name or saved["clean"] != checksum(clean):
+        if saved["id"] != name or saved["clean"] != digests.of_array(clean):
             raise AdvvidError(
                 f"{path} was made of another clip than the data set now gives for {name}: choose the data that it was made of, "
                 "or another defense.folder"
@@ -176,18 +177,22 @@ class Examples:
             known = json.loads(path.read_text())
         except ValueError:
             known = {}
-        others = [words for key, words in ORIGIN.items() if known.get(key) != own[key]]
-        if others or known.get("format") != FORMAT:
+        if not isinstance(known, dict) or known.get("format") != FORMAT:
+            others = ["another version"]
+        else:
+            others = [words for key, words in ORIGIN.items() if known.get(key) != own[key]]
+        if others:
             raise AdvvidError(
-                f"the adversarial examples in {self.folder} belong to {' and '.join(others) or 'another version'}: give what they "
+                f"the adversarial examples in {self.folder} belong to {' and '.join(others)}: give what they "
                 "were made with (defense.classifier names the model), another defense.folder, or delete it"
             )
 
     def _manifest(self) -> dict[str, Any]:
-        return {"format": FORMAT, "attack": repr(self.attack), "seed": self.seed, **self.origin}
+        made = {"attack": of_attack(self.attack), "settings": repr(self.attack), "seed": self.seed}
+        return {"format": FORMAT, **made, **self.origin}
 
     def _digest(self) -> str:
-        return _hash(json.dumps(self._manifest(), sort_keys=True).encode())
+        return digests.of_values(self._manifest())
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.pt"
@@ -204,20 +209,8 @@ class Examples:
 
 
 def origin_of(model: nn.Module, clips: Clips) -> dict[str, str]:
-    """Return digests of what examples belong to: the model's weights and the split's names and labels."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    listed = [
-        f"{name} {torch.as_tensor(target).tolist()}" for name, target in zip(clips.ids, clips.targets, strict=True)
-    ]
-    return {"model": digest.hexdigest(), "data": _hash("\n".join(listed).encode())}
-
-
-def checksum(clip: Tensor) -> str:
-    """Return a digest of a clip's values."""
-    return _hash(clip.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    """Return digests of what examples belong to: the model with its settings, and the content of the split's videos."""
+    return {"model": digests.of_module(model), "data": Contents.of(clips).digest}
 
 
 def _changed(x_adv: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -226,7 +219,3 @@ def _changed(x_adv: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return x_adv.clone(), None
     places = (x_adv != x).transpose(0, 1).flatten(1).any(dim=1).nonzero().squeeze(1)
     return x_adv[:, places].clone(), places
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,11 +1,8 @@
-"""The name of a piece of work: a hash of every setting that its result depends on."""
+"""The name of a piece of work: a digest of every setting that its result rests on."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -13,14 +10,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from advvid.core import digests
+from advvid.core.identity import SCORING, TRAINING, Identity
 from advvid.errors import AdvvidError
 from advvid.help import explain
 from advvid.paths import conf_dir
 
-# Where data lies, how fast it is read and which clips are scored do not change what a training learns.
-PLACES = ("root", "splits", "workers", "cache", "cache_gb", "decoder")
-TRAINING = ("model", "attack", "defense", "schedule", "seed")
-SCORING = ("suite", "purifier", "analysis", "survive", "evaluation", "attack", "seed")
+# Changes no number, but what a study shows.
+DRAWN = ("evaluation.pictures", "analysis.pictures", "analysis.labels")
+# Characters of a key: it stands in the names of folders.
+LENGTH = 10
 
 
 def composed(words: Sequence[str]) -> DictConfig:
@@ -39,9 +38,8 @@ def composed(words: Sequence[str]) -> DictConfig:
 
 def training_key(words: Sequence[str]) -> str:
     """Return what names a training; how it is scored enters only where the words say what suite it hands on."""
-    cfg = composed(words)
-    parts = (*TRAINING, "suite") if has_suite(words) else TRAINING
-    return _hash({part: _plain(cfg[part]) for part in parts}, _data(cfg, "limit_test"))
+    parts = (*TRAINING, "columns") if has_suite(words) else TRAINING
+    return _short(Identity.of(composed(words), read_files=False).digest(*parts))
 
 
 def has_suite(words: Sequence[str]) -> bool:
@@ -52,21 +50,18 @@ def has_suite(words: Sequence[str]) -> bool:
 def scoring_key(training: str, words: Sequence[str]) -> str:
     """Return what names an evaluation of the training with this key; ``words`` are those of both.
 
-    ``checkpoint`` and ``mode`` are left to whoever carries it out.
+    ``checkpoint`` and ``mode`` are left to whoever carries it out. Files of other trainings stand in the words by names
+    that hold keys of their own.
     """
     cfg = composed(words)
-    return _hash(training, {part: _plain(cfg.get(part)) for part in SCORING}, _data(cfg))
+    # A table of a study rests on what is drawn as well, and its clips are chosen by all that belongs to the data.
+    drawn = {
+        option: OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
+        for option in DRAWN
+        if (found := OmegaConf.select(cfg, option)) is not None
+    }
+    return _short(digests.of_values(training, Identity.of(cfg, read_files=False).digest("data", *SCORING), drawn))
 
 
-def _data(cfg: DictConfig, *without: str) -> Any:
-    plain: Mapping[str, Any] = _plain(cfg.dataset)
-    return {key: value for key, value in plain.items() if key not in (*PLACES, *without)}
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
-
-
-def _hash(*parts: Any) -> str:
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+def _short(digest: str) -> str:
+    return digest[:LENGTH]
