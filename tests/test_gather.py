@@ -155,5 +155,6 @@ def test_nothing_to_gather_is_an_error(tmp_path, capsys):
     make_run(tmp_path / "1")
     path = tmp_path / "1" / "robustness.json"
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 9'))
-    with pytest.raises(AdvvidError, match="not written by this version"):
+    with pytest.raises(AdvvidError, match=r"no run below .* \(2 without\)"):
         gather([tmp_path], tmp_path)
+    assert "not written by this version" in find_runs([tmp_path])[1].problem

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
+from advvid.core.escape import visible
+from advvid.core.plain import read_yaml
 from advvid.errors import AdvvidError
+from advvid.evaluation.table_file import read_table
 
-SCHEMA = 1
+# How much of the end of a log is looked at.
+LOG_BYTES = 20_000
 # Where a run is watched and how it was started does not change its numbers.
 IGNORED = ("choices", "name", "mode", "resume", "tracker", "hydra")
 
@@ -48,7 +48,7 @@ def find_runs(folders: Sequence[Path]) -> list[FoundRun]:
     A folder within a run belongs to that run.
 
     Raises:
-        AdvvidError: if a folder does not exist, or a table was written by another version.
+        AdvvidError: if a folder does not exist. A table that cannot be read is told in its run's ``problem``.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -82,32 +82,38 @@ def varied(runs: Sequence[FoundRun]) -> dict[str, list[str]]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Yield run folders: what has a table, or a Hydra configuration without one."""
-    if (folder / "robustness.json").is_file() or (folder / ".hydra" / "overrides.yaml").is_file():
-        yield folder
-        return
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.name.startswith(".") and not child.is_symlink():
-            yield from _walk(child)
+    waiting = [folder]
+    while waiting:  # a folder of a stranger may be deeper than Python calls may be
+        folder = waiting.pop()
+        try:
+            if (folder / "robustness.json").is_file() or (folder / ".hydra" / "overrides.yaml").is_file():
+                yield folder
+                continue
+            inside = [c for c in folder.iterdir() if not c.name.startswith(".") and not c.is_symlink() and c.is_dir()]
+        except OSError:  # which is told when it is read
+            yield folder
+            continue
+        waiting += inside
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
     """A sort key by which 2 comes before 10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    parts = re.split(r"(\d+)", text)  # every other one is a number; Python refuses to read very long ones
+    return [(int(part[-1000:]), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
 
 
 def _read(path: Path, base: Path) -> FoundRun:
-    label = path.relative_to(base).as_posix() if path != base else path.name
-    source = path / "robustness.json"
-    if not source.is_file():
-        return FoundRun(path, label, None, _no_table(path))
+    label = visible(path.relative_to(base).as_posix() if path != base else path.name)
     try:
-        result = json.loads(source.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return FoundRun(path, label, None, f"robustness.json cannot be read ({error})")
-    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
-        raise AdvvidError(f"{source} was not written by this version of advvid: evaluate the run again with mode=eval")
+        if not (path / "robustness.json").is_file():
+            return FoundRun(path, label, None, _no_table(path))
+        result = read_table(path / "robustness.json")
+    except AdvvidError as error:
+        return FoundRun(path, label, None, str(error))
+    except OSError as error:
+        return FoundRun(path, label, None, f"its folder cannot be read ({error.strerror})")
     config = result.get("config", {})
-    chosen = {str(group): str(option) for group, option in config.get("choices", {}).items()}
+    chosen: Mapping[str, str] = config.get("choices", {})
     settings = dict(_flat({key: value for key, value in config.items() if key not in IGNORED}))
     # attack@suite.mim: the option of one place inside the configuration, so a setting like any other there.
     settings |= {group.split("@", 1)[1]: option for group, option in chosen.items() if "@" in group}
@@ -127,11 +133,15 @@ def _no_table(path: Path) -> str:
     """Say what a run without a table was asked for, and how far it came."""
     said = ["no robustness.json"]
     try:
-        overrides = OmegaConf.load(path / ".hydra" / "overrides.yaml")
-        said.append(" ".join(str(item) for item in overrides) or "no overrides")
-    except (OSError, YAMLError, OmegaConfBaseException):
+        overrides = read_yaml(path / ".hydra" / "overrides.yaml")
+        said.append(" ".join(map(str, overrides if isinstance(overrides, list) else [])) or "no overrides")
+    except AdvvidError:
         said.append("unknown overrides")
     log = path / "train.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
+    lines: list[str] = []
+    if log.is_file():
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_BYTES))
+            lines = file.read(LOG_BYTES).decode("utf-8", errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return "; ".join([*said, f"last words: {last[:160]}"] if last else said)
+    return visible("; ".join([*said, f"last words: {last[:160]}"] if last else said))

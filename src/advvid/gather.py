@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from rich.text import Text
 
 from advvid.average import SECTIONS, SINGLE, Row, average
 from advvid.core import files
+from advvid.core.escape import csv_cell
+from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 from advvid.found_runs import FoundRun, find_runs, varied
 from advvid.table import INTERVALS, ResultTable, names_of, robustness_table
@@ -93,17 +94,20 @@ def _write_csv(
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     ends = [end for name in columns for end in (name, f"{name}_low", f"{name}_high")]
-    writer.writerow(["run", *described, "n", "seed", *ends, "problem"])
+    writer.writerow(map(csv_cell, ["run", *described, "n", "seed", *ends, "problem"]))
     for i, (label, run) in enumerate(rows):
         cells = []
         for name, section in columns.items():
             score = _score(run, name, section)
-            cells += [score.get("acc", ""), *score.get("ci95", ("", ""))]
+            cells += [score.get("acc", ""), *(score.get("ci95") or ("", ""))]
         writer.writerow(
-            [label, *(values[i] for values in described.values()), run["n"], run.get("seed", ""), *cells, ""]
+            map(
+                csv_cell,
+                [label, *(values[i] for values in described.values()), run["n"], run.get("seed", ""), *cells, ""],
+            )
         )
     for lost in failed:
-        writer.writerow([lost.label, *[""] * (len(described) + 2 + len(ends)), lost.problem])
+        writer.writerow(map(csv_cell, [lost.label, *[""] * (len(described) + 2 + len(ends)), lost.problem]))
     files.write_text(path, text.getvalue())
 
 
@@ -140,8 +144,8 @@ def _heat_map(out: Path, rows: Sequence[Row], settings: Mapping[str, Sequence[st
 def _by_size(text: str) -> tuple[int, float, str]:
     """Sort numbers and fractions by size, before words."""
     try:
-        return 0, float(Fraction(text)), text
-    except (ValueError, ZeroDivisionError):
+        return 0, parse_number(text), text
+    except AdvvidError:
         return 1, 0.0, text
 
 

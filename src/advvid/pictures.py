@@ -162,11 +162,13 @@ def heat_map(
     )
     axes = figure.add_subplot()
     image = axes.imshow(100 * values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    # Between two dollars Matplotlib reads formulas, and refuses most of them.
+    columns, rows = ([text.replace("$", r"\$") for text in names] for names in (columns, rows))
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
-    axes.set_xlabel(column_name)
-    axes.set_ylabel(row_name)
-    axes.set_title(title, size=10)
+    axes.set_xlabel(column_name.replace("$", r"\$"))
+    axes.set_ylabel(row_name.replace("$", r"\$"))
+    axes.set_title(title.replace("$", r"\$"), size=10)
     for (i, j), value in np.ndenumerate(values):
         text = "no run" if math.isnan(value) else f"{100 * value:.1f}"
         dark = not math.isnan(value) and value < 0.6

@@ -11,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from advvid.core import escape
 from advvid.evaluation.worth import level_columns
 from advvid.tally import read_samples, summarise, verdicts
 
@@ -35,6 +36,7 @@ RULES = (
     "A clip that is wrong on clean counts as wrong under attack."
 )
 
+OWN_WORDS = (INTERVALS, RULES)
 NO_VERDICT = "This task has no right and wrong answers: no accuracy, mean or union."
 
 
@@ -71,13 +73,19 @@ class Block:
 
     def markdown(self) -> str:
         """Return the block as a Markdown table."""
-        lines = [self.header, tuple("---" if i < self.fixed else "---:" for i in range(len(self.header))), *self.rows]
-        body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-        return f"### {self.title}\n\n{body}" if self.title else body
+        rule = "| " + " | ".join("---" if i < self.fixed else "---:" for i in range(len(self.header))) + " |"
+        head, *body = ["| " + " | ".join(map(escape.cell, line)) + " |" for line in (self.header, *self.rows)]
+        text = "\n".join([head, rule, *body])
+        return f"### {escape.markdown(self.title)}\n\n{text}" if self.title else text
 
     def rich(self) -> Table:
         """Return the block as a table for the terminal."""
-        table = Table(title=self.title or None, title_justify="left", title_style="bold", header_style="bold cyan")
+        table = Table(
+            title=Text(self.title) if self.title else None,
+            title_justify="left",
+            title_style="bold",
+            header_style="bold cyan",
+        )
         for i, name in enumerate(self.header):
             table.add_column(Text(name), justify="left" if i < self.fixed else "right", no_wrap=i >= self.fixed)
         for row in self.rows:
@@ -95,8 +103,8 @@ class ResultTable:
 
     def markdown(self) -> str:
         """Return everything as a Markdown document."""
-        heading = [f"# {self.title}"] if self.title else []
-        notes = "\n".join(f"- {note}" for note in self.notes)
+        heading = [f"# {escape.markdown(self.title)}"] if self.title else []
+        notes = "\n".join(f"- {note if note in OWN_WORDS else escape.markdown(note)}" for note in self.notes)
         return "\n\n".join([*heading, *(block.markdown() for block in self.blocks), notes]) + "\n"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advvid.core.plain import read_lines
 from advvid.errors import AdvvidError
 from advvid.statistics import bootstrap_mean, wilson
 
@@ -20,13 +20,19 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
     """Read ``samples.jsonl``, a record per line.
 
     Raises:
-        AdvvidError: if the file is missing or a line is not JSON.
+        AdvvidError: if the file is missing, or a line is no record.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.strip()]
-    except (OSError, json.JSONDecodeError) as error:
-        raise AdvvidError(f"{path} cannot be read ({error}): run the evaluation again") from error
+    found = read_lines(path)
+    for i, sample in enumerate(found, 1):
+        if (
+            not isinstance(sample, dict)
+            or not {"id", "label", "clean", "attacks"} <= sample.keys()
+            or not isinstance(sample["id"], str)
+            or not isinstance(sample["attacks"], dict)
+            or not all(isinstance(row, dict) for row in sample["attacks"].values())
+        ):
+            raise AdvvidError(f"record {i} of {path} is malformed: run the evaluation again")
+    return found
 
 
 def verdicts(samples: Samples, columns: Iterable[str]) -> dict[str, NDArray[np.bool_]]:

@@ -26,7 +26,9 @@ def run(folder, right):
         for i in range(N)
     ]
     (folder / "samples.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (folder / "robustness.json").write_text(json.dumps({"attacks": dict.fromkeys(c for c in columns if "@" not in c)}))
+    (folder / "robustness.json").write_text(
+        json.dumps({"schema": 1, "n": N, "clean": {}, "attacks": {c: {} for c in columns if "@" not in c}})
+    )
 
 
 def table(tmp_path, name, rows):

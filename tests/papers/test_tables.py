@@ -21,6 +21,7 @@ COLUMNS = ("pgd_4", "pgd_8", "pgd_12", "pgd_15")
 
 def evaluation(folder: Path) -> None:
     table = {
+        "schema": 1,
         "n": 4,
         "seed": 0,
         "clean": SCORES,

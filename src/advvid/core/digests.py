@@ -51,7 +51,11 @@ def canonical(value: Any) -> Any:
         return value
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         try:
-            return float(Fraction(value.replace(" ", "")))
+            plain = value.replace(" ", "")
+            number = (
+                float(Fraction(plain)) if "/" in plain else float(plain)
+            )  # a fraction of 1e999999999 takes all memory
+            return number if math.isfinite(number) else value
         except (ValueError, ZeroDivisionError, OverflowError):
             return value
     if isinstance(value, int | float):

@@ -21,6 +21,7 @@ MOST_VALUES = 1_000_000
 MOST_DEEP = 60
 MOST_TEXT = 100_000_000
 MOST_BYTES = 100_000_000
+MOST_LINES_BYTES = 1_000_000_000
 # Hydra's own files have a few hundred values.
 MOST_YAML_BYTES = 1_000_000
 MOST_YAML_VALUES = 50_000
@@ -99,6 +100,16 @@ def parse_json(text: str, what: str) -> Any:
         raise AdvvidError(f"{what} cannot be read ({error}): it is damaged or was cut short") from None
     check_plain(value, what)
     return value
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Read a file with a JSON value on each line, such as ``samples.jsonl``.
+
+    Raises:
+        AdvvidError: as ``read_json`` does, naming the line.
+    """
+    lines = _text(path, MOST_LINES_BYTES, str(path)).split("\n")  # and not at other ends of lines, which stand in names
+    return [parse_json(line, f"line {i} of {path}") for i, line in enumerate(lines, 1) if line.strip()]
 
 
 def read_yaml(path: Path, what: str | None = None) -> Any:

@@ -13,7 +13,6 @@ A condition of a statement names a ``table`` and one of
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advvid.core.plain import read_json
 from advvid.errors import AdvvidError
+from advvid.evaluation.table_file import read_table
 from advvid.papers.measured import follow
 from advvid.papers.plan import CellPlan, find_target
 from advvid.papers.resampled import difference
@@ -89,7 +90,7 @@ def _figure(condition: Mapping[str, Any], table: Mapping[str, Any]) -> list[dict
     runs = [condition["run"], *([condition.get("less_run", condition["run"])] if "less" in condition else [])]
     if any((run, condition["score"]) not in folders for run in runs):
         return None
-    results = [json.loads((folders[run, condition["score"]] / "analysis" / f"{name}.json").read_text()) for run in runs]
+    results = [read_json(folders[run, condition["score"]] / "analysis" / f"{name}.json") for run in runs]
     if "auc" in condition:
         value, ends = auc(*(follow(results[0], [path, group]) for group in condition["auc"]))
     else:
@@ -186,7 +187,7 @@ def _clips(folder: Path, plan: CellPlan) -> dict[str, Any] | None:
     right = verdicts(samples, list(samples[0]["attacks"]))
     if plan.measure in MEANS:
         return _means(samples, right, plan)
-    every = json.loads((folder / "robustness.json").read_text())["attacks"]  # controls enter neither mean nor union
+    every = read_table(folder / "robustness.json")["attacks"]  # controls enter neither mean nor union
     if "over" in plan.options:
         values = np.mean([right[name + suffix] for name in plan.options["over"]], axis=0)
     elif plan.column in ("mean", "union"):

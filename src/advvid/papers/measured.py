@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from advvid import checkpoint
+from advvid.core.plain import read_json
 from advvid.errors import AdvvidError
+from advvid.evaluation.table_file import read_table
 from advvid.measures import average_absolute_perturbation, sparse_measures
 from advvid.papers.plan import CellPlan
 from advvid.statistics import wilson
@@ -34,8 +35,7 @@ def measure(folder: Path, cell: CellPlan) -> Measured:
 
 
 def _table(folder: Path) -> dict[str, Any]:
-    table: dict[str, Any] = json.loads((folder / "robustness.json").read_text())
-    return table
+    return read_table(folder / "robustness.json")
 
 
 def _score(table: Mapping[str, Any], column: str) -> Mapping[str, Any]:
@@ -119,7 +119,7 @@ def _weights(folder: Path, cell: CellPlan) -> Measured:
 def _json(folder: Path, cell: CellPlan) -> Measured:
     """A number of an analysis: ``path`` leads to it, ``key=value`` picks from a list; ``factor`` is its unit."""
     analysis, _, path = str(cell.options["path"]).partition("/")
-    result = json.loads((folder / "analysis" / f"{analysis}.json").read_text())
+    result = read_json(folder / "analysis" / f"{analysis}.json")
     factor = float(cell.options.get("factor", 1))
     steps = path.split("/")
     parent = follow(result, steps[:-1])

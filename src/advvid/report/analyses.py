@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group as RichGroup
+from rich.errors import ConsoleError
 from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis
+from advvid.core.escape import all_visible
+from advvid.core.plain import read_json
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
 from advvid.report.embed import Embedded, Room, figure
 from advvid.report.grid import Grid, Group, Header, Row, Value
+
+# What laying out a file raises that an analysis did not write, or that was changed since.
+MALFORMED = (
+    ArithmeticError, AssertionError, AttributeError, ConsoleError, LookupError, RecursionError, RuntimeError, StopIteration,
+    TypeError, ValueError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,11 +64,12 @@ def analysis_sections(folder: Path, room: Room, pictures: bool = True) -> list[A
 def _section(source: Path, room: Room, pictures: bool) -> AnalysisSection:
     name = source.stem
     try:
-        result: Mapping[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+        result = all_visible(read_json(source, source.name))
         grids, notes = _numbers(result)
         problem = ""
-    except (OSError, ValueError, KeyError, TypeError, AdvvidError) as error:
-        grids, notes, problem = [], [], f"Its numbers cannot be shown here ({error}); they stand in {source.name}."
+    except (*MALFORMED, AdvvidError) as error:
+        said = str(error) if isinstance(error, AdvvidError) else f"it has another form: {type(error).__name__}"
+        grids, notes, problem = [], [], f"Its numbers cannot be shown here ({said}); they stand in {source.name}."
     figures = []
     for path in sorted(source.parent.glob(f"{name}*.png")) if pictures else ():
         vector = path.with_suffix(".svg")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,11 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from advvid.core.escape import all_visible
+from advvid.errors import AdvvidError
 from advvid.pictures import DPI, FRAME, TEXT
 from advvid.report.embed import Embedded, Room, moving, still
+from advvid.tally import read_samples
 
 HEAD, GAP, EDGE = 0.62, 0.22, 0.1  # inches: above the first clip, between clips, right of the frames
 # What the rows of a sheet show, by their number: of a classifier, and of a model that predicts frames.
@@ -112,19 +114,21 @@ def _clip(sheet: Image.Image, top: float, rows: int, count: int) -> Clip:
 
 def _samples(folder: Path) -> list[dict[str, Any]]:
     try:
-        lines = (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError):
+        return [all_visible(sample) for sample in read_samples(folder / "samples.jsonl")]
+    except AdvvidError:
         return []
 
 
 def _shown(samples: Sequence[Mapping[str, Any]], column: str, result: Mapping[str, Any]) -> list[str]:
     """Say of the clips of a sheet, in its order, what the model read; a sheet is drawn from a column's first batch."""
     size = result.get("config", {}).get("evaluation", {}).get("batch_size")
-    first = [sample for sample in samples[: size or 0] if column in sample.get("attacks", {})]
-    if not first or any(not isinstance(sample.get("label"), int) for sample in first):
+    first = [
+        sample for sample in samples[: size if isinstance(size, int) else 0] if column in sample.get("attacks", {})
+    ]
+    told = [(s.get("label"), s.get("clean"), s["attacks"][column].get("pred")) for s in first]
+    if not first or any(not isinstance(value, int) for values in told for value in values):
         return []
-    names = {sample["label"]: sample["id"].split("/")[0] for sample in samples if "/" in sample["id"]}
+    names = {s["label"]: s["id"].split("/")[0] for s in samples if "/" in s["id"] and isinstance(s.get("label"), int)}
 
     def name(index: int) -> str:
         return names.get(index, f"class {index}")

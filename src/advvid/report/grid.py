@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from advvid.core.escape import cell as _escaped
+
 NOTHING = "–"
 ANCHOR_SAFE = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -181,9 +183,3 @@ def _linked(text: str, href: str) -> str:
 
 def _refs(notes: Sequence[int]) -> str:
     return "".join(f"[^{note}]" for note in notes)
-
-
-def _escaped(text: str) -> str:
-    for character in "\\|*<[":
-        text = text.replace(character, "\\" + character)
-    return text.replace("\n", " ")

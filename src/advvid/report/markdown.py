@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from advvid.core.escape import fenced, picture
+from advvid.core.escape import markdown as escaped
 from advvid.report.page import Page, RunPart
 from advvid.table import INTERVALS, RULES
 
@@ -16,7 +18,7 @@ def markdown(page: Page, folder: Path) -> str:
 
 
 def _parts(page: Page, folder: Path) -> Iterator[str]:
-    yield f"# {page.title}"
+    yield f"# {escaped(page.title)}"
     yield f"{INTERVALS} {RULES}"
     if page.papers:
         yield (
@@ -26,12 +28,13 @@ def _parts(page: Page, folder: Path) -> Iterator[str]:
     for scale, counts in page.verdicts.items():
         yield f"Claims at {scale} scale: {', '.join(f'{words} {count}' for words, count in counts.items())}."
     for paper in page.papers:
-        yield f'<a id="{paper.anchor}"></a>\n\n## {paper.heading}'
-        yield f"{paper.table.paper}. {' '.join(told['caption'] for told in paper.table.told.values())}".strip()
+        yield f'<a id="{paper.anchor}"></a>\n\n## {escaped(paper.heading)}'
+        yield escaped(f"{paper.table.paper}. {' '.join(told['caption'] for told in paper.table.told.values())}".strip())
         lines = []
         for scale, said in paper.told.items():
             command = paper.table.told[scale]["command"]
-            lines.append(f"- {scale} scale: {'; '.join(filter(None, (said, f'`{command}`' if command else '')))}")
+            code = f"`{command.replace('`', '')}`" if command else ""
+            lines.append(f"- {scale} scale: {'; '.join(filter(None, (escaped(said), code)))}")
         yield "\n".join(lines)
         if paper.table.columns:
             yield paper.grid.markdown()
@@ -39,41 +42,40 @@ def _parts(page: Page, folder: Path) -> Iterator[str]:
         if paper.claims is not None:
             yield paper.claims.markdown()
     for part in page.comparisons:
-        yield f"## Measured ({part.scale}) on {part.heading}"
+        yield f"## Measured ({part.scale}) on {escaped(part.heading)}"
         yield part.grid.markdown()
     for run in page.parts:
         yield from _run(run, folder)
     if page.notes:
-        yield "\n".join(f"[^{note.number}]: {note.text}" for note in page.notes)
+        yield "\n".join(f"[^{note.number}]: {escaped(note.text)}" for note in page.notes)
 
 
 def _run(part: RunPart, folder: Path) -> Iterator[str]:
     run = part.section
-    yield f'<a id="{run.anchor}"></a>\n\n## Run {run.found.label}'
-    yield f"```\n{run.command}\n```"
+    yield f'<a id="{run.anchor}"></a>\n\n## Run {escaped(run.found.label)}'
+    yield fenced(run.command)
     if part.without:
-        yield part.without
-    facts = [f"- {name}: {text}" for name, text in run.facts.items()]
+        yield escaped(part.without)
+    facts = [f"- {name}: {escaped(text)}" for name, text in run.facts.items()]
     facts += [f"- checks: {run.made} made, {len(run.checks) or 'none'} raised"] if run.made else []
     if facts:
         yield "\n".join(facts)
-    yield from (f"> {check}" for check in run.checks)
+    yield from (f"> {escaped(check)}" for check in run.checks)
     if run.grid is not None:
         yield run.grid.markdown()
     for analysis in part.analyses:
-        yield f"### {analysis.name}"
+        yield f"### {escaped(analysis.name)}"
         yield from (_picture(figure.alt, figure.source, folder) for figure in analysis.figures)
         yield from (table.markdown() for table in analysis.grids)
-        yield from analysis.notes
+        yield from map(escaped, analysis.notes)
         if analysis.left_out:
-            yield analysis.left_out
+            yield escaped(analysis.left_out)
     for path, alt in {film.source: film.alt for film in part.films if not part.drawn}.items():
         yield _picture(alt, path, folder)
     for summary, text in (("Settings of the attacks", run.settings), ("Configuration", run.config)):
         if text:
-            yield f"<details><summary>{summary}</summary>\n\n```yaml\n{text.rstrip()}\n```\n\n</details>"
+            yield f"<details><summary>{summary}</summary>\n\n{fenced(text, 'yaml')}\n\n</details>"
 
 
 def _picture(alt: str, path: Path, folder: Path) -> str:
-    where = os.path.relpath(path.resolve(), folder.resolve())
-    return f"![{alt}](<{Path(where).as_posix()}>)"
+    return picture(alt, Path(os.path.relpath(path.resolve(), folder.resolve())))

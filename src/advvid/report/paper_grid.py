@@ -169,7 +169,8 @@ def claims_grid(claims: Sequence[Claim]) -> Grid:
 
 
 def verdict_counts(claims: Sequence[Claim]) -> Mapping[str, Mapping[str, int]]:
-    """Count the verdicts by scale, in words."""
+    """Count the verdicts by scale, in words; a statement that belongs to several tables is one."""
+    claims = list({(claim.id, claim.scale): claim for claim in claims}.values())
     return {
         scale: {words: sum(c.scale == scale and c.verdict == key for c in claims) for key, (words, _) in WORDS.items()}
         for scale in SCALES

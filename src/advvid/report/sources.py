@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -10,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from advvid.core.escape import visible
+from advvid.core.plain import parse_json, read_yaml
+from advvid.errors import AdvvidError
 from advvid.paths import conf_dir
 from advvid.table import names_of
 
 PROGRAM = "python -m advvid.train"
+# A line of metrics.jsonl is far shorter.
+LAST_BYTES = 100_000
 UNKNOWN = "unknown: the folder holds no .hydra/overrides.yaml"
 
 
@@ -31,11 +33,12 @@ def command_of(folder: Path) -> str:
     task = _loaded(folder / ".hydra" / "overrides.yaml")
     if not isinstance(task, list):
         return UNKNOWN
-    whole = _loaded(folder / ".hydra" / "hydra.yaml")
-    given = whole.get("hydra", {}).get("overrides", {}).get("hydra", []) if isinstance(whole, dict) else []
-    own = [item for item in given if str(item).startswith("hydra.run.dir=")]
+    given: Any = _loaded(folder / ".hydra" / "hydra.yaml")
+    for key in ("hydra", "overrides", "hydra"):
+        given = given.get(key) if isinstance(given, dict) else None
+    own = [item for item in given or () if str(item).startswith("hydra.run.dir=")] if isinstance(given, list) else []
     words = (re.sub(r"^([\w./@+~]+)='([\w./-]+)'$", r"\1=\2", str(item)) for item in (*task, *own))
-    return local(" ".join([PROGRAM, *map(shlex.quote, words)]))
+    return visible(local(" ".join([PROGRAM, *map(shlex.quote, words)])))
 
 
 def local(text: str) -> str:
@@ -74,26 +77,30 @@ def trained_in(config: Mapping[str, Any]) -> Path | None:
         return None
     path = Path(str(given))
     folder = path.parent.parent if path.suffix == ".pt" else path
-    return folder if folder.is_dir() else None
+    try:
+        return folder if folder.is_dir() else None
+    except (OSError, ValueError):  # no path at all: too long, or with a null
+        return None
 
 
 def training_cost(folder: Path) -> str:
     """Say how many epochs and forward-backward passes a run folder's training took; "" where it trained nothing."""
     try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        last = json.loads(lines[-1])
+        with (folder / "metrics.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - LAST_BYTES))
+            last = parse_json(file.read(LAST_BYTES).decode("utf-8", "replace").splitlines()[-1], "metrics.jsonl")
         epochs, passes = int(last["epoch"]), last.get("total_passes")
-    except (OSError, ValueError, IndexError, KeyError, TypeError):
+        counted = f", {float(passes):,.0f} forward-backward passes of a clip" if passes is not None else ""
+    except (AdvvidError, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError):
         return ""
-    counted = f", {float(passes):,.0f} forward-backward passes of a clip" if passes is not None else ""
     return f"{epochs} epochs{counted}"
 
 
 def attack_cost(result: Mapping[str, Any]) -> str:
     """Say what the attacks of a table cost; "" where nothing was written down."""
     entries = [entry for s in ("attacks", "controls", "extra") for entry in result.get(s, {}).values()]
-    seconds = [entry["seconds"] for entry in entries if "seconds" in entry]
-    calls = [entry["gradient_calls"] for entry in entries if "gradient_calls" in entry]
+    seconds = [entry["seconds"] for entry in entries if entry.get("seconds") is not None]
+    calls = [entry["gradient_calls"] for entry in entries if entry.get("gradient_calls") is not None]
     said = [f"{duration(sum(seconds))} of attacks"] if seconds else []
     said += [f"{sum(calls):,} gradients of a clip"] if calls else []
     return ", ".join(said)
@@ -131,6 +138,6 @@ def raised(checks: Sequence[Any]) -> list[str]:
 def _loaded(path: Path) -> Any:
     """Read YAML without resolving anything; None where that fails."""
     try:
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, yaml.YAMLError, OmegaConfBaseException):
+        return read_yaml(path)
+    except AdvvidError:
         return None
