@@ -104,6 +104,18 @@ def test_averages_over_seeds_with_their_range(tmp_path):
         gather([tmp_path], tmp_path / "out", over="seeed")
 
 
+def test_rows_of_other_clips_are_told(tmp_path):
+    for i in range(3):
+        path = make_run(tmp_path / str(i), seed=i) / "robustness.json"
+        result = json.loads(path.read_text())
+        result["config"]["dataset"] = {"stride": 2 if i == 2 else 4}
+        path.write_text(json.dumps(result | {"identity": {"parts": {}, "clips": f"{i // 2}"}}))
+    for over in (None, "seed"):
+        gather([tmp_path], tmp_path / "out", over=over)
+        text = (tmp_path / "out" / "gathered.md").read_text()
+        assert "- Not scored on the same clips: 0, 1 (dataset.stride=4); 2 (dataset.stride=2)." in text
+
+
 def test_heat_map_over_two_settings(tmp_path):
     values = {("at", "2/255"): 0.5, ("at", "10/255"): 0.3, ("cat", "2/255"): 0.6}
     for i, ((defense, eps), pgd) in enumerate(values.items()):

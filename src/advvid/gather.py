@@ -23,6 +23,7 @@ from advvid.average import SECTIONS, SINGLE, Row, average
 from advvid.core import files
 from advvid.core.escape import csv_cell
 from advvid.core.numbers import parse_number
+from advvid.core.same_clips import clip_notes
 from advvid.errors import AdvvidError
 from advvid.found_runs import FoundRun, find_runs, varied
 from advvid.table import INTERVALS, ResultTable, names_of, robustness_table
@@ -59,13 +60,14 @@ def gather(
             "run with mode=train_eval, or score a trained run with mode=eval checkpoint=<run folder>"
         )
     rows: list[Row] = [(run.label, run.result) for run in done if run.result is not None]
-    settings = varied(done)
+    clips, settings = clip_notes(rows), varied(done)
     if over is not None:
         rows, settings = average(rows, settings, over)
     described = {key: values for key, values in settings.items() if key != "seed"}
     intervals = INTERVALS if over is None else RANGE.format(over=over)
     table = robustness_table(rows, title, described, intervals)
-    table = replace(table, notes=(*table.notes, *(f"No table: {run.label} ({run.problem})" for run in failed)))
+    lost = [f"No table: {run.label} ({run.problem})" for run in failed]
+    table = replace(table, notes=(*clips, *table.notes, *lost))
     files.make_folder(out)
     drawn = _heat_map(out, rows, settings, column)  # first, since it may find that the question has no answer
     files.write_text(out / "gathered.md", table.markdown())

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -262,3 +263,17 @@ def test_a_data_set_uses_it_and_says_what_is_wrong(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(AdvvidError, match=r"dataset\.cache=.*file cannot be written"):
         VideoFolder(**settings, cache=str(tmp_path / "file")).prepare()
+
+
+def test_a_video_that_was_exchanged_with_its_time_kept_is_decoded_again(tmp_path):
+    """A copy that keeps size and time of change cannot keep the file system's own."""
+    source = tmp_path / "video"
+    source.write_bytes(b"one")
+    stat = source.stat()
+    cache = FrameCache(tmp_path / "cache", 1)
+    assert cache.keep(source, {}, 2, Fraction(25), [torch.zeros(2, 4, 4, 3, dtype=torch.uint8)]) is not None
+    assert cache.find(source, {}) is not None
+    time.sleep(0.02)  # the clock of a file system ticks slowly
+    source.write_bytes(b"two")
+    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert cache.find(source, {}) is None

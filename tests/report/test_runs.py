@@ -96,6 +96,17 @@ def test_a_budget_that_differs_by_run_is_said(tmp_path):
     assert "pgd: l-inf 8/255, white box | l-inf 4/255, white box (differs by run)." in [n.text for n in notes.all]
 
 
+def test_runs_of_other_clips_are_footnoted_where_they_stand_side_by_side(tmp_path):
+    make_run(tmp_path / "a", identity={"clips": "1"})
+    make_run(tmp_path / "b", defense="cat", identity={"clips": "2"})
+    notes = Notes()
+    grid = comparisons(run_sections([tmp_path]), notes)[0][2]
+    said = "Not scored on the same clips: a; b (the content of the videos differs). Differences of these rows may be the clips'."
+    assert said in [note.text for note in notes.all]
+    (number,) = [note.number for note in notes.all if note.text == said]
+    assert all(number in header.notes for header in grid.header)
+
+
 def test_many_runs_stand_below_each_other(tmp_path):
     for seed in range(7):
         make_run(tmp_path / str(seed), seed=seed)

@@ -150,16 +150,18 @@ def of_file(path: Path) -> str:
 def of_files(paths: Sequence[Path], title: str = "hashing the files") -> list[str]:
     """Return the digest of each file's content; those that have not changed since the last time are not read again.
 
-    Size and time of change tell whether a file has changed. What is known lies in ``hashes.sqlite`` of the cache folder;
+    Size and times of change tell whether a file has changed. What is known lies in ``hashes.sqlite`` of the cache folder;
     without a place to write, every file is read each time.
 
     Raises:
         OSError: if a file cannot be read.
     """
-    keys = []
+    keys, changed = [], []
     for path in paths:
         stat = path.stat()
-        keys.append((os.path.abspath(path), stat.st_size, stat.st_mtime_ns))
+        # The second time is the file system's own, which a copy that keeps its time cannot set back.
+        keys.append((os.path.abspath(path), stat.st_size, f"{stat.st_mtime_ns} {stat.st_ctime_ns}"))
+        changed.append(max(stat.st_mtime_ns, stat.st_ctime_ns))
     known = _remembered(keys)
     todo = [number for number, key in enumerate(keys) if key not in known]
     if todo:
@@ -168,7 +170,7 @@ def of_files(paths: Sequence[Path], title: str = "hashing the files") -> list[st
                 known[keys[number]] = digest
                 progress.advance(1)
         settled = time.time_ns() - int(SETTLED_SECONDS * 1e9)
-        _remember([(*keys[n], known[keys[n]]) for n in todo if keys[n][2] < settled])
+        _remember([(*keys[n], known[keys[n]]) for n in todo if changed[n] < settled])
     return [known[key] for key in keys]
 
 
@@ -185,8 +187,8 @@ def _hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=SIZE).hexdigest()
 
 
-def _remembered(keys: Iterable[tuple[str, int, int]]) -> dict[tuple[str, int, int], str]:
-    found: dict[tuple[str, int, int], str] = {}
+def _remembered(keys: Iterable[tuple[str, int, str]]) -> dict[tuple[str, int, str], str]:
+    found: dict[tuple[str, int, str], str] = {}
 
     def read(base: sqlite3.Connection) -> None:
         for key in keys:
@@ -198,7 +200,7 @@ def _remembered(keys: Iterable[tuple[str, int, int]]) -> dict[tuple[str, int, in
     return found
 
 
-def _remember(rows: Sequence[tuple[str, int, int, str]]) -> None:
+def _remember(rows: Sequence[tuple[str, int, str, str]]) -> None:
     def write(base: sqlite3.Connection) -> None:
         base.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", rows)
 
@@ -212,7 +214,7 @@ def _with_memory(use: Callable[[sqlite3.Connection], None]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(folder / "hashes.sqlite", timeout=10)) as base, base:
             base.execute(
-                "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, size INT, changed INT, digest TEXT)"
+                "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, size INT, changed TEXT, digest TEXT)"
             )
             use(base)
     except (OSError, sqlite3.Error):

@@ -112,7 +112,7 @@ class Difference:
     def __str__(self) -> str:
         if isinstance(self.old, Mapping) and isinstance(self.new, Mapping):
             return f"the content of the file of {self.option} is another"
-        return f"{self.option} was {_shown(self.old)} and is now {_shown(self.new)}"
+        return f"{self.option} was {shown(self.old)} and is now {shown(self.new)}"
 
 
 ABSENT = "not there"
@@ -283,7 +283,13 @@ def _described(value: Any, name: str = "") -> Any:
     return _content(name, value)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value of an option as a person would write it.
+
+    Example:
+        >>> shown(8 / 255), shown(True), shown(20.0), shown(None)
+        ('8/255', 'true', '20', 'null')
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):

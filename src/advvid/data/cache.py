@@ -73,8 +73,11 @@ class Stored:
 class FrameCache:
     """A folder of decoded frames, one file per video and way of decoding.
 
-    A file counts only if it is whole and says that it was made from this very video (path, size, time of change) in
-    this very way, by these versions of the decoders; everything else is made again. Files appear by renaming, so that
+    A file counts only if it is whole and says that it was made from this very video (path, size, times of change) in
+    this very way, by these versions of the decoders; everything else is made again. The content of the video is not asked
+    for: to hash it takes about as long as to decode it, and a remembered hash is known by the same size and times. The time
+    at which the file system itself last noted a change cannot be set back, as a copy that keeps its time does with the
+    other. Files appear by renaming, so that
     any number of processes may share the folder. It is filled up to its bound and nothing is ever thrown out of it:
     what does not fit is decoded each time. To free the disk, delete the folder.
 
@@ -190,7 +193,7 @@ def _origin(source: Path, how: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(error.strerror) from None
     # Absolute but not resolved: a link that is pointed elsewhere shows in size and time.
     return {
-        "path": os.path.abspath(source), "size": stat.st_size, "changed": stat.st_mtime_ns,
+        "path": os.path.abspath(source), "size": stat.st_size, "changed": [stat.st_mtime_ns, stat.st_ctime_ns],
         "how": {**json.loads(json.dumps(how)), **_versions()},
     }  # fmt: skip
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from advvid.average import SECTIONS
+from advvid.core.same_clips import clip_notes
 from advvid.found_runs import FoundRun, find_runs, varied
 from advvid.report import sources
 from advvid.report.grid import (
@@ -206,8 +207,10 @@ def _comparison(sections: Sequence[RunSection], notes: Notes) -> Grid:
         rows = tuple(row(key, section) for key in names_of(runs, section))
         groups += [Group(rows, title)] if rows else []
     groups += [Group(keys, "Settings that differ")] if keys else []
+    clips = tuple(notes.add(text) for text in clip_notes([(s.found.label, s.found.result or {}) for s in sections]))
     header = tuple(
-        Header(s.found.label, href=f"#{s.anchor}", notes=marks[i].get("", ())) for i, s in enumerate(sections)
+        Header(s.found.label, href=f"#{s.anchor}", notes=(*clips, *marks[i].get("", ())))
+        for i, s in enumerate(sections)
     )
     grid = Grid("", "column", header, tuple(groups))
     return grid.turned() if len(sections) > MOST_COLUMNS else grid
