@@ -25,6 +25,7 @@ from advvid.data.content import Contents
 from advvid.data.given import GivenFiles
 from advvid.data.loader import eval_batches
 from advvid.errors import AdvvidError
+from advvid.evaluation.behaviour import require_evaluation_mode
 from advvid.films import Panel, eight_bits, frames_of, write_gif, write_lossless, write_viewable
 from advvid.fitting import fit_columns
 from advvid.pictures import MOST_CLIPS, RIGHT, WRONG, contact_sheet, magnification
@@ -104,7 +105,7 @@ def attack_clips(
         config: to be written down.
     """
     (run_dir / RESULT).unlink(missing_ok=True)
-    model.to(device).eval()
+    require_evaluation_mode(model.to(device).eval())
     workers = 0 if cfg.files is not None else cfg.dataset.workers
     column = parts.columns[0]
     if cfg.files is None:  # alone, a file is what the attack learns on, if it learns

@@ -79,6 +79,7 @@ def load(path: Path) -> dict[str, Any]:
             raise AdvvidError(f"the checkpoint {path} is damaged (a weight is no tensor): take another one of the run")
     if "config" in state:
         state["config"] = checked(state["config"], f"the checkpoint {path}")
+    require_finite_state(state.get("defense"), f"the defense in the checkpoint {path}")
     return state
 
 

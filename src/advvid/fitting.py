@@ -14,9 +14,11 @@ from advvid.attacks.fitted import FittedAttack, Learner
 from advvid.batch import Batch, derive_seed
 from advvid.columns import Column
 from advvid.core import digests, files
+from advvid.core.finite import FiniteWatch, require_finite, require_finite_state, watching
 from advvid.core.identity import of_attack, versions
 from advvid.data.content import Contents
 from advvid.errors import AdvvidError
+from advvid.evaluation.untouched import left_alone
 from advvid.progress import Bar, bar
 from advvid.tasks.base import Task
 
@@ -26,13 +28,34 @@ log = logging.getLogger(__name__)
 class _Walk:
     """Batches that can be walked again and again, each counted on a bar."""
 
-    def __init__(self, batches: Callable[[], Iterable[Batch]], progress: Bar) -> None:
-        self.batches, self.progress = batches, progress
+    def __init__(
+        self, batches: Callable[[], Iterable[Batch]], progress: Bar, name: str, model: nn.Module, watch: FiniteWatch
+    ) -> None:
+        self.batches, self.progress, self.name, self.model, self.watch = batches, progress, name, model, watch
+        self.last: Batch | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.batches():
+            self.last = batch
             yield batch
+            self.check()
             self.progress.advance(len(batch))
+
+    def check(self) -> None:
+        """Refuse a model whose output was not finite on the last batch, after looking for a clip that has it unchanged.
+
+        Raises:
+            AdvvidError: naming the clip, or the batch.
+        """
+        if self.last is None or not self.watch.saw():
+            return
+        batch, device = self.last, _device(self.model)
+        with torch.no_grad():
+            require_finite(self.model(batch.to(device).inputs), batch.ids, f"those that column {self.name} learns on")
+        raise AdvvidError(
+            f"the model's output became NaN or infinite while column {self.name} learned on the batch from clip "
+            f"{batch.ids[0]} to clip {batch.ids[-1]}: look for a division by zero or an overflow in the model"
+        )
 
 
 def fit_columns(
@@ -79,12 +102,20 @@ def _fitted(
     saved = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {}
     if saved.get("key") == key:
         # Fitting nothing gives the right kind of object, which then takes over what was learned.
+        require_finite_state(saved["state"], path)
         return dataclasses.replace(column, attack=_restored(attack, saved["state"]))
     steps = int(getattr(attack, "steps", 1))
     per_walk = next(iter(batches()))
-    log.info("column %s learns on %d validation clips", column.name, clips)
-    with bar(f"fit {column.name}", steps * len(per_walk)) as progress:
-        fitted = attack.fit(model, _Walk(batches, progress), torch.Generator().manual_seed(key), task)
+    log.info("column %s learns on %d validation clips", column.name, len(clips))
+    with (
+        bar(f"fit {column.name}", steps * len(per_walk)) as progress,
+        left_alone([model], attack, per_walk.to(_device(model)).inputs[:1], column.name),
+        watching(model) as watch,
+    ):
+        walk = _Walk(batches, progress, column.name, model, watch)
+        fitted = attack.fit(model, walk, torch.Generator().manual_seed(key), task)
+        walk.check()
+    require_finite_state(fitted.state_dict(), f"what column {column.name} learned")
     files.write_tensors(path, {"key": key, "state": fitted.state_dict()})
     return dataclasses.replace(column, attack=fitted)
 
@@ -93,3 +124,7 @@ def _restored(attack: Learner, state: dict[str, torch.Tensor]) -> FittedAttack:
     fitted = attack.unfitted()
     fitted.load_state_dict(state)
     return fitted
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

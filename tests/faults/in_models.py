@@ -9,14 +9,24 @@ from pathlib import Path
 
 import torch
 from tests.faults.fault import Fault, World
+from tests.faults.in_data import Split
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from advvid import checkpoint
+from advvid.analyses.base import Analysis, Context, carry_out
+from advvid.attacks.flickering_universal import FlickeringUniversal
+from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
+from advvid.batch import Batch
+from advvid.columns import Column
+from advvid.data.content import Contents
+from advvid.fitting import fit_columns
 from advvid.models.weights import load_local_weights
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.purified import PurifiedModel
+from advvid.tasks.classification import Classification
+from advvid.tracking import NoTracker
 
 Answer = Callable[[nn.Module, Tensor], Tensor]
 
@@ -139,6 +149,43 @@ def _load_elsewhere(world: World) -> list[str]:
     return world.evaluate()
 
 
+def _defense(world: World) -> list[str]:
+    file = world.folder / "last.pt"
+    checkpoint.save(file, {"model": {}, "defense": {"critic": _spoilt(world, float("nan"), "head.weight")}})
+    checkpoint.load(file)
+    return []
+
+
+def _learned_from(world: World) -> list[str]:
+    column = Column("flicker", FlickeringUniversal(steps=3))
+    batch = Batch(world.clips, world.labels, world.ids)
+    model = Around(world.model, _off_grid)
+    clips = Contents(world.ids, world.ids)
+    fit_columns([column], model.eval(), lambda: [batch], clips, Classification(), 0, world.folder)
+    return []
+
+
+class Looks(Analysis):
+    """An analysis that asks the model about every batch."""
+
+    def run(self, context: Context) -> dict[str, object]:
+        return {"n": sum(len(context.model(batch.inputs)) for batch in context.batches())}
+
+
+def _analysed(world: World) -> list[str]:
+    data = Split(world, {})
+    first = (data.clips[0].float() / 255)[None]
+    model = Around(
+        world.model, lambda net, x: torch.where((x == first).flatten(1).all(dim=1)[:, None], torch.nan, net(x))
+    )
+    context = Context(
+        "looks", model.eval(), world.folder, Classification(), data, data, list("abcd"), (3, 4, 8, 8), 1, PGD(), "pgd", 0,
+        torch.device("cpu"), world.folder, 4,
+    )  # fmt: skip
+    carry_out(Looks(), context, NoTracker())
+    return []
+
+
 def _trained_on_test(world: World) -> list[str]:
     optimizer = torch.optim.SGD(world.model.parameters(), lr=1e-3)
     for _ in range(5):
@@ -169,6 +216,9 @@ FAULTS = [
     Fault("puts out NaN for noisy clips alone", "model", lambda w: w.evaluate(RandomNoise(), model=Around(w.model, _off_grid)), "output is NaN on clip clip0 "),
     Fault("has NaN in a checkpoint", "weights", _load, "holds NaN or infinity in head.weight"),
     Fault("has infinity in a file of weights", "weights", _load_elsewhere, "holds NaN or infinity in body.1.running_var"),
+    Fault("has NaN in a defense's own network", "weights", _defense, "holds NaN or infinity in critic.head.weight"),
+    Fault("puts out NaN while an attack learns", "model", _learned_from, "while column flicker learned on the batch from clip clip0"),
+    Fault("puts out NaN in an analysis", "model", _analysed, "output is NaN on clip clip0"),
     Fault("detaches its clips", "model", around(lambda net, x: net(x.detach())), "no gradient with respect to its clips"),
     Fault("keeps a BatchNorm in training mode", "model", lambda w: w.evaluate(model=Stubborn(w.model, nn.BatchNorm3d(3))), "BatchNorm part works in training mode"),
     Fault("keeps dropout on", "model", lambda w: w.evaluate(model=Stubborn(w.model, nn.Dropout(0.1))), "part (Dropout) is in training mode"),

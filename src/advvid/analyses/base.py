@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console, RenderableType
 from torch import device as Device
 from torch import nn
@@ -16,10 +17,12 @@ from torch import nn
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
 from advvid.core import files
+from advvid.core.finite import FiniteWatch, require_finite
 from advvid.core.identity import Identity, versions
 from advvid.data.content import Contents
 from advvid.data.loader import Clips, eval_batches
 from advvid.errors import AdvvidError
+from advvid.evaluation.behaviour import require_evaluation_mode
 from advvid.results import commit
 from advvid.results import versions as package_versions
 from advvid.tasks.base import Task
@@ -51,6 +54,7 @@ class Context:
         workers: loader processes.
         config: the run's configuration as plain values.
         missing: ids of clips that could not be read.
+        watch: notes outputs that are not finite, of every model that the analysis uses.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Context:
     workers: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     missing: Sequence[str] = ()
+    watch: FiniteWatch = field(default_factory=FiniteWatch, repr=False)
 
     @cached_property
     def clips(self) -> Contents:
@@ -101,7 +106,24 @@ class Context:
     def batches(self, numbers: Sequence[int] | None = None) -> Iterator[Batch]:
         """Yield the batches of the split with these numbers (None: all), as float clips in [0, 1] on the device."""
         for batch in eval_batches(self.split, self.batch_size, numbers, workers=self.workers):
-            yield batch.to(self.device)
+            here = batch.to(self.device)
+            yield here
+            self.require_finite(here)
+
+    def require_finite(self, batch: Batch) -> None:
+        """Refuse to go on where a model put out NaN or infinity since the analysis began; one synchronisation a batch.
+
+        Raises:
+            AdvvidError: naming the clip, or the batch where only an attacked clip has such an output.
+        """
+        if not self.watch.saw():
+            return
+        with torch.no_grad():
+            require_finite(self.model(batch.inputs), batch.ids, "the clean clips")
+        raise AdvvidError(
+            f"a model's output became NaN or infinite during analysis={self.name}, in the batch from clip {batch.ids[0]} to "
+            f"clip {batch.ids[-1]}: its figures would be void; look for a division by zero or an overflow in the model"
+        )
 
     def learning_batches(self) -> Iterator[Batch]:
         """Yield the batches of ``learning``."""
@@ -140,8 +162,16 @@ def carry_out(analysis: Analysis, context: Context, tracker: Tracker) -> dict[st
     """
     if context.config.get("survive"):
         raise AdvvidError("survive=... is a matter of the table: leave it out, or leave out analysis=...")
+    require_evaluation_mode(context.model)
+    context.watch.follow(context.model)
+    found = analysis.run(context)
+    if context.watch.saw():
+        raise AdvvidError(
+            f"a model's output became NaN or infinite during analysis={context.name}: its figures are void; look for a "
+            "division by zero or an overflow in the model"
+        )
     result = {
-        "schema": SCHEMA, "analysis": context.name, **analysis.run(context), "missing": list(context.missing),
+        "schema": SCHEMA, "analysis": context.name, **found, "missing": list(context.missing),
         "config": dict(context.config), "seed": context.seed, "commit": commit(), "versions": package_versions(),
     }  # fmt: skip
     target = context.folder / f"{context.name}.json"

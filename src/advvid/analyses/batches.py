@@ -39,9 +39,15 @@ def by_batch(
     left = sum(len(ids[number * size : (number + 1) * size]) for number in todo)
     with bar(title, len(ids), len(ids) - left) as progress:
         for number, batch in zip(todo, eval_batches(clips, size, todo, workers=context.workers), strict=True):
-            files.write_json(paths[number], compute(batch.to(context.device)), indent=None)
+            files.write_json(paths[number], _computed(context, compute, batch.to(context.device)), indent=None)
             progress.advance(len(batch))
     return [json.loads(path.read_text()) for path in paths]
+
+
+def _computed(context: Context, compute: Callable[[Batch], Mapping[str, Any]], batch: Batch) -> Mapping[str, Any]:
+    values = compute(batch)
+    context.require_finite(batch)  # before anything is kept
+    return values
 
 
 def right_clips(context: Context, model: nn.Module, clips: Tensor, labels: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from advvid.batch import Batch
 from advvid.cells import Cell, Cells
 from advvid.columns import Column, craft
 from advvid.core import digests
+from advvid.core.finite import require_finite
 from advvid.errors import AdvvidError
 from advvid.fitting import fit_columns
 from advvid.progress import bar
@@ -106,6 +107,7 @@ def _clips(
 def _verdicts(context: Context, target: Scored, clips: Tensor, batch: Batch) -> dict[str, Tensor]:
     with torch.no_grad(), torch.autocast(context.device.type, enabled=False):
         out = target.model(clips.float()).float()
+    require_finite(out, batch.ids, f"those scored on {target.label}")
     right, margin = context.task.correct(out, batch.target), context.task.margin(out, batch.target)
     if right is None or margin is None:
         raise no_answers(context)

@@ -72,6 +72,7 @@ def scored_models(context: Context, checkpoints: Sequence[str], labels: Sequence
         source = selected(path)
         if source.resolve() not in [known.resolve() for known, *_ in found]:
             model, config = rebuilt(source, context.classes, context.clip_shape, context.views, context.config)
+            context.watch.follow(model)
             found.append((source, model.to(context.device), config))
     names = _labels([source for source, *_ in found], [config for *_, config in found], labels)
     models = []

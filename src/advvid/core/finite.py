@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from advvid.errors import AdvvidError
 
@@ -83,6 +84,12 @@ class FiniteWatch:
             bad = ~out.detach().isfinite().all()
             self._seen = bad if self._seen is None else self._seen | bad.to(self._seen.device)
 
+    def follow(self, model: nn.Module) -> RemovableHandle | None:
+        """Take note of every output of a model from now on; None for a compiled one, which a hook would compile again."""
+        if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
+            return None
+        return model.register_forward_hook(self.note)
+
     def saw(self) -> bool:
         """Tell whether there was any so far; this synchronises."""
         return self._seen is not None and bool(self._seen)
@@ -92,7 +99,7 @@ class FiniteWatch:
 def watching(model: nn.Module) -> Iterator[FiniteWatch]:
     """Watch a model's outputs for as long as a block.
 
-    A compiled model is not watched: a hook would make it compile again. What comes of its outputs is checked elsewhere.
+    A compiled model is not watched; what comes of its outputs is checked elsewhere.
 
     Example:
         >>> with watching(nn.Identity()) as watch:
@@ -101,11 +108,9 @@ def watching(model: nn.Module) -> Iterator[FiniteWatch]:
         True
     """
     watch = FiniteWatch()
-    if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
-        yield watch
-        return
-    handle = model.register_forward_hook(watch.note)
+    handle = watch.follow(model)
     try:
         yield watch
     finally:
-        handle.remove()
+        if handle is not None:
+            handle.remove()
