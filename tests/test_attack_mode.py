@@ -14,11 +14,12 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from rich.console import Console
 
-from advvid import checkpoint
+from advvid import attack_mode, checkpoint
 from advvid.attack_mode import table
 from advvid.attacks.base import AttackResult
 from advvid.attacks.gradient import GradientAttack
 from advvid.attacks.transfer import load_surrogate
+from advvid.data.given import GivenFiles
 from advvid.data.motion import Motion
 from advvid.errors import AdvvidError
 from advvid.paths import conf_dir
@@ -119,13 +120,92 @@ def test_an_evaluation_finds_the_same(trained, slice_, tmp_path):
         assert theirs["distance"] == pytest.approx(ours["distance"], abs=1e-6)
 
 
+def test_killed_at_any_moment_it_goes_on_and_attacks_no_finished_clip_again(trained, videos, tmp_path, monkeypatch):
+    """Killed in an attack, between two films, and before the result; bits of films and table as without."""
+    files = ",".join(map(str, videos[:6]))
+    words = ["mode=attack", f"checkpoint={trained}", f"files=[{files}]", "evaluation.batch_size=2", "attack.steps=1"]
+    slice_, tmp_path = tmp_path / "whole", tmp_path / "killed"
+    go(slice_, *words)
+    honest, attacked = attack_mode.craft, []
+
+    def craft(column, model, clips, labels, ids, seed, task):
+        attacked.extend(ids)
+        return honest(column, model, clips, labels, ids, seed, task)
+
+    def dies_after(calls, real):
+        left = iter(range(calls))
+
+        def once(*args, **kwargs):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return real(*args, **kwargs)
+
+        return once
+
+    def killed(place, name, calls):
+        with monkeypatch.context() as patch:
+            patch.setattr(attack_mode, "craft", craft)
+            patch.setattr(place, name, dies_after(calls, getattr(place, name)))
+            with pytest.raises(KeyboardInterrupt):
+                go(tmp_path, *words, "resume=true")
+        assert not (tmp_path / "attack.json").exists()
+
+    killed(attack_mode, "craft", 1)  # in the second batch
+    killed(attack_mode, "write_viewable", 3)  # the second batch is attacked, a few of its films are there
+    killed(attack_mode.files, "write_json", 1)  # all is done but the result
+    first, again = len(set(attacked)), len(attacked)
+    assert again - first <= 4, "more than the batch that was cut off was attacked again"
+    attacked.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(attack_mode, "craft", craft)
+        go(tmp_path, *words)
+    assert not attacked
+    mine, whole = (
+        {k: v for k, v in result(folder).items() if k not in ("commit", "versions")} for folder in (tmp_path, slice_)
+    )
+    assert mine == {**whole, "config": mine["config"]}
+    for line in whole["clips"]:
+        for kind in ("lossless", "viewable", "gif"):
+            assert (tmp_path / line[kind]).read_bytes() == (slice_ / line[kind]).read_bytes()
+    # A film that somebody changed is made again with those that were finished together; other settings begin anew.
+    (tmp_path / whole["clips"][0]["lossless"]).write_bytes(b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(attack_mode, "craft", craft)
+        go(tmp_path, *words)
+        assert 0 < len(attacked) <= 2
+        attacked.clear()
+        go(tmp_path, *words, "attack.eps=4/255")
+        assert len(attacked) == whole["attacked"]
+
+
+def test_of_a_longer_list_only_the_new_files_are_attacked_and_none_waits_in_memory(
+    trained, videos, tmp_path, monkeypatch
+):
+    words = ["mode=attack", f"checkpoint={trained}", "evaluation.batch_size=1", "attack.steps=1"]
+    go(tmp_path, *words, f"files=[{videos[1]}]")
+    decoded = []
+    cut = GivenFiles.__getitem__
+    monkeypatch.setattr(GivenFiles, "__getitem__", lambda self, key: (decoded.append(key), cut(self, key))[1])
+    honest, seen = attack_mode.craft, []
+
+    def craft(*args):
+        seen.append((args[4][0], len(decoded)))
+        return honest(*args)
+
+    monkeypatch.setattr(attack_mode, "craft", craft)
+    found = go(tmp_path, *words, f"files=[{videos[0]},{videos[1]},{videos[2]}]")
+    assert [line["file"] for line in found["clips"]] == [str(path) for path in videos[:3]]
+    assert seen == [(videos[0].stem, 1), (videos[2].stem, 2)]
+
+
 def test_a_slice_leaves_whole_files_only(slice_):
     found = result(slice_)
     sheets = sorted(str(p.relative_to(slice_)) for p in (slice_ / "pictures").iterdir())
     assert sheets == sorted(found["pictures"])
     assert len(sheets) == 3 + 3 + 2  # batches of 8, 8 and 4 clips, three to a sheet
     films = {line[kind] for line in found["clips"] for kind in ("lossless", "viewable")}
-    assert {str(p.relative_to(slice_)) for p in (slice_ / "adversarial").rglob("*") if p.is_file()} == films
+    written = {str(p.relative_to(slice_)) for p in (slice_ / "adversarial").rglob("*.m*") if p.is_file()}
+    assert written == films
 
 
 def test_given_files_with_and_without_labels(trained, videos, tmp_path):
@@ -190,7 +270,9 @@ def test_a_clip_that_leaves_its_budget_stops_the_run(trained, videos, tmp_path, 
     go(tmp_path, "mode=attack", f"checkpoint={trained}", f"files={videos[0]}")
     monkeypatch.setattr(GradientAttack, "_search", planted)
     with pytest.raises(AdvvidError, match=f"left its threat model on clip {videos[0].stem}"):
-        go(tmp_path, "mode=attack", f"checkpoint={trained}", f"files={videos[0]}")
+        go(
+            tmp_path, "mode=attack", f"checkpoint={trained}", f"files={videos[0]}", "seed=1"
+        )  # what is finished is not made again
     # The result of an earlier run in this folder does not stand for this one.
     assert not (tmp_path / "attack.json").exists()
 
@@ -237,7 +319,6 @@ def test_the_table_is_short_and_fits(slice_):
         (["mode=attack", "CHECKPOINT", "labels=[MoveUp]"], r"labels=\.\.\. belong to files="),
         (["mode=eval", "CHECKPOINT", "files=[a.avi]"], r"are for mode=attack, not for mode=eval"),
         (["mode=attack", "CHECKPOINT", "survive=codec"], r"survive=\.\.\. is for evaluations"),
-        (["mode=attack", "CHECKPOINT", "resume=true"], r"leave out resume=true"),
         (["mode=attack", "CHECKPOINT", "files=[nothere.avi]"], r"files=nothere\.avi does not exist"),
         (["mode=attack", "CHECKPOINT", "FILE", "labels=[MoveUpp]"], r"no class 'MoveUpp': did you mean MoveUp\?"),
         (["mode=attack", "CHECKPOINT", "FILE", "labels=[MoveUp,MoveUp]"], r"labels has 2 names for 1 files"),

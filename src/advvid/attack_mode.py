@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from advvid import checkpoint
 from advvid.batch import Batch
 from advvid.columns import Column, craft, fingerprint
-from advvid.core import files
+from advvid.core import digests, files
 from advvid.core.finite import require_finite
-from advvid.data.content import Contents
+from advvid.core.kept import Kept
+from advvid.data.content import Contents, clip_digests
 from advvid.data.given import GivenFiles
-from advvid.data.loader import eval_batches
+from advvid.data.loader import eval_batches, given_batches
 from advvid.errors import AdvvidError
 from advvid.evaluation.behaviour import require_evaluation_mode
 from advvid.films import Panel, eight_bits, frames_of, write_gif, write_lossless, write_viewable
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 RESULT, FOLDER = "attack.json", "adversarial"
 OWN = "the model's clean prediction"  # what stands in for a label that nobody told
+FILMS = ("lossless", "viewable", "gif")  # the files of a clip
+FRONT = ("purifier", "detector")  # what stands before the model
 ROWS = 20  # of the table in the terminal
 RATE = 25  # frames per second of a split's videos, which are not asked for theirs
 
@@ -60,8 +63,6 @@ def check_options(cfg: DictConfig) -> None:
         raise AdvvidError(
             "survive=... is for evaluations: mode=attack always scores its lossless films, which hold 8 bits; leave it out"
         )
-    if cfg.mode == "attack" and cfg.resume:
-        raise AdvvidError("mode=attack begins anew each time: leave out resume=true")
 
 
 def given_files(cfg: DictConfig, which: str) -> GivenFiles:
@@ -94,7 +95,8 @@ def attack_clips(
     """Attack every clip, write films, pictures and ``attack.json``, show a table, and return what the JSON holds.
 
     An adversarial clip that leaves its threat set stops the run, as in an evaluation. Clips that are wrong already are
-    left as they are.
+    left as they are. What is finished is kept batch by batch: after a kill, or with more files, the same command attacks
+    what is missing.
 
     Args:
         cfg: of the run.
@@ -117,11 +119,23 @@ def attack_clips(
     split = parts.dataset.split(cfg.evaluation.split)
     weights = fingerprint(model)
     studio = _Studio(cfg, parts, column, run_dir)
-    with bar(column.name, len(split)) as progress:
-        for batch in eval_batches(split, cfg.evaluation.batch_size, workers=workers):
-            studio.batch(model, batch.to(device))
+    clips = clip_digests(split)
+    kept = Kept(run_dir, run_dir / FOLDER, studio.rests_on(weights, cfg))
+    missing = [number for number, clip in enumerate(clips) if clip not in kept.known]
+    if len(missing) < len(split):
+        log.info("%d of %d clips are finished: going on with the others", len(split) - len(missing), len(split))
+    studio.sheets = [run_dir / name for found in kept.others for name in found["sheets"]]
+    own, size = dict(zip(split.ids, clips, strict=True)), cfg.evaluation.batch_size
+    batches = [missing[first : first + size] for first in range(0, len(missing), size)]
+    with bar(column.name, len(split), len(split) - len(missing)) as progress:
+        for batch in given_batches(split, batches, workers):
+            lines, sheets = studio.batch(model, batch.to(device))
+            made = [line[kind] for line in lines for kind in FILMS if kind in line]
+            kept.add({own[line["id"]]: line for line in lines}, [*made, *sheets], {"sheets": sheets})
             progress.advance(len(batch))
+    studio.lines = [kept.known[clip] for clip in clips]
     if fingerprint(model) != weights:
+        kept.drop()
         raise AdvvidError("the attack changed the model's weights or buffers: its clips are void; report the attack")
     result = {
         "schema": SCHEMA, "n": len(studio.lines),
@@ -147,11 +161,20 @@ class _Studio:
         self.classes = list(parts.dataset.classes)
         self.data, self.stride = parts.dataset, int(cfg.dataset.get("stride", 1))
         self.rows = min(MOST_CLIPS, int(cfg.evaluation.pictures))
+        self.numbers = {name: number for number, name in enumerate(getattr(parts.dataset, "ids", []))}
         self.lines: list[dict[str, Any]] = []
         self.sheets: list[Path] = []
 
-    def batch(self, model: nn.Module, batch: Batch) -> None:
-        """Attack a batch and write everything about it."""
+    def rests_on(self, weights: str, cfg: DictConfig) -> str:
+        """Return a digest of what every clip's result rests on besides the clip."""
+        front = {name: value for name in FRONT if (value := cfg.get(name)) is not None}
+        return digests.of_values(
+            "mode=attack", self.column.rests_on, weights, self.seed, self.classes, self.stride, self.rows,
+            cfg.runtime.precision, front, versions(),
+        )  # fmt: skip
+
+    def batch(self, model: nn.Module, batch: Batch) -> tuple[list[dict[str, Any]], list[str]]:
+        """Attack a batch, write its films and pictures, and return a line for each clip and the names of the sheets."""
         out = _predict(model, batch.inputs)
         require_finite(out, batch.ids, "the clean clips")
         before = self.task.predict(out)
@@ -177,7 +200,7 @@ class _Studio:
         require_finite(seen, batch.ids, "the clips of the films")
         rounded = self.task.predict(seen)
         moved = self.column.attack.threat.distance(kept, batch.inputs)
-        first = len(self.lines)
+        lines: list[dict[str, Any]] = []
         for i, name in enumerate(batch.ids):
             numbers = {"label": target[i], "clean": before[i], "adversarial": after[i], "rounded": rounded[i]}
             classes = {key: int(number) for key, number in numbers.items()}
@@ -192,14 +215,14 @@ class _Studio:
                 "lossless": files[i][1], "viewable": files[i][2],
             }  # fmt: skip
             if isinstance(self.data, GivenFiles):
-                number = self.data.ids.index(name)
+                number = self.numbers[name]
                 line |= {
                     "file": str(self.data.paths[number]),
                     "label_from": OWN if self.data.targets[number] < 0 else "labels",
                     "gif": self._gif(batch.inputs[i], x_adv[i], line),
                 }
-            self.lines.append(line)
-        self._sheets(batch.inputs, x_adv, self.lines[first:])
+            lines.append(line)
+        return lines, self._sheets(batch.inputs, x_adv, lines)
 
     def _films(self, clip: Tensor, name: str) -> tuple[Tensor, str, str]:
         """Write both films of a clip; return what the lossless one holds, and their places."""
@@ -215,13 +238,10 @@ class _Studio:
         change = (x_adv - clean)[:, :frames].cpu()
         factor = magnification(float(change.abs().max()))
         difference = eight_bits((0.5 + factor * change).clamp(0, 1))
+        before, after = (frames_of(eight_bits(clips[:, :frames])) for clips in (clean, x_adv))
         panels = (
-            Panel(frames_of(eight_bits(clean[:, :frames])), f"clean: {line['clean_name']}", "#000000"),
-            Panel(
-                frames_of(eight_bits(x_adv[:, :frames])),
-                f"adversarial: {line['adversarial_name']}",
-                WRONG if line["fooled"] else RIGHT,
-            ),
+            Panel(before, f"clean: {line['clean_name']}", "#000000"),
+            Panel(after, f"adversarial: {line['adversarial_name']}", WRONG if line["fooled"] else RIGHT),
             Panel(frames_of(difference), f"difference × {factor}", "#000000"),
         )
         place = self._place(line["id"])
@@ -229,7 +249,8 @@ class _Studio:
         write_gif(path, panels, self._rate(line["id"]))
         return str(path.relative_to(self.run_dir))
 
-    def _sheets(self, clean: Tensor, x_adv: Tensor, lines: Sequence[dict[str, Any]]) -> None:
+    def _sheets(self, clean: Tensor, x_adv: Tensor, lines: Sequence[dict[str, Any]]) -> list[str]:
+        first = len(self.sheets)
         for start in range(0, len(lines) if self.rows else 0, max(1, self.rows)):
             part = slice(start, start + self.rows)
             path = self.run_dir / "pictures" / f"{self.column.name}_{len(self.sheets) + 1}.png"
@@ -240,6 +261,7 @@ class _Studio:
                 self.column.attack.threat.budget,
             )  # fmt: skip
             self.sheets.append(path)
+        return [str(path.relative_to(self.run_dir)) for path in self.sheets[first:]]
 
     def _place(self, name: str) -> Path:
         """Return where a clip's films go, without an ending; an id such as ``Class/video`` makes a folder per class."""
@@ -247,7 +269,7 @@ class _Studio:
 
     def _rate(self, name: str) -> Fraction:
         if isinstance(self.data, GivenFiles):
-            return self.data.rates[self.data.ids.index(name)]
+            return self.data.rate(self.numbers[name])
         return Fraction(RATE, self.stride)
 
 

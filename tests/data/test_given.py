@@ -62,7 +62,7 @@ def test_a_file_of_the_data_set_gives_the_data_sets_own_clip(motion, settings):
         clip, label, name = given.split("test")[i]
         assert torch.equal(clip, split[i][0])
         assert (label, name) == (UNKNOWN, Path(paths[i]).stem)
-        assert given.rates[i] == Fraction(25) / given.view.stride
+        assert given.rate(i) == Fraction(25) / given.view.stride
 
 
 @real
@@ -80,7 +80,7 @@ def test_real_files_of_any_kind_give_clips_of_the_checkpoints_shape(layout):
         clip, _, _ = given[i]
         assert (clip.shape, clip.dtype) == ((3, 16, 112, 112), torch.uint8)
         assert clip.float().std() > 10  # a picture, not a grey sheet
-    assert [float(rate) for rate in given.rates] == pytest.approx([29.97 / 2, 25 / 2, 25 / 2, 25 / 2], rel=0.21)
+    assert [float(given.rate(i)) for i in range(4)] == pytest.approx([29.97 / 2, 25 / 2, 25 / 2, 25 / 2], rel=0.21)
 
 
 @real

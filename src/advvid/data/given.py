@@ -76,30 +76,27 @@ class GivenFiles:
         absent = [str(path) for path in self.paths if not path.is_file()]
         if absent:
             raise AdvvidError(f"files={', '.join(absent)} does not exist or is no file: give paths of video files")
-        twice = [str(p) for i, p in enumerate(self.paths) if p.resolve() in [q.resolve() for q in self.paths[:i]]]
-        if twice:
-            raise AdvvidError(f"{twice[0]} stands twice in files: name each video once")
+        seen: set[Path] = set()
+        for path in self.paths:
+            if path.resolve() in seen:
+                raise AdvvidError(f"{path} stands twice in files: name each video once")
+            seen.add(path.resolve())
         self.ids, self.targets = _names(self.paths), _targets(labels, len(self.paths), self.classes)
-        self.rates: list[Fraction] = []
-        self._clips: list[Tensor] = []
 
     def prepare(self) -> None:
-        """Decode every file's clip; few are given, so that they stay in memory.
+        """Look at every file; its clip is decoded when its turn comes, so that a list may be long.
 
         Raises:
             AdvvidError: naming every broken file and what is wrong with it.
         """
         bad = {path: problem(path, self.view.decoder) for path in self.paths}
-        for path in self.paths:
-            if bad[path] is None:
-                try:
-                    self._clips.append(self.view.cut(path))
-                    self.rates.append(FrameVideo(path, self.view.decoder).rate / self.view.stride)
-                except (AdvvidError, ValueError):
-                    bad[path] = "undecodable: frames of its clip are missing"
         broken = [f"{path} ({wrong})" for path, wrong in bad.items() if wrong]
         if broken:
-            raise AdvvidError(f"files={', '.join(broken)} cannot be used: give videos that play to their end")
+            raise _unusable(", ".join(broken))
+
+    def rate(self, index: int) -> Fraction:
+        """Return the frames per second of a file's clip."""
+        return FrameVideo(self.paths[index], self.view.decoder).rate / self.view.stride
 
     def split(self, name: str) -> GivenFiles:
         """Return the files, which stand for any split."""
@@ -116,7 +113,14 @@ class GivenFiles:
     def __getitem__(self, key: int | tuple[int, int]) -> Item:
         """Return (clip uint8 ``[3, views * T, size, size]``, label or -1, id)."""
         index = key[0] if isinstance(key, tuple) else key
-        return self._clips[index], self.targets[index], self.ids[index]
+        try:
+            return self.view.cut(self.paths[index]), self.targets[index], self.ids[index]
+        except (AdvvidError, ValueError):
+            raise _unusable(f"{self.paths[index]} (undecodable: frames of its clip are missing)") from None
+
+
+def _unusable(named: str) -> AdvvidError:
+    return AdvvidError(f"files={named} cannot be used: give videos that play to their end")
 
 
 def _view(node: DictConfig) -> _View:
@@ -162,13 +166,14 @@ def _as_motion(path: Path, data: Motion) -> Tensor:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """Return a name for each file: its own without the ending, with a number where two share it."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    numbers: dict[str, int] = {}
     for path in paths:
-        name, number = path.stem, 2
+        name, number = path.stem, numbers.get(path.stem, 2)
         while name in names:
             name, number = f"{path.stem}_{number}", number + 1
-        names.append(name)
-    return names
+        names[name], numbers[path.stem] = None, number
+    return list(names)
 
 
 def _targets(labels: str | Sequence[str | None] | None, count: int, classes: Sequence[str]) -> list[int]:

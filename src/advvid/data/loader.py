@@ -81,6 +81,17 @@ def eval_batches(
     yield from _load(dataset, keys if numbers is None else [keys[n] for n in numbers], workers)
 
 
+def given_batches(dataset: Clips, numbers: Sequence[Sequence[int]], workers: int | str = 0) -> Iterator[Batch]:
+    """Yield a batch of each list of videos, in order.
+
+    Args:
+        dataset: the split.
+        numbers: of the videos of each batch.
+        workers: loader processes; 0 loads in this one, ``auto`` starts one per core.
+    """
+    yield from _load(dataset, [list(batch) for batch in numbers], workers)
+
+
 def _train_keys(
     dataset: Clips, batch_size: int, seed: int, epoch: int, drop_last: bool, rank: int, world_size: int
 ) -> list[list[tuple[int, int]]]:
