@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import sys
 import time
 from pathlib import Path
@@ -32,6 +31,7 @@ from advvid.data.loader import collate
 from advvid.data.motion import Motion
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
+from advvid.listing import notes, option_files
 from advvid.models.classifier import VideoClassifier
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.paths import conf_dir
@@ -39,12 +39,10 @@ from advvid.progress import bar
 from advvid.table import Block
 from advvid.tasks.classification import Classification
 
-STATED = re.compile(r"^# time: ([\d.]+) s", re.M)
-
 
 def attacks(names: list[str]) -> dict[str, Attack]:
     """Return every attack of conf/attack, or those named, as it composes by default."""
-    found = names or sorted(path.stem for path in (conf_dir() / "attack").glob("*.yaml"))
+    found = names or list(option_files("attack"))
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return {name: safe_instantiate(compose("train", [f"attack={name}"]).attack) for name in found}
 
@@ -79,9 +77,9 @@ def measure(name: str, attack: Attack, model: nn.Module, clips: Tensor) -> tuple
     )
     seconds = (time.perf_counter() - began) / len(clips)
     fooled = (model(result.x_adv).argmax(dim=1) != labels).float().mean()
-    said = STATED.search((conf_dir() / "attack" / f"{name}.yaml").read_text())
-    within = "–" if said is None else "yes" if seconds <= float(said[1]) else "no"
-    return name, f"{seconds:.3g}", said[1] if said else "–", within, f"{100 * fooled:.0f}", attack.threat.budget
+    said = notes(option_files("attack")[name]).get("time", "").partition(" ")[0]
+    within = "–" if not said else "yes" if seconds <= float(said) else "no"
+    return name, f"{seconds:.3g}", said or "–", within, f"{100 * fooled:.0f}", attack.threat.budget
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
+from advvid.listing import option_files, settings
 from advvid.paths import conf_dir
 from advvid.run import run
 from advvid.saved import adopt, with_saved_choices
@@ -62,7 +63,7 @@ ENOUGH = 0.9
 
 def names() -> list[str]:
     """Return the rows: no purifier, and every option."""
-    return [BARE, *sorted(path.stem for path in (conf_dir() / "purifier").glob("*.yaml"))]
+    return [BARE, *option_files("purifier")]
 
 
 def words(row: str, model: str, options: argparse.Namespace) -> list[str]:
@@ -87,7 +88,7 @@ def composed(overrides: list[str]) -> tuple[DictConfig, dict[str, Any]]:
 
 def option(row: str) -> Any:
     """Return what a row's file in conf/purifier says."""
-    return OmegaConf.to_container(OmegaConf.load(conf_dir() / "purifier" / f"{row}.yaml")) if row != BARE else {}
+    return OmegaConf.to_container(settings(option_files("purifier")[row])) if row != BARE else {}
 
 
 def score(row: str, model: str, options: argparse.Namespace) -> dict[str, Any]:

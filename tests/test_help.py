@@ -10,10 +10,11 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from advvid.errors import AdvvidError
-from advvid.explain import no_option
+from advvid.explain import no_option, refuse_bases
 from advvid.help import explain, keys, print_help
 from advvid.listing import groups
 from advvid.paths import conf_dir
+from advvid.train import main
 
 FILES = {
     "train.yaml": """\
@@ -33,6 +34,8 @@ hydra:
     "attack/border.yaml": "# At the border\n_target_: a.Border\nratio: 0.1\n",
     "defense/none.yaml": "# Nothing\n_target_: a.No\n",
     "defense/cat.yaml": "# Rising\n_target_: a.Cat\neps_to: 12/255\n",
+    "attack/_base.yaml": "# Base\n_target_: a.Border\nwidth: 3  # of the border\n",
+    "attack/thick.yaml": "# Thick\ndefaults: [_base]\nratio: 0.4\n",
     "purifier/jpeg.yaml": "# Compress\n_target_: a.Jpeg\n",
 }
 
@@ -81,6 +84,9 @@ def test_keys_are_plain_values_with_their_comments(conf):
     found = keys(conf / "attack/pgd.yaml")
     assert list(found) == ["eps", "steps", "opt"]
     assert (found["eps"].default, found["eps"].comment) == ("8/255", "in [0, 1]")
+    inherited = keys(conf / "attack/thick.yaml")
+    assert list(inherited) == ["width", "ratio"]
+    assert inherited["width"].comment == "of the border"
 
 
 @pytest.mark.parametrize(
@@ -92,13 +98,14 @@ def test_keys_are_plain_values_with_their_comments(conf):
         (["sead=1"], "did you mean seed?"),
         (["eps=1"], "did you mean attack.eps?"),
         (["attack=border", "attack.ratoi=1"], "did you mean attack.ratio?"),
-        (["attack.ratio=1"], "the chosen attack has no ratio: choose attack=border, or one of eps, steps"),
+        (["attack.ratio=1"], "the chosen attack has no ratio: choose attack=border or thick, or one of eps, steps"),
+        (["attack.width=1"], "the chosen attack has no width: choose attack=thick, or one of eps, steps"),
         (["attack.zzz=1"], "attack has the keys eps, steps, opt"),
         (["attack.eps.x=1"], "attack.eps holds a value"),
         (["hydra.run.dirr=a"], "did you mean hydra.run.dir?"),
-        (["attack=pdg"], "attack=pdg does not exist: did you mean pgd? (options: border, pgd)"),
-        (["attack=zzz"], "attack=zzz does not exist: choose from border, pgd"),
-        (["attack="], "attack= names no option: give attack=<name>, choose from border, pgd"),
+        (["attack=pdg"], "attack=pdg does not exist: did you mean pgd? (options: border, pgd, thick)"),
+        (["attack=zzz"], "attack=zzz does not exist: choose from border, pgd, thick"),
+        (["attack="], "attack= names no option: give attack=<name>, choose from border, pgd, thick"),
         (["+attack@suite.x=mim"], "attack=mim does not exist"),
         (["attak@suite.x=pgd"], "there is no group 'attak': did you mean attack?"),
         (["purifier=jpeg"], "purifier is not chosen by default: write +purifier=... to add it"),
@@ -127,6 +134,14 @@ def test_mistakes_get_one_sentence_with_the_remedy(conf, overrides, sentence):
     assert "\n" not in said
 
 
+def test_what_options_inherit_from_is_no_option(conf):
+    assert "_base" not in page(conf)
+    for word in ("attack=_base", "+attack@suite.x=_base", "attack=pgd,_base", "purifier=[jpeg,_x]"):
+        with pytest.raises(AdvvidError, match=r"is no option, but what options inherit from: choose from"):
+            refuse_bases(["-m", word], conf)
+    refuse_bases(["attack=pgd", "attack.eps=_x", "name=_a", "hydra.run.dir=_runs", "attack"], conf)
+
+
 @pytest.mark.parametrize(
     ("override", "right"),
     [("attack=pdg", "pgd"), ("attack.epps=1", "attack.eps"), ("defence=cat", "defense"), ("trakcer=none", "tracker")],
@@ -146,8 +161,8 @@ def test_our_own_sentence_comes_through_what_hydra_wraps_around_it():
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("attack=null", "attack=null names no option: give attack=<name>, choose from border, pgd"),
-        ("+attack@suite.x=1", "+attack@suite.x=1 names no option: give attack=<name>, choose from border, pgd"),
+        ("attack=null", "attack=null names no option: give attack=<name>, choose from border, pgd, thick"),
+        ("+attack@suite.x=1", "+attack@suite.x=1 names no option: give attack=<name>, choose from border, pgd, thick"),
     ],
 )
 def test_a_group_without_a_name_is_one_sentence(conf, override, sentence):
@@ -160,3 +175,16 @@ def test_a_group_without_a_name_is_one_sentence(conf, override, sentence):
     assert no_option(caught.value, arguments, conf) == sentence
     assert no_option(caught.value, ["attack=pgd,null"], conf).startswith("attack=pgd,null names no option")
     assert no_option(ValueError("a shape is wrong"), arguments, conf) is None
+
+
+def test_completion_and_command_line_know_options_only(monkeypatch, capsys):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # main sets it
+    monkeypatch.setenv("COMP_LINE", "advvid runtime=")
+    monkeypatch.setattr("sys.argv", ["advvid", "-sc", "query=bash"])
+    main()
+    assert capsys.readouterr().out.split() == [f"runtime={name}" for name in ("auto", "cpu", "ddp", "fsdp", "gpu")]
+    monkeypatch.setattr("sys.argv", ["advvid", "runtime=_runtime"])
+    with pytest.raises(
+        SystemExit, match="error: runtime=_runtime is no option, but what options inherit from: choose from auto"
+    ):
+        main()

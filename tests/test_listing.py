@@ -1,9 +1,11 @@
 """Every option of the project is found and described by its file."""
 
 import pytest
+from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-from advvid.listing import describe, groups, main
+from advvid.errors import AdvvidError
+from advvid.listing import describe, family, groups, main, option_files, settings
 from advvid.paths import conf_dir
 
 
@@ -34,6 +36,33 @@ def test_groups_are_the_folders(tmp_path):
 def test_every_option_describes_itself(path):
     words = describe(path)
     assert 10 < len(words) < 130
+
+
+def test_bases_are_inherited_and_are_no_options(tmp_path):
+    files = {
+        "_net": "# Base\n_target_: a.Net\nsize: null\nnet: {depth: '???', width: 1}\n",
+        "deep": "# Deep\ndefaults: [_net]\nnet: {depth: 50}\n",
+        "deeper": "# Deeper\ndefaults: [deep, _self_, /attack@x: pgd]\nnet: {depth: 101}\nsize: 8\n",
+        "under": "# What it inherits wins over it\ndefaults: [_self_, deep]\nnet: {depth: 1}\n",
+    }
+    (tmp_path / "model" / "_old").mkdir(parents=True)
+    (tmp_path / "_group").mkdir()
+    for name, text in {**files, "_old/gone": "# Gone\n", "../_group/x": "# No group\n"}.items():
+        (tmp_path / "model" / f"{name}.yaml").write_text(text)
+    assert groups(tmp_path) == {"model": {"deep": "Deep", "deeper": "Deeper", "under": "What it inherits wins over it"}}
+    found = option_files("model", tmp_path)
+    assert [path.stem for path in family(found["deeper"])] == ["_net", "deep", "deeper"]
+    assert settings(found["deeper"]) == {"_target_": "a.Net", "size": 8, "net": {"depth": 101, "width": 1}}
+    assert settings(found["under"]).net.depth == 50
+    found["deep"].write_text("# Deep\nnet: {depth: [\n")
+    with pytest.raises(AdvvidError, match=r"deep.yaml is no YAML file .*: mend it"):
+        settings(found["deeper"])
+
+
+@pytest.mark.parametrize(("group", "name"), [("model", "slowfast_r101"), ("attack", "fgm"), ("runtime", "fsdp")])
+def test_settings_are_those_that_hydra_composes(group, name):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        assert compose("train", [f"{group}={name}"])[group] == settings(option_files(group)[name])
 
 
 def test_list_shows_the_groups_asked_for():

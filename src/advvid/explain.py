@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from advvid.errors import AdvvidError
-from advvid.listing import groups
+from advvid.listing import family, groups, option_files
 from advvid.paths import conf_dir
 
 HELP = "python -m advvid.train --help"
@@ -75,6 +75,24 @@ def no_option(error: ValueError, arguments: Sequence[str], conf: Path | None = N
     return f"{_first_line(error)}: see {HELP}"
 
 
+def refuse_bases(arguments: Sequence[str], conf: Path | None = None) -> None:
+    """Refuse a base that options inherit from, in place of an option.
+
+    Args:
+        arguments: the command line.
+        conf: the configuration folder; None for the project's own.
+
+    Raises:
+        AdvvidError: naming the group's options.
+    """
+    for key, equals, value in (a.partition("=") for a in arguments):
+        group = key.lstrip("+").split("@")[0]
+        if equals and any(name.strip("'\" ").startswith("_") for name in value.strip("[]").split(",")):
+            known = groups(conf or conf_dir()).get(group)
+            if known is not None:
+                raise AdvvidError(f"{key}={value} is no option, but what options inherit from: {_near('', known)}")
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the error and what led to it."""
     while error is not None:
@@ -108,7 +126,7 @@ def _option(error: MissingConfigException, known: Mapping[str, Mapping[str, str]
         return f"{group}= names no option: give {group}=<name>, {_near('', known[group])}"
     if not option:
         return f"there is no configuration {missing!r}: {_near(missing, known)}"
-    options = list(error.options or ()) or list(known.get(group, ()))
+    options = [o for o in error.options or () if not o.startswith("_")] or list(known.get(group, ()))
     if not options:
         return f"there is no group {group!r}: {_near(group, known)}"
     text = f"{group}={option} does not exist: {_near(option, options)}"
@@ -153,9 +171,11 @@ def _key(wanted: str, cause: OmegaConfBaseException, conf: Path) -> str:
 
 def _owners(key: str, conf: Path) -> Iterator[tuple[str, str]]:
     """Yield the options, as (group, option), that have a key of this name."""
-    for path in sorted(conf.glob("*/*.yaml")):
-        if path.parent.name != "hydra" and re.search(rf"^{re.escape(key)}:", path.read_text(encoding="utf-8"), re.M):
-            yield path.parent.name, path.stem
+    for group in groups(conf):
+        for option, path in option_files(group, conf).items():
+            texts = (file.read_text(encoding="utf-8") for file in family(path))
+            if "/" not in option and any(re.search(rf"^{re.escape(key)}:", text, re.M) for text in texts):
+                yield group, option
 
 
 def _message(error: Exception, conf: Path) -> str:

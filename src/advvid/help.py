@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.explain import explain
-from advvid.listing import groups, option_table
+from advvid.listing import family, groups, option_files, option_table
 from advvid.paths import conf_dir
 
 __all__ = ["Key", "explain", "keys", "print_help"]
@@ -70,14 +70,15 @@ class Key:
 
 
 def keys(path: Path) -> dict[str, Key]:
-    """Return the top-level keys of a YAML file that hold plain values; ``_target_`` and the like are left out.
+    """Return the top-level keys of a YAML file that hold plain values, inherited ones too; ``_target_`` and the like are left out.
 
     Example:
         >>> keys(conf_dir() / "attack" / "pgd.yaml")["eps"].default
         '8/255'
     """
-    pattern = re.compile(r"^([A-Za-z]\w*):[ \t]+([^#\s].*?)(?:[ \t]+#\s*(.*))?$", re.MULTILINE)
-    return {m[1]: Key(m[2], m[3] or "") for m in pattern.finditer(path.read_text(encoding="utf-8"))}
+    pattern = re.compile(r"^(?!defaults:)([A-Za-z]\w*):[ \t]+([^#\s].*?)(?:[ \t]+#\s*(.*))?$", re.MULTILINE)
+    texts = [file.read_text(encoding="utf-8") for file in family(path)]
+    return {m[1]: Key(m[2], m[3] or "") for text in texts for m in pattern.finditer(text)}
 
 
 def defaults(conf: Path) -> dict[str, str]:
@@ -149,7 +150,7 @@ def _shown_keys(conf: Path, chosen: dict[str, str]) -> Iterator[tuple[str, Key]]
     yield from keys(conf / "train.yaml").items()
     for name in USED_MOST:
         group, key = name.split(".")
-        files = sorted((conf / group).rglob("*.yaml"), key=lambda path: (path.stem != chosen.get(group), path.stem))
+        files = sorted(option_files(group, conf).values(), key=lambda path: (path.stem != chosen.get(group), path.stem))
         for path in files:
             found = keys(path).get(key)
             if found is not None:

@@ -1,7 +1,8 @@
 """What can be chosen: every option of every group, read from the configuration folder (``make list``).
 
-Below a model stands its card, from the lines ``# multiply-adds:`` and ``# weights:`` of its YAML file;
-``python -m advvid.listing --cards`` counts the multiply-adds and the weights anew.
+A file or folder whose name begins with an underscore is no option: it holds what options of its folder inherit by their
+``defaults``. Below a model stands its card, from the lines ``# multiply-adds:`` and ``# weights:`` of its YAML file, or
+counted where they are missing; ``python -m advvid.listing --cards`` counts the multiply-adds and the weights anew.
 """
 
 from __future__ import annotations
@@ -10,17 +11,64 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from yaml import YAMLError
 
 from advvid.errors import AdvvidError
 from advvid.paths import conf_dir
 
 # How people think of a run; other groups follow in alphabetical order.
 ORDER = ("model", "dataset", "attack", "defense", "schedule", "suite", "purifier", "detector", "runtime", "tracker")
-# Lines of a file's head that belong to its description: what one clip costs, and which published files can be loaded.
-NOTES = ("multiply-adds", "weights")
+# Lines of a file's head that belong to its description: what one clip costs a model, which published files it can load,
+# how long an attack takes, and why suite=all goes without it.
+NOTES = ("multiply-adds", "weights", "time", "not in suite=all")
+
+
+def option_files(group: str, conf: Path | None = None) -> dict[str, Path]:
+    """Return the YAML file of every option of a group, by the name that stands on the command line.
+
+    Example:
+        >>> option_files("attack")["pgd"].name
+        'pgd.yaml'
+    """
+    root = (conf or conf_dir()) / group
+    names = {path: path.relative_to(root).with_suffix("") for path in sorted(root.rglob("*.yaml"))}
+    return {name.as_posix(): path for path, name in names.items() if not any(p.startswith("_") for p in name.parts)}
+
+
+def family(path: Path) -> list[Path]:
+    """Return a YAML file and the files of its folder that it inherits from; what a file says wins over those before it."""
+    found = []
+    for entry in [*_read(path).get("defaults", []), "_self_"]:
+        if entry == "_self_" and path not in found:
+            found.append(path)
+        elif isinstance(entry, str) and (path.parent / f"{entry}.yaml").is_file():
+            found += family(path.parent / f"{entry}.yaml")
+    return found
+
+
+def settings(path: Path) -> DictConfig:
+    """Return the settings of an option's file with those that it inherits; options of other groups are left out.
+
+    Example:
+        >>> settings(option_files("model")["c3d"]).net.dropout
+        0.5
+    """
+    merged = OmegaConf.merge(*map(_read, family(path)))
+    assert isinstance(merged, DictConfig)
+    merged.pop("defaults", None)
+    return merged
+
+
+def _read(path: Path) -> DictConfig:
+    try:
+        loaded = OmegaConf.load(path)
+    except YAMLError as error:
+        raise AdvvidError(f"{path} is no YAML file ({' '.join(str(error).split())}): mend it") from None
+    return loaded if isinstance(loaded, DictConfig) else OmegaConf.create()
 
 
 def describe(path: Path) -> str:
@@ -35,7 +83,7 @@ def describe(path: Path) -> str:
 
 
 def notes(path: Path) -> dict[str, str]:
-    """Return the lines ``# multiply-adds: ...`` and ``# weights: ...`` of a YAML file's head, as far as it has them."""
+    """Return the lines such as ``# weights: ...`` of a YAML file's head, as far as it has them; see ``NOTES``."""
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -61,12 +109,12 @@ def groups(conf: Path | None = None) -> dict[str, dict[str, str]]:
         True
     """
     root = conf or conf_dir()
-    folders = [folder.name for folder in sorted(root.iterdir()) if folder.is_dir() and folder.name != "hydra"]
+    folders = [folder.name for folder in sorted(root.iterdir()) if folder.is_dir() and folder.name[0] not in "._"]
+    folders = [name for name in folders if name != "hydra"]
     known = [*(name for name in ORDER if name in folders), *(name for name in folders if name not in ORDER)]
     found = {}
     for name in known:
-        files = sorted((root / name).rglob("*.yaml"))
-        options = {path.relative_to(root / name).with_suffix("").as_posix(): describe(path) for path in files}
+        options = {option: describe(path) for option, path in option_files(name, root).items()}
         if options:
             found[name] = options
     return found
@@ -91,29 +139,39 @@ def option_table(
 
 
 def cards(conf: Path | None = None) -> dict[str, str]:
-    """Return what stands below each model: the multiply-adds of one clip and the published weights."""
+    """Return what stands below each model: its published weights, and its cost, counted where the file does not say it."""
     found = {}
-    for path in sorted(((conf or conf_dir()) / "model").rglob("*.yaml")):
+    for name, path in option_files("model", conf).items():
         lines = notes(path)
-        cost = f"{lines['multiply-adds']} multiply-adds" if "multiply-adds" in lines else ""
+        cost = f"{lines['multiply-adds']} multiply-adds" if "multiply-adds" in lines else _counted(path)
         published = f"weights: {lines['weights']}" if "weights" in lines else ""
-        found[path.stem] = "; ".join(part for part in (cost, published) if part)
+        found[name] = "; ".join(part for part in (cost, published) if part)
     return found
+
+
+def _counted(path: Path) -> str:
+    """Return the card of a model whose file says nothing of its cost; "" where it cannot be counted."""
+    from advvid.models.cards import measure, native_clip, short  # torch takes seconds to import
+
+    try:
+        cost, clip = measure(path), " x ".join(map(str, native_clip(path)))
+    except AdvvidError:
+        return ""
+    return f"{short(cost.multiply_adds)} multiply-adds, {short(cost.weights)} weights, {clip}"
 
 
 def measured(names: Sequence[str], conf: Path | None = None) -> Table:
     """Return a table of the models' weights and multiply-adds, counted now, on one clip of their native size."""
     from advvid.models.cards import measure, native_clip, short  # torch takes seconds to import
 
-    folder = (conf or conf_dir()) / "model"
+    files = option_files("model", conf)
     table = Table("model", "weights", "multiply-adds", "clip", box=None, pad_edge=False)
-    for path in sorted(folder.glob("*.yaml")):
-        if not names or path.stem in names:
-            cost, clip = measure(path), native_clip(describe(path))
-            table.add_row(path.stem, short(cost.weights), short(cost.multiply_adds), " x ".join(map(str, clip)))
-    unknown = [name for name in names if not (folder / f"{name}.yaml").is_file()]
+    unknown = [name for name in names if name not in files]
     if unknown:
         sys.exit(f"error: there is no model {unknown[0]!r}: python -m advvid.listing model shows them")
+    for name in names or files:
+        cost, clip = measure(files[name]), native_clip(files[name])
+        table.add_row(name, short(cost.weights), short(cost.multiply_adds), " x ".join(map(str, clip)))
     return table
 
 

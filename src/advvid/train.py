@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import re
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 
 import hydra
@@ -80,6 +83,17 @@ def _run(cfg: DictConfig) -> None:
     log.info("results are in %s", run_dir)
 
 
+@contextmanager
+def _without_bases(arguments: Sequence[str]) -> Iterator[None]:
+    """Leave what options inherit from, whose names begin with an underscore, out of what a shell's completion suggests."""
+    if not any(a.startswith("query=") for a in arguments):
+        yield
+        return
+    with redirect_stdout(io.StringIO()) as said:
+        yield
+    sys.stdout.write(re.sub(r"\S*[=/,\[]_\S*\s?", "", said.getvalue()))
+
+
 def main() -> None:
     """Run the command line: help, one run or a multirun; problems come out as one sentence and exit status 1."""
     if {"--help", "-h"} & set(sys.argv[1:]):
@@ -87,6 +101,7 @@ def main() -> None:
 
         print_help()
         return
+    from advvid.explain import refuse_bases
     from advvid.saved import with_saved_choices
 
     end_after_parent()
@@ -95,8 +110,10 @@ def main() -> None:
     try:
         # Hydra takes overrides on one side of a flag only; people write them on both.
         flags = [a for a in sys.argv[1:] if a in ("-m", "--multirun")]
+        refuse_bases(sys.argv[1:])
         sys.argv[1:] = flags + [a for a in with_saved_choices(sys.argv[1:]) if a not in flags]
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
+        with _without_bases(sys.argv[1:]):
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
         if _problems:
             raise _problems[0]
     except AdvvidError as error:

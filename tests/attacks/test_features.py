@@ -18,7 +18,7 @@ from advvid.attacks.random_noise import RandomNoise
 from advvid.batch import clip_generators
 from advvid.errors import AdvvidError
 from advvid.features import FrameFeatures, valid_frames
-from advvid.paths import conf_dir
+from advvid.listing import option_files, settings
 from advvid.tasks.multi_label import MultiLabel
 
 SPACE, TASK = FrameFeatures(sizes=(6, 2)), MultiLabel()
@@ -70,7 +70,7 @@ def closed_form(model, x, labels):
 
 
 def named(name, **options):
-    node = OmegaConf.merge(OmegaConf.load(conf_dir() / "attack" / f"{name}.yaml"), options)
+    node = OmegaConf.merge(settings(option_files("attack")[name]), options)
     return in_space(instantiate(node, _convert_="all"), SPACE)
 
 

@@ -6,18 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_configs import CONF, composed
+from test_configs import composed
 
 from advvid.analyses.base import Analysis, carry_out
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
+from advvid.listing import option_files
 from advvid.run import run
 from advvid.tracking import NoTracker
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "analyses"))
 from world import context, network
 
-NAMES = sorted(path.stem for path in (CONF / "analysis").glob("*.yaml"))
+NAMES = list(option_files("analysis"))
 
 
 @pytest.mark.parametrize("name", NAMES)

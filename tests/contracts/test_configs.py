@@ -7,11 +7,12 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from advvid.listing import option_files
 from advvid.paths import conf_dir
 
 CONF = conf_dir()
 GROUPS = ("model", "dataset", "attack", "defense", "schedule", "suite", "analysis", "runtime", "tracker")
-OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+OPTIONS = [(group, option) for group in GROUPS for option in option_files(group)]
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -49,10 +50,10 @@ def test_every_option_is_described_in_one_line(group, option):
 
 
 def test_no_option_is_listed_twice_under_one_setting():
-    """Two stems of one group never hold the same settings."""
+    """Two options of one group never hold the same settings."""
     for group in GROUPS:
-        bodies = {}
-        for path in (CONF / group).glob("*.yaml"):
-            body = "\n".join(path.read_text().splitlines()[1:])
-            assert body not in bodies, f"{path.stem} repeats {bodies.get(body)}"
-            bodies[body] = path.stem
+        seen = {}
+        for option, path in option_files(group).items():
+            body = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#"))
+            assert body not in seen, f"{option} repeats {seen[body]}"
+            seen[body] = option

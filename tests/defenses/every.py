@@ -14,6 +14,7 @@ from stepping import metrics
 from advvid import checkpoint
 from advvid.data.memory import MemoryClips
 from advvid.defenses.prerequisite import Workshop
+from advvid.listing import option_files
 from advvid.models.build import build_model
 from advvid.parallel import Peers
 from advvid.parts import build
@@ -22,7 +23,7 @@ from advvid.runtime import Runtime
 from advvid.tracking import NoTracker
 from advvid.trainer import Trainer
 
-NAMES = sorted(path.stem for path in (conf_dir() / "defense").glob("*.yaml"))
+NAMES = list(option_files("defense"))
 CLASSES = list("abc")
 # What makes a defense cheap, where it has such a setting.
 SMALL = {

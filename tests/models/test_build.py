@@ -5,17 +5,17 @@ import torch
 from omegaconf import OmegaConf
 
 from advvid.errors import AdvvidError
+from advvid.listing import option_files, settings
 from advvid.models.build import build_model, check_task
 from advvid.models.classifier import VideoClassifier
 from advvid.models.fit import Fits, give_shape
-from advvid.paths import conf_dir
 from advvid.tasks.classification import Classification
 from advvid.tasks.multi_label import MultiLabel
 from advvid.tasks.next_frame import NextFrame
 
 
 def config(name="r3d_tiny", **options):
-    cfg = OmegaConf.create({"model": OmegaConf.load(conf_dir() / "model" / f"{name}.yaml")})
+    cfg = OmegaConf.create({"model": settings(option_files("model")[name])})
     for key, value in options.items():
         OmegaConf.update(cfg, f"model.{key}", value)
     OmegaConf.set_struct(cfg, True)

@@ -11,9 +11,9 @@ from advvid.attacks.base import in_space
 from advvid.attacks.pgd import PGD
 from advvid.errors import AdvvidError
 from advvid.features import FrameFeatures, valid_frames
+from advvid.listing import option_files, settings
 from advvid.models.build import build_model
 from advvid.models.feature_transformer import EncoderLayer, FeatureTransformer, positions
-from advvid.paths import conf_dir
 from advvid.tasks.multi_label import MultiLabel
 
 
@@ -137,7 +137,7 @@ def test_other_inputs_are_refused(features):
 
 
 def test_the_option_builds_trains_and_is_attacked_as_every_model(tmp_path):
-    cfg = OmegaConf.create({"model": OmegaConf.load(conf_dir() / "model" / "feature_transformer.yaml")}).model
+    cfg = OmegaConf.create({"model": settings(option_files("model")["feature_transformer"])}).model
     cfg.width = 0.125
     data = torch.rand(4, 30, 1152, generator=torch.Generator().manual_seed(0)) * 4 - 2
     data[1, 20:] = 0
@@ -158,9 +158,9 @@ def test_the_option_builds_trains_and_is_attacked_as_every_model(tmp_path):
 
 
 def test_models_and_data_of_other_modalities_are_refused():
-    features = OmegaConf.create({"model": OmegaConf.load(conf_dir() / "model" / "feature_transformer.yaml")}).model
+    features = OmegaConf.create({"model": settings(option_files("model")["feature_transformer"])}).model
     with pytest.raises(AdvvidError, match="choose dataset=youtube8m"):
         build_model(features, 5, (3, 8, 32, 32))
-    clips = OmegaConf.create({"model": OmegaConf.load(conf_dir() / "model" / "r3d_tiny.yaml")}).model
+    clips = OmegaConf.create({"model": settings(option_files("model")["r3d_tiny"])}).model
     with pytest.raises(AdvvidError, match=r"inputs are 30 x 1152: choose model=feature_transformer"):
         build_model(clips, 5, (30, 1152))

@@ -7,8 +7,8 @@ from torch import nn
 
 from advvid.attacks.pgd import PGD
 from advvid.errors import AdvvidError
+from advvid.listing import option_files, settings
 from advvid.models.build import build_model
-from advvid.paths import conf_dir
 
 SMALL = {"width": 0.125, "size": 32, "frames": 8}
 NETWORKS = (
@@ -18,7 +18,7 @@ NETWORKS = (
 
 
 def build(name, classes=4, clip_shape=(3, 8, 32, 32), **options):
-    cfg = OmegaConf.create({"model": OmegaConf.load(conf_dir() / "model" / f"{name}.yaml")})
+    cfg = OmegaConf.create({"model": settings(option_files("model")[name])})
     for key, value in (SMALL | options).items():
         OmegaConf.update(cfg, f"model.{key}", value)
     torch.manual_seed(0)

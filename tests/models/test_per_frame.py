@@ -7,12 +7,12 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from advvid.errors import AdvvidError
+from advvid.listing import option_files, settings
 from advvid.models.build import build_model
 from advvid.models.per_frame import FrameAverage, FrameClassifier, PerFrame
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.models.resnet18_2d import ResNet18
 from advvid.models.weights import load_local_weights
-from advvid.paths import conf_dir
 
 SMALL = {
     "inception_v3": {"size": 75},
@@ -24,7 +24,7 @@ SMALL = {
 
 
 def build(name, shape=(3, 4, 32, 32), **options):
-    cfg = OmegaConf.create({"model": OmegaConf.load(conf_dir() / "model" / f"{name}.yaml")})
+    cfg = OmegaConf.create({"model": settings(option_files("model")[name])})
     for key, value in {**SMALL[name], **options}.items():
         OmegaConf.update(cfg, f"model.{key}", value)
     torch.manual_seed(0)

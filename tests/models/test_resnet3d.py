@@ -8,10 +8,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from advvid.errors import AdvvidError
+from advvid.listing import option_files, settings
 from advvid.models.build import build_model
 from advvid.models.resnet3d import ResNet3D
 from advvid.models.weights import load_local_weights
-from advvid.paths import conf_dir
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # Of the published files: depth, family, shortcut, and weights with 400 classes.
@@ -74,7 +74,7 @@ def file_of(shapes, path):
 
 
 def config(name, **options):
-    cfg = OmegaConf.create({"model": OmegaConf.load(conf_dir() / "model" / f"{name}.yaml")})
+    cfg = OmegaConf.create({"model": settings(option_files("model")[name])})
     for key, value in options.items():
         OmegaConf.update(cfg, f"model.{key}", value)
     return cfg.model

@@ -13,7 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
-from advvid.listing import describe
+from advvid.listing import describe, settings
+
+# The clip of the embedded data, on which a model is counted whose file names no other.
+CLIP = (8, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -29,39 +32,39 @@ class Cost:
     multiply_adds: int
 
 
-def native_clip(description: str) -> tuple[int, ...]:
-    """Return (frames, height, width) of the clips that a model was made for, as its description says.
+def native_clip(path: Path) -> tuple[int, ...]:
+    """Return (frames, height, width) of the clips that a model was made for, as the first line of its YAML file says.
 
-    Models of frame features give (frames, values).
-
-    Raises:
-        AdvvidError: if the description names no such clip.
+    Where that names no clip, it is the model's own ``frames`` and ``size``, and for what these leave open a clip of the
+    embedded data. Models of frame features give (frames, values).
 
     Example:
-        >>> native_clip("C3D (Tran et al. 2015): 79.6 M weights, 16 x 112 x 112")
+        >>> native_clip(conf_dir() / "model" / "c3d.yaml")
         (16, 112, 112)
     """
-    found = re.search(r"(\d+) x (\d+) x (\d+)|(\d+) x (\d+) features", description)
-    if found is None:
-        raise AdvvidError(f"{description!r} names no clip: write it as frames x height x width, such as 16 x 112 x 112")
-    return tuple(int(number) for number in found.groups() if number is not None)
+    found = re.search(r"(\d+) x (\d+) x (\d+)|(\d+) x (\d+) features", describe(path))
+    if found is not None:
+        return tuple(int(number) for number in found.groups() if number is not None)
+    own = settings(path)
+    side = own.get("size") or CLIP[1]
+    return (own.get("frames") or CLIP[0], side, side)
 
 
 def measure(path: Path, num_classes: int = 400) -> Cost:
-    """Count what the network of a model's YAML file costs on one clip of the size that its first line names.
+    """Count what the network of a model's YAML file costs on one clip of the size that it was made for (see ``native_clip``).
 
     The network is made of tensors without data, so that even the largest takes about a second.
 
     Raises:
-        AdvvidError: if the file names no clip, or its network cannot be made or cannot take such a clip.
+        AdvvidError: if its network cannot be made or cannot take such a clip.
 
     Example:
         >>> measure(conf_dir() / "model" / "c3d.yaml").multiply_adds / 1e9
         38.548721664
     """
-    clip = native_clip(describe(path))
+    clip = native_clip(path)
     shape = [3, *clip] if len(clip) == 3 else [*clip]
-    config = OmegaConf.create({"model": OmegaConf.load(path)}).model
+    config = OmegaConf.create({"model": settings(path)}).model
     config.num_classes, config.clip_shape = num_classes, shape
     net = _without_data(config.get("net", config)).eval()  # some models are their own wrapper
     counter = FlopCounterMode(display=False)
@@ -70,7 +73,11 @@ def measure(path: Path, num_classes: int = 400) -> Cost:
             net(torch.empty(1, *shape, device="meta"))
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise AdvvidError(f"{path.stem} cannot take the clip that its first line names ({reason})") from error
+        size = " x ".join(map(str, clip))
+        raise AdvvidError(
+            f"{path.stem} cannot take a clip of {size} ({reason}): name the clip that it was made for in the first line of "
+            f"{path}, as frames x height x width, such as 16 x 112 x 112"
+        ) from error
     return Cost(sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
 
 

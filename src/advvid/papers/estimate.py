@@ -14,12 +14,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from advvid.errors import AdvvidError
-from advvid.listing import describe, notes
-from advvid.models.cards import native_clip
+from advvid.listing import notes, option_files, settings
+from advvid.models.cards import measure, native_clip
 from advvid.papers.keys import composed
 from advvid.papers.plan import FULL, RUN, plans
 from advvid.papers.published import read_yaml
-from advvid.paths import conf_dir
 
 FILE = Path(__file__).resolve().parent / "gpu_hours.yaml"
 FLOPS = 15e12
@@ -31,7 +30,7 @@ CLIPS = {
     "youtube8m": (4_000_000, 64_000),
     "moving_mnist": (8_000, 1_000),
 }
-UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
+UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
 def known() -> dict[str, float]:
@@ -41,9 +40,10 @@ def known() -> dict[str, float]:
 
 def forward(model: str, dataset: Any) -> float:
     """Return the multiply-adds of one clip, from the model's card and in proportion to the clip."""
-    path = conf_dir() / "model" / f"{model}.yaml"
-    number, unit = notes(path)["multiply-adds"].split()
-    native = native_clip(describe(path))
+    path = option_files("model")[model]
+    stated = notes(path).get("multiply-adds")
+    number, unit = stated.split() if stated else (str(measure(path).multiply_adds), "")
+    native = native_clip(path)
     shape = [int(dataset.get("frames", 1) or 1)]
     if len(native) == 3 and model != "inception_v3":  # which resizes to what it wants
         shape += [int(dataset["size"]), int(dataset["size"])]
@@ -129,15 +129,15 @@ def stem(words: list[str], cfg: DictConfig) -> str:
     given = next((word.partition("=")[2] for word in words if word.startswith("model=")), "")
     if given:
         return given
-    for path in sorted((conf_dir() / "model").glob("*.yaml")):
-        own = OmegaConf.create({"model": OmegaConf.load(path)}).model
+    for name, path in option_files("model").items():
+        own = OmegaConf.create({"model": settings(path)}).model
         same = [
             key
             for key in ("_target_", "net._target_", "net.depth", "net.family", "net.cell")
             if OmegaConf.select(own, key) != OmegaConf.select(cfg.model, key)
         ]
         if not same:
-            return path.stem
+            return name
     raise AdvvidError(f"no option of model is a {cfg.model.get('_target_')}: its cost cannot be counted")
 
 
