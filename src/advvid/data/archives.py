@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 import subprocess
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from advvid.core import files
+from advvid.data.lists import lines_of, stays_inside
 from advvid.errors import AdvvidError
 
 # The programs that unpack .rar, best first: the command line before the archive and what follows it.
@@ -20,6 +24,9 @@ UNPACKERS = {
     "7z": (["x", "-y", "-bso0", "-bsp0", "-o{folder}", "--"], []),
     "7zz": (["x", "-y", "-bso0", "-bsp0", "-o{folder}", "--"], []),
 }
+# Videos are packed already: an archive that unfolds to far more holds something else. Small ones, of lists, may.
+MOST_UNPACKED = 50
+SMALL = 100_000_000
 NAMED = 5  # how many missing files a report names
 
 
@@ -32,14 +39,15 @@ def unpack(archive: Path, folder: Path) -> None:
         AdvvidError: if the archive is damaged, reaches outside the folder, or no installed program unpacks it.
     """
     scratch = folder / f".{archive.stem}.unpacking"
+    refuse_link(scratch)
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    files.make_folder(scratch)
     try:
         if archive.suffix.lower() == ".zip":
             _unzip(archive, scratch)
         else:
             _unpack_outside(archive.resolve(), scratch)
-        _refuse_links(archive, scratch)
+        _refuse_odd(archive, scratch)
         _merge(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -54,8 +62,17 @@ def _unzip(archive: Path, folder: Path) -> None:
                     raise AdvvidError(
                         f"{archive} holds the path {name!r}, outside the target folder: get the original archive"
                     )
+            needed, packed = (
+                sum(getattr(m, size) for m in opened.infolist()) for size in ("file_size", "compress_size")
+            )
+            free = shutil.disk_usage(folder).free
+            if needed > free or needed > MOST_UNPACKED * packed + SMALL:
+                raise AdvvidError(
+                    f"{archive} unpacks to {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: make room, or get the "
+                    "original archive if that is more than it should be"
+                )
             opened.extractall(folder)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
         raise AdvvidError(f"{archive} cannot be unpacked ({error}): get the archive again") from error
 
 
@@ -85,19 +102,38 @@ def _unpack_outside(archive: Path, folder: Path) -> None:
     )
 
 
-def _refuse_links(archive: Path, folder: Path) -> None:
-    """Neither data set holds links, and one could lead later files out of the folder."""
+def _refuse_odd(archive: Path, folder: Path) -> None:
+    """Neither data set holds links or devices, and a link could lead later files out of the folder."""
     for path in folder.rglob("*"):
-        if path.is_symlink():
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink > 1):
             raise AdvvidError(f"{archive} holds the link {path.name!r}: get the original archive")
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise AdvvidError(f"{archive} holds {path.name!r}, which is no file: get the original archive")
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse to write into what is a link: it may lead anywhere.
+
+    Raises:
+        AdvvidError: naming the link and where it leads.
+    """
+    if path.is_symlink():
+        raise AdvvidError(
+            f"{path} is a link to {path.readlink()}, and nothing is written through links: remove it, or name the folder that "
+            "it leads to as --out"
+        )
 
 
 def _merge(source: Path, folder: Path) -> None:
     """Move the files of ``source`` to the same places in ``folder``."""
     for path in sorted(source.rglob("*")):
         goal = folder / path.relative_to(source)
+        refuse_link(goal)
         if path.is_dir():
-            goal.mkdir(parents=True, exist_ok=True)
+            files.make_folder(goal)
+        elif goal.is_dir():
+            raise AdvvidError(f"{goal} is a folder, where the archive holds a file: remove it")
         else:
             path.replace(goal)
 
@@ -152,11 +188,19 @@ def ucf_names(lists: Path) -> list[str]:
     Raises:
         AdvvidError: if the folder has no such lists.
     """
-    files = sorted(lists.glob("trainlist*.txt")) + sorted(lists.glob("testlist*.txt"))
-    lines = {line.split()[0] for file in files for line in file.read_text().splitlines() if line.strip()}
+    found = sorted(lists.glob("trainlist*.txt")) + sorted(lists.glob("testlist*.txt"))
+    lines = {_named(file, line) for file in found for line in lines_of(file, "the archive of the lists")}
     if not lines:
         raise AdvvidError(f"{lists} holds no trainlist01.txt or testlist01.txt: unpack the split lists there")
     return sorted(lines)
+
+
+def _named(file: Path, line: str) -> str:
+    """Return the video that a line of a list names; copies are written under this name."""
+    name = line.split()[0]
+    if not stays_inside(name):
+        raise AdvvidError(f"{file} names {ascii(name)[:100]}, which leads out of the folder: get the original lists")
+    return name
 
 
 def hmdb_names(lists: Path) -> list[str]:
@@ -166,7 +210,7 @@ def hmdb_names(lists: Path) -> list[str]:
         AdvvidError: if the folder has no such lists.
     """
     found = {(re.sub(r"_test_split\d+$", "", file.stem), file) for file in lists.glob("*_test_split?.txt")}
-    names = {f"{c}/{line.split()[0]}" for c, file in found for line in file.read_text().splitlines() if line.strip()}
+    names = {f"{c}/{_named(file, line)}" for c, file in found for line in lines_of(file, "the archive of the lists")}
     if not names:
         raise AdvvidError(f"{lists} holds no <class>_test_split1.txt: unpack the split lists there")
     return sorted(names)

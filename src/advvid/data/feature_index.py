@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from advvid.batch import derive_seed
 from advvid.core import files
+from advvid.core.escape import visible
 from advvid.data import tfrecord
 from advvid.errors import AdvvidError
 
@@ -64,6 +65,9 @@ def index(files: Sequence[Path], folder: Path) -> Index:
     Raises:
         AdvvidError: if a file is cut off or damaged, or its records are no videos.
     """
+    absent = next((path for path in files if not path.is_file()), None)
+    if absent is not None:
+        raise AdvvidError(f"{absent} is no file, or a link that leads nowhere: remove it, or get the file again")
     new = [path for path in files if not _kept(path, folder).is_file()]
     if new:
         log.info("looking through %d files for ids and labels, once", len(new))
@@ -76,6 +80,14 @@ def index(files: Sequence[Path], folder: Path) -> Index:
 
     starts = np.concatenate([[0], *labels]).cumsum().astype(np.int64)
     ids = np.concatenate([part["ids"] for part in parts]) if parts else np.zeros(0, dtype=np.str_)
+    order = np.argsort(ids, kind="stable")
+    twice = np.flatnonzero(ids[order][1:] == ids[order][:-1])
+    if len(twice):
+        numbers = np.repeat(np.arange(len(files)), counts)[order[twice[0] : twice[0] + 2]]
+        raise AdvvidError(
+            f"the video {visible(str(ids[order[twice[0]]]))} stands twice, in {files[numbers[0]]} and in {files[numbers[1]]}: "
+            "remove one of the files"
+        )
     return Index(
         tuple(files), np.repeat(np.arange(len(files)), counts), joined("offset"), joined("length"), ids,
         joined("labels"), starts,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,10 @@ import numpy as np
 
 from advvid.batch import derive_seed
 from advvid.errors import AdvvidError
+
+# Kinetics' lists are some 30 MB; a path is at most 4096 bytes long.
+MOST_BYTES = 200_000_000
+LONGEST_LINE = 5000
 
 
 @dataclass(frozen=True)
@@ -43,29 +47,64 @@ def read_ucf101(folder: Path, split: int) -> Lists:
     Raises:
         AdvvidError: if a list is missing or a line contradicts ``classInd.txt``.
     """
-    index = _lines(folder / "classInd.txt", f"the lists of {folder}")
-    classes = [line.split(None, 1)[1].strip() for line in index]
+    classes = list(_ucf101_classes(folder / "classInd.txt"))
     splits = {}
     for name, file in (("train", "trainlist"), ("test", "testlist"), ("val", "vallist")):
         path = folder / f"{file}{split:02d}.txt"
         if name != "val" or path.is_file():
-            splits[name] = list(_ucf101_entries(path, classes))
+            splits[name] = _once(path, _ucf101_entries(path, classes))
     return Lists(classes, splits)
+
+
+def _ucf101_classes(path: Path) -> Iterator[str]:
+    found: set[str] = set()
+    for line in lines_of(path, f"the lists of {path.parent}"):
+        name = [*line.split(None, 1), ""][1]
+        if not name or name in found or "/" in name or not stays_inside(name):
+            raise AdvvidError(f"{path} has the line {_shown(line)}, which is no number and new class: mend the list")
+        found.add(name)
+        yield name
+
+
+def _once(path: Path, entries: Iterable[Entry]) -> list[Entry]:
+    """Return entries, none of which may share its id with another: a clip is scored once, under its own name."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.id in found:
+            raise AdvvidError(f"{path} names {_shown(entry.id)} twice: mend the list")
+        found[entry.id] = entry
+    return list(found.values())
+
+
+def stays_inside(path: str) -> bool:
+    """Tell whether a listed path leads below its folder: it is not absolute, and no part of it is ``..`` or nothing.
+
+    Example:
+        >>> stays_inside("Archery/v_1.avi"), stays_inside("Archery/../../x.avi"), stays_inside("/etc/passwd")
+        (True, False, False)
+    """
+    return "\0" not in path and not any(part in ("", ".", "..") for part in path.replace("\\", "/").split("/"))
+
+
+def _shown(text: str) -> str:
+    text = ascii(text)
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _ucf101_entries(path: Path, classes: Sequence[str]) -> Iterator[Entry]:
     numbers = {name: i for i, name in enumerate(classes)}
-    for line in _lines(path, "dataset.split"):
+    for line in lines_of(path, "dataset.split"):
         match = re.fullmatch(r"(?P<video>.+\.\w+)(\s+(?P<label>\d+))?", line)
         video = match["video"].replace("\\", "/") if match else line
         name = video.split("/", 1)[0]
-        if match is None or "/" not in video or name not in numbers:
+        if match is None or "/" not in video or name not in numbers or not stays_inside(video):
             raise AdvvidError(
-                f"{path} has the line {line!r}, which names no video of a class of classInd.txt: mend the list"
+                f"{path} has the line {_shown(line)}, which names no video of a class of classInd.txt: mend the list"
             )
-        if match["label"] is not None and int(match["label"]) != numbers[name] + 1:
+        if match["label"] is not None and match["label"].lstrip("0") != str(numbers[name] + 1):
             raise AdvvidError(
-                f"{path} gives {video} the label {match['label']}, but classInd.txt says {numbers[name] + 1} for {name}: mend the list"
+                f"{path} gives {_shown(video)} the label {match['label'][:20]}, but classInd.txt says {numbers[name] + 1} for "
+                f"{name}: mend the list"
             )
         yield Entry(video, numbers[name])
 
@@ -84,22 +123,35 @@ def read_hmdb51(folder: Path, split: int) -> Lists:
     classes = [file.name.removesuffix(f"_test_split{split}.txt") for file in files]
     splits: dict[str, list[Entry]] = {"train": [], "test": []}
     for label, (name, file) in enumerate(zip(classes, files, strict=True)):
-        for line in _lines(file, "dataset.split"):
+        for line in lines_of(file, "dataset.split"):
             video, _, flag = line.rpartition(" ")
-            if flag not in ("0", "1", "2") or not video:
-                raise AdvvidError(f"{file} has the line {line!r}, which is not a video and 0, 1 or 2: mend the list")
+            if flag not in ("0", "1", "2") or not video.strip() or "/" in video or not stays_inside(video.strip()):
+                raise AdvvidError(
+                    f"{file} has the line {_shown(line)}, which is not a video and 0, 1 or 2: mend the list"
+                )
             if flag != "0":
                 splits["train" if flag == "1" else "test"].append(Entry(f"{name}/{video.strip()}", label))
+    splits = {name: _once(folder, entries) for name, entries in splits.items()}
     return Lists(classes, splits)
 
 
-def _lines(path: Path, remedy: str) -> list[str]:
-    """Return the lines of a file that hold something, without their ends."""
+def lines_of(path: Path, remedy: str) -> list[str]:
+    """Return the lines of a list that hold something, without their ends.
+
+    Raises:
+        AdvvidError: if there is no such file, or it holds nothing, or what is no list.
+    """
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        if path.exists() and not path.is_file():
+            raise AdvvidError(f"{path} is no file: check dataset.splits")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except OSError:
         raise AdvvidError(f"there is no list {path}: check dataset.splits and {remedy}") from None
+    text = content.decode("utf-8", errors="surrogateescape")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(content) > MOST_BYTES or max(map(len, lines), default=0) > LONGEST_LINE:
+        raise AdvvidError(f"{path} is no list of videos (it is too large, or a line is too long): check dataset.splits")
     if not lines:
         raise AdvvidError(f"the list {path} is empty: check dataset.splits")
     return lines

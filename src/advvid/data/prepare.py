@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from advvid.data.archives import NAMED, compare, hmdb_names, ucf_names, unpack
+from advvid.core import files
+from advvid.data.archives import NAMED, compare, hmdb_names, refuse_link, ucf_names, unpack
 from advvid.data.reencode import shrink_all
 from advvid.errors import AdvvidError
 
@@ -117,6 +118,9 @@ def prepare(
     if short_side is not None:
         # The settings are part of the name, so that copies of two kinds never mix.
         smaller = out / f"{source.videos}_{short_side}px_q{quality}"
+        refuse_link(smaller)
+        for kind in sorted({name.rpartition("/")[0] for name in names}):
+            refuse_link(smaller / kind)
         missing = set(found.missing)
         failures = shrink_all(videos, smaller, [n for n in names if n not in missing], short_side, quality, workers)
         done = compare(smaller, names)
@@ -136,6 +140,7 @@ def _unpacked(source: Source, name: str, archive_name: str, archives: Path, out:
     folder, archive = out / name, archives / archive_name
     # An interrupted run leaves the mark, and the folder is then not taken for a whole one.
     mark = out / f".{name}.unpacking"
+    refuse_link(mark)
     if folder.is_dir() and not mark.exists():
         return folder
     if not archive.is_file():
@@ -143,7 +148,8 @@ def _unpacked(source: Source, name: str, archive_name: str, archives: Path, out:
             f"{folder} is missing or was unpacked in part, and there is no {archive}: get {source.videos_archive} and "
             f"{source.lists_archive} from {source.home} and name their folder"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    refuse_link(folder)
+    files.make_folder(out)
     mark.touch()
     inside = folder if nested else out
     unpack(archive, inside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,8 @@ def problem(path: Path, decoder: str) -> str | None:
     (a truncated .avi decodes as a shorter clip without an error), and decodes the first, the middle and a late frame.
     """
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return "no file" if path.exists() else "missing"
         if path.stat().st_size == 0:
             return "empty"
         reader = open_reader(path, decoder)
@@ -43,6 +46,13 @@ def problem(path: Path, decoder: str) -> str | None:
     if packets < promised - TRUNCATED:
         return f"truncated: {packets} of {promised} frames"
     return None
+
+
+def _why(error: OSError, link: bool) -> str:
+    """Say why a file or folder cannot be looked at."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "a link that leads nowhere" if link else "missing"
+    return "a link that leads back to itself" if error.errno == errno.ELOOP else (error.strerror or "unreadable")
 
 
 def scan(root: Path, paths: Sequence[str], decoder: str) -> dict[str, str]:
@@ -62,11 +72,22 @@ def scan(root: Path, paths: Sequence[str], decoder: str) -> dict[str, str]:
         sound = {}
     # One listing per folder is far quicker than a call per file on a network disk.
     present: dict[str, list[int]] = {}
+    found: dict[str, str] = {}
     for folder in sorted({os.path.dirname(path) for path in paths}):
-        if (root / folder).is_dir():
+        try:
             with os.scandir(root / folder) as items:
-                present |= {os.path.join(folder, i.name): [i.stat().st_size, i.stat().st_mtime_ns] for i in items}
-    found = {path: "missing" for path in paths if path not in present}
+                for item in items:
+                    path = os.path.join(folder, item.name)
+                    try:
+                        stat = item.stat()
+                        present[path] = [stat.st_size, stat.st_mtime_ns]
+                    except OSError as error:
+                        found[path] = _why(error, item.is_symlink())
+        except OSError as error:
+            found |= {
+                path: _why(error, (root / folder).is_symlink()) for path in paths if os.path.dirname(path) == folder
+            }
+    found |= {path: "missing" for path in paths if path not in present and path not in found}
     todo = [path for path in paths if path in present and sound.get(path) != present[path]]
     if todo:
         workers = min(16, (os.cpu_count() or 1) * 2)
