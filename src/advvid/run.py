@@ -232,7 +232,8 @@ def evaluate(
     samples = evaluator.run(batches, Contents.of(split), size)
     if not peers.main:
         return {}
-    checks += small_validation(chosen_by_validation(cfg, parts), len(parts.dataset.split("val")))
+    chosen = chosen_by_validation(cfg, parts)
+    checks += small_validation(chosen, len(parts.dataset.split("val"))) if chosen else []
     table = assemble(
         samples, evaluator, parts.defense.task, torch.as_tensor(split.targets),
         parts.dataset.missing.get(cfg.evaluation.split, []), checks, config, cfg.seed,

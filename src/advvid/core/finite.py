@@ -56,7 +56,7 @@ def require_finite_state(state: Any, source: str | Path) -> None:
         name, tensor = bad[0]
         raise AdvvidError(
             f"{source} holds NaN or infinity in {name} ({int((~tensor.isfinite()).sum())} of {tensor.numel()} values; "
-            f"{len(bad)} tensors in all): its training broke down, so take an earlier checkpoint"
+            f"{len(bad)} tensor{'s' * (len(bad) > 1)} in all): its training broke down, so take an earlier checkpoint"
         )
 
 
