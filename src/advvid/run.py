@@ -22,7 +22,8 @@ from advvid.batch import Batch
 from advvid.check_rules import finding
 from advvid.checks import model_checks
 from advvid.columns import Column, with_views
-from advvid.core.identity import TRAINING, Identity
+from advvid.core.identity import Identity
+from advvid.core.option_parts import ROUNDING
 from advvid.core.resuming import CLIPS, go_on, of_run
 from advvid.core.run_folder import at_work, make_room
 from advvid.core.saved_config import stored
@@ -83,7 +84,7 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
     config["choices"] = {k: str(v) for k, v in choices.items() if v and not k.startswith("hydra")}
     source = checkpoint.find(cfg.checkpoint, parts.schedule.select) if finished else None
     if cfg.resume and not finished:
-        _same_training(of_run(cfg, parts.runtime.processes), parts, run_dir, config, TRAINING)
+        _same_training(of_run(cfg, parts.runtime.processes), parts, run_dir, config, (CLIPS, ROUNDING))
     if parts.runtime.processes > 1 and (cfg.mode == "attack" or parts.analysis is not None):
         raise AdvvidError("mode=attack and analysis=... use one process: choose runtime=auto, cpu or gpu")
     if parts.runtime.strategy == "fsdp" and not finished and parts.defense.unsharded:
@@ -95,13 +96,13 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
 
 
 def _same_training(
-    identity: Identity, parts: Parts, run_dir: Path, config: Mapping[str, Any], names: Sequence[str]
+    identity: Identity, parts: Parts, run_dir: Path, config: Mapping[str, Any], left: Sequence[str]
 ) -> None:
-    """Refuse to go on with the training in the run folder, if there is one, where one of these parts is another."""
+    """Refuse to go on with the training in the run folder, if there is one, where a part that is not left aside changed."""
     last = run_dir / "checkpoints" / "last.pt"
     if last.is_file():
         longer = may_lengthen(parts.schedule, parts.defense)
-        go_on(checkpoint.load(last), identity, run_dir, config, longer, names)
+        go_on(checkpoint.load(last), identity, run_dir, config, longer, left)
 
 
 def _work(
@@ -184,7 +185,7 @@ def train(
         peers.barrier()
     identity = of_run(cfg, peers.world_size).with_part(CLIPS, clips)
     if cfg.resume:
-        _same_training(identity, parts, run_dir, config, (CLIPS,))
+        _same_training(identity, parts, run_dir, config, (ROUNDING,))
     workshop = Workshop(
         fabric=fabric, run_dir=run_dir, train_set=train_set, val_set=val_set, attacks=parts.attacks, seed=cfg.seed, info=info,
         workers=cfg.dataset.workers, peers=peers, resume=cfg.resume, identity=identity,
@@ -222,7 +223,7 @@ def evaluate(
     evaluator = Evaluator(
         system, parts.defense.task, learned(cfg, parts, model, system, run_dir, peers), cfg.seed, device, run_dir,
         sheets.add if cfg.evaluation.pictures else None, parts.survive, peers, micro, fabric.autocast,
-        Identity.of(cfg).select(("model", "front", "numerics")).plain(),
+        Identity.of(cfg).around_cells.plain(),
     )  # fmt: skip
     profile = Profile(run_dir / "profile", "evaluation", parts.runtime.profile and peers.main, skip=0, record=1)
 

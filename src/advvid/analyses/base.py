@@ -90,7 +90,7 @@ class Context:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What every number of the analysis rests on besides clips, models, attacks and the seed."""
-        chosen = Identity.of(self.config).select(("model", "front", "numerics")).plain() if self.config else {}
+        chosen = Identity.of(self.config).around_cells.plain() if self.config else {}
         return {**chosen, "versions": versions(), "task": repr(self.task)}
 
     @property

@@ -1,6 +1,6 @@
 """What a number rests on: a configuration as named parts, each with a digest, compared wherever a result is used again.
 
-An option is *result-bearing* unless ``NEUTRAL`` names it: a new option counts from the day it is written.
+An option is *result-bearing* unless ``option_parts.NEUTRAL`` names it: a new option counts from the day it is written.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,76 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from advvid.core import digests
+from advvid.core.option_parts import IN_CELLS, ROUNDING, SCORED, TRAINED, names_file, part_of
 from advvid.errors import AdvvidError
 
-# Options that change no number, each with the reason. A test runs every one of them both ways and compares the bits.
-NEUTRAL: dict[str, str] = {
-    "mode": "which part of the work is done; each part's results are kept by themselves",
-    "name": "a title",
-    "resume": "how a folder is treated",
-    "overwrite": "how a folder is treated",
-    "checkpoint": "a place; the weights count",
-    "files": "places; the content of the videos counts",
-    "labels": "the label of each clip counts",
-    "experiment": "a name for settings, which count",
-    "choices*": "names for settings, which count",
-    "tracker*": "where a run is watched",
-    "hydra*": "where a run is written, and what starts it",
-    "dataset.root": "a place; the content of the files counts",
-    "dataset.splits": "a place; the clips that the lists name count",
-    "dataset.workers": "how many processes read",
-    "dataset.cache": "decoded frames are the same with and without it",
-    "dataset.cache_gb": "a bound on disk space",
-    "dataset.on_error": "whether a broken video stops the run; the clips that are read count",
-    "defense.folder": "a place; its examples say themselves what they were made of",
-    "evaluation.pictures": "what is drawn of the clips",
-    "runtime.profile": "what is measured beside it",
-    "*schedule.checkpoint_minutes": "how often work is saved",
-    "analysis.pictures": "what is drawn of the clips",
-    "analysis.labels": "names in tables and figures",
-}
-
-# The part of what moves the last bits of a number and nothing else: a sum taken in another order. A result that was made
-# in two ways is told, not refused.
-ROUNDING = "rounding"
-
-# The part that an option belongs to, by the first pattern that fits; what fits none belongs to the part of its group.
-RULES: tuple[tuple[str, str], ...] = (
-    ("dataset.limit_test", "test_clips"),
-    ("dataset.frames", "view"), ("dataset.stride", "view"), ("dataset.size", "view"), ("dataset.short_side", "view"),
-    ("dataset.test_clips", "view"), ("dataset.decoder", "view"), ("dataset.channels", "view"),
-    ("dataset.*", "data"),
-    ("model.freeze", "training"),
-    ("model.*", "model"),
-    ("purifier*", "front"), ("detector*", "front"),
-    ("attack.*", "attack"),
-    ("defense.*", "defense"),
-    ("schedule.*", "training"),
-    ("runtime.devices", "processes"), ("runtime.strategy", "processes"), ("runtime.sync_batchnorm", "processes"),
-    ("runtime.device", ROUNDING), ("runtime.threads", ROUNDING), ("evaluation.micro_batch", ROUNDING),
-    ("runtime.*", "numerics"),
-    ("seed", "seed"),
-    ("suite.*", "columns"),
-    ("evaluation.eot_samples", "columns"), ("evaluation.accesses", "columns"), ("evaluation.batch_size", "columns"),
-    ("evaluation.split", "test_clips"),
-    ("survive*", "postprocess"), ("postprocess*", "postprocess"), ("evaluation.codec*", "postprocess"),
-    ("analysis*", "analysis"),
-)  # fmt: skip
-
-# What a training rests on, and what a score of given weights rests on besides.
-TRAINING = ("data", "view", "model", "attack", "defense", "training", "seed", "numerics", "processes")
-SCORING = ("test_clips", "view", "model", "front", "columns", "attack", "postprocess", "seed", "numerics", "analysis")
-# Options that name a file or a run: its content takes the place of its path.
-FILES = (
-    "*.checkpoint",
-    "*.checkpoints",
-    "*.surrogate",
-    "*.source",
-    "*.classifier",
-    "*.generator",
-    "*.network",
-    "dataset.vocabulary",
-)
 # Packages whose versions move bits of clips, networks and searches.
 PACKAGES = ("advvid", "torch", "torchvision", "pytorchvideo", "decord", "decord2", "av", "torchcodec", "numpy")
 
@@ -164,6 +96,25 @@ class Identity:
         """Return these parts alone."""
         return Identity({name: self.parts[name] for name in names if name in self.parts})
 
+    def without(self, *names: str) -> Identity:
+        """Return all other parts."""
+        return Identity({name: part for name, part in self.parts.items() if name not in names})
+
+    @property
+    def training(self) -> Identity:
+        """What a training rests on."""
+        return self.without(*SCORED, ROUNDING)
+
+    @property
+    def scoring(self) -> Identity:
+        """What a score rests on besides the weights."""
+        return self.without(*TRAINED, ROUNDING)
+
+    @property
+    def around_cells(self) -> Identity:
+        """What a score rests on besides what each cell knows by itself: the model, what stands before it, numerics."""
+        return self.scoring.without(*IN_CELLS)
+
     def with_part(self, name: str, values: Mapping[str, Any]) -> Identity:
         """Return the identity with a part of its own values, such as the digests of clips, in place of what it had."""
         return Identity({**self.parts, name: digests.canonical(values)})
@@ -187,18 +138,6 @@ class Identity:
                 if before.get(option, ABSENT) != now.get(option, ABSENT)
             ]
         return found
-
-
-def part_of(option: str) -> str | None:
-    """Return the part that a dotted option belongs to; None where it is neutral."""
-    if any(_fits(option, pattern) for pattern in NEUTRAL):
-        return None
-    return next((part for pattern, part in RULES if _fits(option, pattern)), option.split(".")[0])
-
-
-def _fits(option: str, pattern: str) -> bool:
-    # A group that is chosen as null stands without a dot.
-    return fnmatchcase(option, pattern) or pattern == f"{option}.*"
 
 
 def options(config: DictConfig | Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -231,7 +170,7 @@ def flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _content(option: str, value: Any) -> Any:
     """Return the digest of the file that an option names; the value itself where it names none."""
-    if not any(fnmatchcase(option, pattern) for pattern in FILES):
+    if not names_file(option):
         return value
     if isinstance(value, list | tuple):
         return [_content(option, item) for item in value]

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from advvid.core import digests
-from advvid.core.identity import ROUNDING, TRAINING, Difference, Identity, flat, part_of, versions
+from advvid.core.identity import Difference, Identity, flat, versions
+from advvid.core.option_parts import ROUNDING, part_of
 from advvid.errors import AdvvidError
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def of_run(config: Any, processes: int) -> Identity:
         config: of the run.
         processes: that share the training; how many there are does not always stand in the configuration.
     """
-    chosen = Identity.of(config).select(TRAINING)
+    chosen = Identity.of(config).training
     shared = {key: value for key, value in chosen.parts.get("processes", {}).items() if key != "runtime.devices"}
     return chosen.with_part("processes", {**shared, "the number of processes": processes})
 
@@ -103,7 +104,7 @@ def with_machine(identity: Identity, device: torch.device) -> Identity:
 
 def go_on(
     saved: Mapping[str, Any], now: Identity, folder: Path, config: Mapping[str, Any] | None = None, longer: bool = False,
-    names: Sequence[str] | None = None,
+    left: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """Refuse to go on with a training that rests on something else now, naming every change.
 
@@ -113,7 +114,7 @@ def go_on(
         folder: of the training.
         config: of the run, for the names of its choices.
         longer: whether nothing that was done so far depends on the number of epochs.
-        names: the parts to compare; None for all.
+        left: parts that are left aside.
 
     Returns:
         in words, each difference of the machine or a package over the whole training, by which last bits may differ.
@@ -127,7 +128,7 @@ def go_on(
             f"the training in {folder} was begun by an older version, which did not write down what it rests on, so that it "
             f"cannot safely go on: train in another folder, or score it as it is with mode=eval checkpoint={folder}"
         )
-    found = now.differences(old, names)
+    found = now.without(*left).differences(old.without(*left))
     done = saved.get("epoch", 0) + bool(saved.get("batch", 0))
     changed = [d for d in found if d.part != ROUNDING and not (longer and _lengthens(d, done))]
     if any(d.part in CHOOSING for d in changed):  # other clips follow from that

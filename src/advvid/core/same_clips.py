@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from advvid.core import digests
-from advvid.core.identity import ABSENT, flat, part_of, shown
+from advvid.core.identity import ABSENT, flat, shown
+from advvid.core.option_parts import part_of
 
 # The groups of a configuration, and the parts of an identity, that say which clips are scored and how they are cut.
 GROUPS = ("dataset", "evaluation")

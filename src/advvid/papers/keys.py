@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from advvid.core import digests
-from advvid.core.identity import SCORING, TRAINING, Identity
+from advvid.core.identity import Identity
 from advvid.errors import AdvvidError
 from advvid.help import explain
 from advvid.paths import conf_dir
@@ -38,8 +38,9 @@ def composed(words: Sequence[str]) -> DictConfig:
 
 def training_key(words: Sequence[str]) -> str:
     """Return what names a training; how it is scored enters only where the words say what suite it hands on."""
-    parts = (*TRAINING, "columns") if has_suite(words) else TRAINING
-    return _short(Identity.of(composed(words), read_files=False).digest(*parts))
+    every = Identity.of(composed(words), read_files=False)
+    handed = every.select(("columns",)) if has_suite(words) else Identity({})
+    return _short(digests.of_values(every.training.plain(), handed.plain()))
 
 
 def has_suite(words: Sequence[str]) -> bool:
@@ -60,7 +61,7 @@ def scoring_key(training: str, words: Sequence[str]) -> str:
         for option in DRAWN
         if (found := OmegaConf.select(cfg, option)) is not None
     }
-    return _short(digests.of_values(training, Identity.of(cfg, read_files=False).digest("data", *SCORING), drawn))
+    return _short(digests.of_values(training, Identity.of(cfg, read_files=False).scoring.plain(), drawn))
 
 
 def _short(digest: str) -> str:
