@@ -33,6 +33,7 @@ from advvid.data.loader import eval_batches
 from advvid.data.prefetch import prefetch
 from advvid.defenses.prerequisite import Workshop
 from advvid.errors import AdvvidError
+from advvid.evaluation.adaptive import behind_purifiers
 from advvid.evaluation.worth import small_validation
 from advvid.evaluator import Evaluator
 from advvid.fitting import fit_columns
@@ -41,7 +42,7 @@ from advvid.models.build import build_model
 from advvid.parallel import Peers
 from advvid.parts import Parts, build
 from advvid.profiling import Profile
-from advvid.purifiers.purified import PurifiedModel, behind_purifiers
+from advvid.purifiers.purified import PurifiedModel
 from advvid.results import assemble, write
 from advvid.saved import FINISHED, restore
 from advvid.sheets import Sheets

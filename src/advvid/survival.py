@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advvid.data.round_trip import round_trips
+from advvid.data.round_trip import through_codec
 from advvid.errors import AdvvidError
 
 KINDS = ("uint8", "codec")
@@ -49,26 +49,3 @@ def survivals(kinds: str | Sequence[str] | None, codec: str, quality: int | None
     """Read the option ``survive``: None, a name, or several."""
     names = [] if kinds is None else [kinds] if isinstance(kinds, str) else list(kinds)
     return [Survival(str(name), codec, quality) for name in dict.fromkeys(names)]
-
-
-def through_codec(
-    levels: Tensor, codec: str, quality: int | None, gop: int = 12, rate: int = 25, processes: int = 1
-) -> Tensor:
-    """Encode every clip of a batch and decode it again.
-
-    Args:
-        levels: the clips.
-        codec: see ``advvid.data.round_trip``, and so the rest.
-        quality: None for the codec's usual one.
-        gop: largest distance between frames that decode by themselves.
-        rate: frames per second.
-        processes: that share the clips.
-
-    Shape:
-        levels: uint8 ``[B, 3, T, H, W]``; the result is alike, and on the CPU.
-
-    Raises:
-        AdvvidError: if the codec cannot take such frames, or another number of frames comes back.
-    """
-    frames = levels.permute(0, 2, 3, 4, 1).contiguous().cpu().numpy()
-    return torch.from_numpy(round_trips(frames, codec, quality, gop, rate, processes)).permute(0, 4, 1, 2, 3)

@@ -15,6 +15,7 @@ from advvid.batch import Batch
 from advvid.columns import Column
 from advvid.data.content import Contents
 from advvid.errors import AdvvidError
+from advvid.evaluation.adaptive import behind_purifiers
 from advvid.evaluator import Evaluator
 from advvid.parts import made_purifiers
 from advvid.purifiers.base import Purifier
@@ -22,7 +23,7 @@ from advvid.purifiers.bit_depth import BitDepth
 from advvid.purifiers.gaussian_blur import GaussianBlur
 from advvid.purifiers.jpeg import Jpeg
 from advvid.purifiers.noise_injection import NoiseInjection
-from advvid.purifiers.purified import PurifiedModel, behind_purifiers
+from advvid.purifiers.purified import PurifiedModel
 from advvid.tally import summarise, verdicts
 from advvid.tasks.classification import Classification
 

@@ -11,10 +11,12 @@ from typing import cast
 
 import av
 import numpy as np
+import torch
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
+from torch import Tensor
 
 from advvid.core.processes import obey_parent
 from advvid.data.encode import settings_of
@@ -125,3 +127,26 @@ def _decoded(encoder: VideoCodecContext, frames: Frames, name: str) -> Iterator[
         for packet in [*packets, *([None] if frame is None else [])]:
             for picture in decoder.decode(packet) if decoder else []:
                 yield cast(Frames, back.reformat(picture, format="rgb24", threads=1).to_ndarray())
+
+
+def through_codec(
+    levels: Tensor, codec: str, quality: int | None, gop: int = 12, rate: int = 25, processes: int = 1
+) -> Tensor:
+    """Encode every clip of a batch and decode it again.
+
+    Args:
+        levels: the clips.
+        codec: see ``round_trip``, and so the rest.
+        quality: None for the codec's usual one.
+        gop: largest distance between frames that decode by themselves.
+        rate: frames per second.
+        processes: that share the clips.
+
+    Shape:
+        levels: uint8 ``[B, 3, T, H, W]``; the result is alike, and on the CPU.
+
+    Raises:
+        AdvvidError: if the codec cannot take such frames, or another number of frames comes back.
+    """
+    frames = levels.permute(0, 2, 3, 4, 1).contiguous().cpu().numpy()
+    return torch.from_numpy(round_trips(frames, codec, quality, gop, rate, processes)).permute(0, 4, 1, 2, 3)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from advvid.batch import derive_seed
-from advvid.columns import Column, with_views
 from advvid.errors import AdvvidError
 from advvid.purifiers.base import Generators, Purifier
 
@@ -111,34 +108,3 @@ def content_seeds(clips: Tensor) -> list[int]:
     mixed = (bits ^ places) * _FACTOR
     mixed = (mixed ^ (mixed >> 29)) * _FACTOR
     return [int(total) for total in mixed.sum(dim=1).tolist()]
-
-
-def behind_purifiers(
-    columns: Sequence[Column], system: PurifiedModel, samples: int, oblivious: bool = True
-) -> list[Column]:
-    """Return a table's columns as they run against purifiers.
-
-    Every white-box column becomes adaptive: it goes through the purifiers, by BPDA and over ``samples`` draws as these
-    demand, and is followed by ``<name>@oblivious``, whose attacker knows the bare model alone. Against random
-    purifiers no attack stops early, since a draw that fools by luck says little about the next. A black-box attacker
-    asks the whole system.
-
-    Args:
-        columns: of the table, companions of the defense included.
-        system: as it is scored.
-        samples: draws per gradient or question.
-        oblivious: False leaves out ``<name>@oblivious``.
-    """
-    seen = system.view(samples)
-    found = []
-    for column in with_views(columns, {"oblivious": system.model} if oblivious else {}):
-        if column.seen is not None or column.attack.control:
-            found.append(column)
-            continue
-        late: dict[str, Any] = {}
-        if system.random:
-            late = {k: v for k, v in (("early_exit", False), ("keep", "last")) if hasattr(column.attack, k)}
-        access = "adaptive" if column.access == "white_box" else column.access
-        attack = dataclasses.replace(column.attack, **late)
-        found.append(dataclasses.replace(column, attack=attack, access=access, seen=seen, passes=seen.passes))
-    return found

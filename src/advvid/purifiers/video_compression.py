@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from advvid.data.encode import settings_of
 from advvid.data.loader import cores
+from advvid.data.round_trip import through_codec
 from advvid.purifiers.base import Generators, Purifier, whole
-from advvid.survival import through_codec
 
 
 class VideoCompression(Purifier):
