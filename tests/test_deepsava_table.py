@@ -20,7 +20,7 @@ def test_the_readme_shows_the_published_table():
 
 
 @pytest.mark.parametrize("part", RESULTS)
-def test_verdicts_follow_from_the_figures(part):
+def test_differences_follow_from_the_figures(part):
     result = RESULTS[part]
     assert all(command.startswith("python -m advvid.train ") for command in result["commands"])
     rates = {}
@@ -29,20 +29,16 @@ def test_verdicts_follow_from_the_figures(part):
         assert row["clips"] == result["clean_right"]
         assert row["ci95"] == pytest.approx(wilson(round(rates[name] * row["clips"]), row["clips"]))
     for order in result["orderings"]:
-        lower, sign, higher = order["claim"].split()
         low, high = order["ci95"]
-        assert order["difference"] == pytest.approx(rates[higher] - rates[lower])
+        assert order["difference"] == pytest.approx(rates[order["higher"]] - rates[order["lower"]])
         assert low <= order["difference"] <= high
-        holds = low > 0 if sign == "<" else low >= 0
-        fails = high <= 0 if sign == "<" else high < 0
-        assert order["verdict"] == ("holds" if holds else "does_not_hold" if fails else "undecided")
 
 
-def test_the_search_for_the_frame_is_judged_by_rate_and_gradients():
+def test_the_search_for_the_frame_is_compared_by_rate_and_gradients():
     result = RESULTS["key_frame"]
     bayes, brute = (result["columns"][name] for name in ("deep_sava", "brute_force"))
     low, high = brute["ci95"]
-    good = low <= bayes["fooling_rate"] <= high and bayes["gradient_calls"] <= brute["gradient_calls"] / 2
-    assert result["brute_force"]["verdict"] == ("holds" if good else "does_not_hold")
+    assert result["brute_force"]["inside_interval"] == (low <= bayes["fooling_rate"] <= high)
+    assert result["brute_force"]["share_of_gradients"] == bayes["gradient_calls"] / brute["gradient_calls"]
     assert bayes["seconds"] > 0
     assert brute["seconds"] > 0

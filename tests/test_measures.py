@@ -69,12 +69,9 @@ def test_orderings_follow_the_interval_of_the_paired_difference():
     better = compare_fooling(samples, "weak", "strong", np.random.default_rng(0))
     assert better.difference == pytest.approx(18 / 40)
     assert better.ci95[0] < 18 / 40 < better.ci95[1]
-    assert better.verdict == "holds"
-    assert compare_fooling(samples, "strong", "weak", np.random.default_rng(0)).verdict == "does_not_hold"
-    assert compare_fooling(samples, "weak", "equal", np.random.default_rng(0)).verdict == "does_not_hold"
-    assert compare_fooling(samples, "weak", "equal", np.random.default_rng(0), strict=False).verdict == "holds"
-    close = run_of(weak=[0] * 20 + [1] * 20, strong=[0] * 19 + [1] * 20 + [0])
-    assert compare_fooling(close, "weak", "strong", np.random.default_rng(0)).verdict == "undecided"
+    assert better.ci95[0] > 0
+    assert compare_fooling(samples, "strong", "weak", np.random.default_rng(0)).difference == pytest.approx(-18 / 40)
+    assert compare_fooling(samples, "weak", "equal", np.random.default_rng(0)).ci95 == (0, 0)
 
 
 def test_orderings_need_clips_and_columns():

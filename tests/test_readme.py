@@ -1,10 +1,11 @@
 """The README says what the code and the published results say."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from advvid.paths import conf_dir
+from advvid.listing import groups
 
 TOP = Path(__file__).resolve().parent.parent
 README = (TOP / "README.md").read_text()
@@ -21,6 +22,13 @@ def test_nothing_is_left_to_fill_in():
         assert word not in README.split()
 
 
-def test_every_defense_is_named():
-    names = {path.stem for path in (conf_dir() / "defense").glob("*.yaml")} - {"none"}
-    assert not {name for name in names if f"`{name}`" not in README}
+def test_every_option_that_it_chooses_exists():
+    known = groups()
+    chosen = re.findall(rf"(?<![\w.@])({'|'.join(known)})=(\w+)", README)
+    assert len(chosen) > 50
+    assert not {f"{group}={option}" for group, option in chosen if option not in known[group] and option != "null"}
+
+
+def test_every_defense_of_its_table_exists():
+    table = README.split("| | `defense=` |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) <= set(groups()["defense"])

@@ -24,7 +24,8 @@ from advvid.paths import conf_dir
 ORDER = ("model", "dataset", "attack", "defense", "schedule", "suite", "purifier", "detector", "runtime", "tracker")
 # Lines of a file's head that belong to its description: what one clip costs a model, which published files it can load,
 # how long an attack takes, and why suite=all goes without it.
-NOTES = ("multiply-adds", "weights", "time", "not in suite=all")
+NOT_IN_ALL = "not in suite=all"
+NOTES = ("multiply-adds", "weights", "time", NOT_IN_ALL)
 
 
 def option_files(group: str, conf: Path | None = None) -> dict[str, Path]:

@@ -13,6 +13,7 @@ from stepping import metrics
 
 from advvid import checkpoint
 from advvid.data.memory import MemoryClips
+from advvid.defenses.crafted import FORWARD
 from advvid.defenses.prerequisite import Workshop
 from advvid.listing import option_files
 from advvid.models.build import build_model
@@ -35,6 +36,52 @@ SMALL = {
     for place in ("classifier_schedule", "generator_schedule", "ape_gan.classifier_schedule")
     for key, value in {"epochs": 1, "batch_size": 8, "checkpoint_minutes": 0}.items()
 }  # fmt: skip
+
+
+class Passes:
+    """Counts the forward-backward passes of a model, as a forward pass is half of one (``advvid.defenses.crafted.FORWARD``).
+
+    Attributes:
+        count: passes of the whole model so far, times their clips.
+        parts_called: whether anything called a part of the model by itself, which is not counted.
+        attacked: whether anything asked for the gradient of the model's inputs.
+    """
+
+    def __init__(self, model):
+        self.count, self.parts_called, self.attacked, self._depth, self._on = 0.0, False, False, 0, False
+        model.register_forward_pre_hook(self._enter)
+        model.register_forward_hook(self._leave)
+        for part in model.children():
+            part.register_forward_pre_hook(self._part)
+
+    def during(self, work):
+        """Return ``work``, counted."""
+
+        def counted(*args, **kwargs):
+            self._on = True
+            try:
+                return work(*args, **kwargs)
+            finally:
+                self._on = False
+
+        return counted
+
+    def _enter(self, model, inputs):
+        self._depth += 1
+        self.attacked |= self._on and inputs[0].requires_grad
+
+    def _leave(self, model, inputs, out):
+        self._depth -= 1
+        clips = len(inputs[0])
+        self._add(clips)
+        if self._on and out.requires_grad:
+            out.register_hook(lambda gradient: self._add(clips))
+
+    def _part(self, part, inputs):
+        self.parts_called |= self._on and self._depth == 0
+
+    def _add(self, clips):
+        self.count += FORWARD * clips if self._on else 0
 
 
 @functools.cache
@@ -76,7 +123,8 @@ def run(name, folder, *overrides, fabric=None, peers=None, precision="fp32", fra
     trainer = Trainer(
         fabric, model, parts.defense, parts.attacks, parts.schedule, folder, 0, NoTracker(), info, 0, workshop.peers
     )
-    update, left = trainer._update, iter(range(dies_after or 0))
+    trainer.measured = Passes(trainer.model)
+    update, left = trainer.measured.during(trainer._update), iter(range(dies_after or 0))
 
     def dies(*args, **kwargs):
         if dies_after is not None and next(left, None) is None:
@@ -110,6 +158,7 @@ def in_each_process(fabric, peers, folder, names):
         trainer = run(name, folder / name, fabric=fabric, peers=peers)
         buffers = {k: v for k, v in trainer.model.named_buffers() if "batches" in k}
         note = {"digest": digest(trainer), "batches": [int(v.sum()) for v in buffers.values()]}
+        note |= {"measured": trainer.measured.count, "parts_called": trainer.measured.parts_called}
         if peers.main:
             saved = checkpoint.load(folder / name / "checkpoints" / "last.pt")
             note |= {"metrics": metrics(folder / name), "clips": saved["meter"]["clips"]}

@@ -38,8 +38,8 @@ class BranchMatrix(Analysis):
     """Accuracy of each branch on clean clips and under each attack, and with each input in its own branch (Lo & Patel).
 
     The row *by hand* is MultiBN-manual: an input's kind is known, and it goes through its branch. Where the model has a
-    selector there is a row for the whole system, and how often each branch got the highest score on each input. A branch
-    is special if it is better on its own inputs than the best other one, judged on the same clips.
+    selector there is a row for the whole system, and how often each branch got the highest score on each input. Under
+    ``special`` stands by how much a branch is better on its own inputs than the best other one, on the same clips.
 
     Args:
         attacks: by the names that they have in training; ``clean`` needs none.
@@ -126,7 +126,7 @@ class BranchMatrix(Analysis):
                 low, high = (100 * end for end in found["ci95"])
                 notes.append(
                     f"{name}: its branch less the best other one ({found['other']}) {100 * found['difference']:+.1f} points "
-                    f"[{low:+.1f}, {high:+.1f}]: special {found['verdict'].replace('_', ' ')}"
+                    f"[{low:+.1f}, {high:+.1f}]"
                 )
         for name, shares in result["chosen"].items():
             said = ", ".join(f"{b} {100 * (s or 0):.0f}%" for b, s in zip(result["branches"], shares, strict=True))
@@ -174,8 +174,7 @@ def _special(name: str, own: str, right: Mapping[str, Right]) -> dict[str, Any] 
         return None
     other = max(others, key=lambda branch: float(right[branch][name].mean()))
     difference, interval = bootstrap_difference(right[own][name], right[other][name], np.random.default_rng(0))
-    verdict = "holds" if interval[0] > 0 else "does_not_hold" if interval[1] <= 0 else "undecided"
-    return {"other": other, "difference": difference, "ci95": list(interval), "verdict": verdict}
+    return {"other": other, "difference": difference, "ci95": list(interval)}
 
 
 def _proportion(right: NDArray[np.bool_]) -> dict[str, Any]:

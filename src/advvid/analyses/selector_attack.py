@@ -104,7 +104,6 @@ class SelectorAttack(Analysis):
             "clean_selector_right": _proportion(clean == model.branch_of("clean")), "attacks": lines,
             "mean": [totals[text]["mean"] for text in written], "union": [totals[text]["union"] for text in written],
             "budgets": {name: attack.threat.budget for name, attack in self.attacks.items()},
-            "claim": _verdict([point["gain"] for line in lines for point in line["points"][1:]]),
         }  # fmt: skip
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
@@ -127,8 +126,7 @@ class SelectorAttack(Analysis):
             cells = [f"{percent(p)}, {100 * (p['selector_right']['acc'] or 0):.0f}" for p in points]
             layout.add_row(text, *cells, percent(result["mean"][i]), percent(result["union"][i]))
         clean = f"no attack: {percent(result['clean'])}, selector right on {percent(result['clean_selector_right'])}"
-        claim = f"the ordinary attack is the strongest: {result['claim'].replace('_', ' ')}"
-        return Group(layout, Text(clean), Text(claim))
+        return Group(layout, Text(clean))
 
 
 def _proportion(right: NDArray[np.bool_]) -> dict[str, Any]:
@@ -140,10 +138,3 @@ def _gain(plain: NDArray[np.bool_], joint: NDArray[np.bool_]) -> dict[str, Any]:
     """Return how many more clips are fooled than by the ordinary attack, with its paired interval."""
     difference, interval = bootstrap_difference(plain, joint, np.random.default_rng(0))
     return {"difference": difference, "ci95": list(interval)}
-
-
-def _verdict(gains: Sequence[Mapping[str, Any]]) -> str:
-    """Judge whether no lambda is stronger than 0."""
-    if any(gain["ci95"][0] > 0 for gain in gains):
-        return "does_not_hold"
-    return "holds" if all(gain["ci95"][1] <= 0 for gain in gains) else "undecided"
