@@ -30,3 +30,21 @@ def test_every_class_that_a_configuration_names_is_public(target):
     package, name = target.split(".")[1], found.__name__
     if package in PACKAGES:
         assert find_target(f"advvid.{package}.{name}", "conf") is found
+
+
+def test_a_new_file_needs_no_line_in_the_list(tmp_path, monkeypatch):
+    package = tmp_path / "growing"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from advvid.core.exports import attach\n__getattr__, __dir__, __all__ = attach(__name__, __file__)\n"
+    )
+    (package / "__init__.pyi").write_text("from .old import Old as Old\n")
+    (package / "old.py").write_text("class Old:\n    pass\n")
+    (package / "new.py").write_text("class New:\n    pass\n\n\nclass Newer(New):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    growing = importlib.import_module("growing")
+    assert growing.__all__ == ["Old"]
+    assert (growing.Old.__name__, growing.Newer.__module__) == ("Old", "growing.new")
+    for name in ("Ne", "Absent", "absent"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(growing, name)

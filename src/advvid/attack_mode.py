@@ -108,7 +108,7 @@ def attack_clips(
     """
     (run_dir / RESULT).unlink(missing_ok=True)
     require_evaluation_mode(model.to(device).eval())
-    workers = 0 if cfg.files is not None else cfg.dataset.workers
+    workers = 0 if cfg.files is not None else parts.workers
     column = parts.columns[0]
     if cfg.files is None:  # alone, a file is what the attack learns on, if it learns
         learning = parts.dataset.split("val")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -13,6 +12,9 @@ from advvid.analyses.base import Analysis
 from advvid.attack_mode import check_parts, given_files
 from advvid.attacks.base import Attack, in_space
 from advvid.columns import Column
+from advvid.data.checked import check_split
+from advvid.data.loader import Clips
+from advvid.data.protocol import Dataset, require_dataset
 from advvid.defenses.base import Defense
 from advvid.detectors.routing import Routing
 from advvid.errors import AdvvidError
@@ -30,7 +32,7 @@ from advvid.tracking import Tracker
 class Parts:
     """Everything that a run is made of, built and checked before any work is done."""
 
-    dataset: Any
+    dataset: Dataset
     attack: Attack
     defense: Defense
     attacks: Mapping[str, Attack]
@@ -42,6 +44,20 @@ class Parts:
     analysis: Analysis | None = None
     purifiers: list[Purifier] = field(default_factory=list)
     routing: Routing | None = None
+    workers: int | str = 0  # loader processes; a data set need not have the option
+    _splits: dict[str, Clips] = field(default_factory=dict, repr=False)
+
+    def split(self, name: str) -> Clips:
+        """Return a split of the data set, made once and held to what it owes.
+
+        Raises:
+            AdvvidError: naming the split and what is wrong with it.
+        """
+        if name not in self._splits:
+            found = self.dataset.split(name)
+            check_split(found, name, self.dataset.classes, self.dataset.task)
+            self._splits[name] = found
+        return self._splits[name]
 
 
 def build(cfg: DictConfig, attack_name: str) -> Parts:
@@ -51,7 +67,7 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
         AdvvidError: for any setting that is impossible, or that does not fit another.
     """
     schedule: Schedule = safe_instantiate(cfg.schedule)
-    dataset = safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select)
+    dataset = require_dataset(safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select))
     check_task(cfg.model, dataset.task)
     if cfg.get("analysis") and dataset.task.output != "logits":
         raise AdvvidError(
@@ -78,6 +94,7 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     return Parts(
         dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),
         safe_instantiate(cfg.tracker), safe_instantiate(cfg.analysis) if cfg.get("analysis") else None, purifiers, routing,
+        cfg.dataset.get("workers", 0),
     )  # fmt: skip
 
 

@@ -27,7 +27,6 @@ from advvid.core.option_parts import ROUNDING
 from advvid.core.resuming import CLIPS, go_on, of_run
 from advvid.core.run_folder import at_work, make_room
 from advvid.core.saved_config import stored
-from advvid.data.checked import check_split
 from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
 from advvid.data.prefetch import prefetch
@@ -129,6 +128,8 @@ def _held(
     parts.dataset.prepare()
     if peers.main:
         peers.barrier()
+    for name in needed(cfg):
+        parts.split(name)  # whatever a split lacks is said before the training, not after it
     state = None if source is None else checkpoint.load_run(source)
     if state is not None and state["classes"] != list(parts.dataset.classes):
         raise AdvvidError(
@@ -160,10 +161,10 @@ def _held(
         if parts.analysis is not None and source is not None:
             data, name = parts.dataset, cfg.evaluation.split
             context = Context(
-                choices["analysis"], purified(cfg, parts, model).eval(), source, parts.defense.task, data.split(name),
-                data.split("val"), data.classes, data.clip_shape, data.views, parts.attack,
+                choices["analysis"], purified(cfg, parts, model).eval(), source, parts.defense.task, parts.split(name),
+                parts.split("val"), data.classes, data.clip_shape, data.views, parts.attack,
                 choices.get("attack", "attack"), cfg.seed, fabric.device, run_dir,
-                cfg.evaluation.batch_size, cfg.dataset.workers, config, data.missing.get(name, []),
+                cfg.evaluation.batch_size, parts.workers, config, data.missing.get(name, []),
             )  # fmt: skip
             return carry_out(parts.analysis, context, parts.tracker)
         return evaluate(cfg, parts, model, fabric, run_dir, config, peers, resumed_with)
@@ -171,14 +172,18 @@ def _held(
         parts.tracker.finish()
 
 
+def needed(cfg: DictConfig) -> list[str]:
+    """Return the splits that a run is sure to read."""
+    trained = ["train", "val"] if cfg.mode in ("train", "train_eval") else []
+    return trained + ([cfg.evaluation.split] if cfg.mode in ("train_eval", "eval") else [])
+
+
 def train(
     cfg: DictConfig, parts: Parts, model: nn.Module, fabric: Fabric, run_dir: Path, config: dict[str, Any], peers: Peers
 ) -> tuple[nn.Module, list[str]]:
     """Train to the end; return the model of the selected checkpoint, and how the machine changed on the way."""
     info = {"config": config, "classes": list(parts.dataset.classes)}
-    train_set, val_set = parts.dataset.split("train"), parts.dataset.split("val")
-    for name, split in (("train", train_set), ("val", val_set)):
-        check_split(split, name, parts.dataset.classes, parts.defense.task)
+    train_set, val_set = parts.split("train"), parts.split("val")
     if not peers.main:
         peers.barrier()  # the first process remembers the content of the files for the others
     clips = {name: Contents.of(split).digest for name, split in (("training", train_set), ("validation", val_set))}
@@ -189,14 +194,14 @@ def train(
         _same_training(identity, parts, run_dir, config, (ROUNDING,))
     workshop = Workshop(
         fabric=fabric, run_dir=run_dir, train_set=train_set, val_set=val_set, attacks=parts.attacks, seed=cfg.seed, info=info,
-        workers=cfg.dataset.workers, peers=peers, resume=cfg.resume, identity=identity,
+        workers=parts.workers, peers=peers, resume=cfg.resume, identity=identity,
     )  # fmt: skip
     if parts.runtime.precision == "bf16" and fabric.device.type == "cpu":
         low_precision.check_training(model, next(iter(eval_batches(val_set, 1))).to(fabric.device).inputs)
     parts.defense.make_ready(model, workshop)
     trainer = Trainer(
         fabric, model, parts.defense, parts.attacks, parts.schedule, run_dir, cfg.seed, parts.tracker, info,
-        cfg.dataset.workers, peers, parts.runtime.profile, identity,
+        parts.workers, peers, parts.runtime.profile, identity,
     )  # fmt: skip
     scored = trainer.fit(train_set, val_set, resume=cfg.resume)
     peers.barrier()  # the first process may still be writing
@@ -211,8 +216,7 @@ def evaluate(
     resumed_with: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Score the model, write ``robustness.json``, ``robustness.md`` and pictures, and return the table."""
-    split, size, device = parts.dataset.split(cfg.evaluation.split), cfg.evaluation.batch_size, fabric.device
-    check_split(split, cfg.evaluation.split, parts.dataset.classes, parts.defense.task)
+    split, size, device = parts.split(cfg.evaluation.split), cfg.evaluation.batch_size, fabric.device
     sheets = Sheets(run_dir, parts.dataset.classes, cfg.evaluation.pictures, parts.defense.task)
     first = next(iter(eval_batches(split, size))).to(device)
     system = purified(cfg, parts, model.to(device))
@@ -229,13 +233,13 @@ def evaluate(
     profile = Profile(run_dir / "profile", "evaluation", parts.runtime.profile and peers.main, skip=0, record=1)
 
     def batches(numbers: Sequence[int]) -> Iterator[Batch]:
-        return profile.over(prefetch(eval_batches(split, size, numbers, workers=cfg.dataset.workers), device))
+        return profile.over(prefetch(eval_batches(split, size, numbers, workers=parts.workers), device))
 
     samples = evaluator.run(batches, Contents.of(split), size)
     if not peers.main:
         return {}
     chosen = chosen_by_validation(cfg, parts)
-    checks += small_validation(chosen, len(parts.dataset.split("val"))) if chosen else []
+    checks += small_validation(chosen, len(parts.split("val"))) if chosen else []
     table = assemble(
         samples, evaluator, parts.defense.task, torch.as_tensor(split.targets),
         parts.dataset.missing.get(cfg.evaluation.split, []), checks, config, cfg.seed,
@@ -275,7 +279,7 @@ def learned(
     cfg: DictConfig, parts: Parts, model: nn.Module, system: nn.Module, run_dir: Path, peers: Peers
 ) -> list[Column]:
     """Return the columns, those that learn fitted on the validation split: by the first process, read by the others."""
-    split, size = parts.dataset.split("val"), cfg.evaluation.batch_size
+    split, size = parts.split("val"), cfg.evaluation.batch_size
     if not peers.main:
         peers.barrier()
     every = cfg.evaluation.accesses == "all"
@@ -283,7 +287,7 @@ def learned(
     if isinstance(system, PurifiedModel):
         columns = behind_purifiers(columns, system, cfg.evaluation.eot_samples, every)
     columns = fit_columns(
-        columns, system, lambda: eval_batches(split, size, workers=cfg.dataset.workers), Contents.of(split),
+        columns, system, lambda: eval_batches(split, size, workers=parts.workers), Contents.of(split),
         parts.defense.task, cfg.seed, run_dir,
     )  # fmt: skip
     if peers.main:

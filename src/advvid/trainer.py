@@ -66,7 +66,7 @@ class Trainer:
 
     def __init__(
         self, fabric: Fabric, model: nn.Module, defense: Defense, attacks: Mapping[str, Attack], schedule: Schedule,
-        run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int = 0, peers: Peers | None = None,
+        run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int | str = 0, peers: Peers | None = None,
         profile: bool = False, identity: Identity | None = None,
     ) -> None:  # fmt: skip
         self.fabric, self.plain, self.defense, self.attacks = fabric, model, defense, attacks

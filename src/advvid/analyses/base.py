@@ -72,7 +72,7 @@ class Context:
     device: Device
     run_dir: Path
     batch_size: int
-    workers: int = 0
+    workers: int | str = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     missing: Sequence[str] = ()
     watch: FiniteWatch = field(default_factory=FiniteWatch, repr=False)

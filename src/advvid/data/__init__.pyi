@@ -7,6 +7,7 @@ from .memory import MemoryClips as MemoryClips
 from .motion import Motion as Motion
 from .moving import MovingDigits as MovingDigits
 from .moving import MovingMNIST as MovingMNIST
+from .protocol import Dataset as Dataset
 from .video_folder import VideoFolder as VideoFolder
 from .youtube8m import YouTube8M as YouTube8M
 from .youtube8m_mini import YouTube8MMini as YouTube8MMini

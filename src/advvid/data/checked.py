@@ -28,6 +28,11 @@ def check_split(split: Clips, name: str, classes: Sequence[str], task: object) -
     Raises:
         AdvvidError: naming the split and the clip.
     """
+    lacks = [name for name in ("ids", "targets", "__len__", "__getitem__") if not hasattr(split, name)]
+    if lacks:
+        raise AdvvidError(
+            f"the {name} split, a {type(split).__name__}, lacks {', '.join(lacks)}: give it what advvid.data.Clips lists"
+        )
     ids = list(split.ids)
     if len(ids) != len(split):
         raise AdvvidError(f"the {name} split has {len(split)} clips but {len(ids)} ids: it owes one per clip")

@@ -54,7 +54,7 @@ class Workshop:
     attacks: Mapping[str, Attack]
     seed: int
     info: Mapping[str, Any]
-    workers: int = 0
+    workers: int | str = 0
     peers: Peers = field(default_factory=Peers)
     resume: bool = False
     identity: Identity = field(default_factory=lambda: Identity({}))

@@ -3,6 +3,6 @@
 The public classes are listed in ``__init__.pyi`` and imported when they are first asked for.
 """
 
-import lazy_loader
+from advvid.core.exports import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)
