@@ -24,7 +24,7 @@ from advvid.checks import model_checks
 from advvid.columns import Column, with_views
 from advvid.core.identity import Identity
 from advvid.core.option_parts import ROUNDING
-from advvid.core.resuming import CLIPS, go_on, of_run
+from advvid.core.resuming import CLIPS, elsewhere, go_on, may_lengthen, of_run
 from advvid.core.run_folder import at_work, make_room
 from advvid.core.saved_config import stored
 from advvid.data.content import Contents
@@ -47,7 +47,7 @@ from advvid.saved import FINISHED, restore
 from advvid.sheets import Sheets
 from advvid.suite import suite_types
 from advvid.tracking import NoTracker
-from advvid.trainer import Trainer, may_lengthen
+from advvid.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def _held(
         if state is not None and source is not None:
             checkpoint.load_model(model, checkpoint.weights(state), source)
             restore(parts.defense, state, source)
-            resumed_with = state.get("resumed_with", [])
+            resumed_with = elsewhere(state)
         else:
             model, resumed_with = train(cfg, parts, model, fabric, run_dir, config, peers)
         if cfg.mode == "train":

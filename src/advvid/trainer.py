@@ -18,7 +18,7 @@ from advvid import checkpoint
 from advvid.attacks.base import Attack
 from advvid.batch import Batch, derive_seed
 from advvid.core.identity import Identity
-from advvid.core.resuming import go_on, of_parts, with_machine
+from advvid.core.resuming import go_on, may_lengthen, of_parts, with_machine
 from advvid.data.loader import Clips, eval_batches, train_batches, train_length
 from advvid.data.prefetch import prefetch
 from advvid.defenses.base import Defense, Step
@@ -35,11 +35,6 @@ from advvid.tracking import Tracker
 from advvid.validation import Meter, quick, score
 
 log = logging.getLogger(__name__)
-
-
-def may_lengthen(schedule: Schedule, defense: Defense) -> bool:
-    """Tell whether nothing that a training has done depends on its number of epochs."""
-    return schedule.steady and not defense.paced
 
 
 class Trainer:
@@ -250,12 +245,9 @@ class Trainer:
             self.best = quality
             self._save("best", epoch + 1, 0)
         self._save("last", epoch + 1, 0)
-        shown = {
-            k: v for k, v in line.items() if isinstance(v, int | float) and k not in ("epoch", "total_passes", "passes")
-        }
-        log.info(
-            "epoch %d/%d  %s", epoch + 1, self.schedule.epochs, "  ".join(f"{k} {v:.4g}" for k, v in shown.items())
-        )
+        quiet = ("epoch", "total_passes", "passes")
+        shown = (f"{k} {v:.4g}" for k, v in line.items() if isinstance(v, int | float) and k not in quiet)
+        log.info("epoch %d/%d  %s", epoch + 1, self.schedule.epochs, "  ".join(shown))
 
     def _score(self, split: Clips, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
         size = self.schedule.batch_size
@@ -295,8 +287,8 @@ class Trainer:
         path = self.run_dir / "checkpoints" / "last.pt"
         if path.is_file():
             state = checkpoint.load(path)
-            longer = may_lengthen(self.schedule, self.defense)
-            self.resumed_with = go_on(state, self.identity, self.run_dir, self.info.get("config"), longer)
+            longer, config = may_lengthen(self.schedule, self.defense), self.info.get("config")
+            self.resumed_with = go_on(state, self.identity, self.run_dir, config, longer)
             checkpoint.load_model(self.plain, state["model"], path)
             self.holding.take(self.model, state["model"])
             if self.average is not None:

@@ -11,7 +11,8 @@ from hydra import compose, initialize_config_dir
 from advvid import checkpoint
 from advvid.attacks.pgd import PGD
 from advvid.core import digests
-from advvid.core.resuming import described, of_parts
+from advvid.core.identity import described
+from advvid.core.resuming import may_lengthen, of_parts
 from advvid.data.motion import Motion
 from advvid.defenses.aat import AAT
 from advvid.defenses.at import AT
@@ -22,7 +23,7 @@ from advvid.models.r3d_tiny import R3DTiny
 from advvid.paths import conf_dir
 from advvid.run import run
 from advvid.schedules import Schedule
-from advvid.trainer import Trainer, may_lengthen
+from advvid.trainer import Trainer
 
 SMALL = (
     "tracker=none", "defense=at", "name=small", "runtime=cpu", "model.width=0.25", "schedule.epochs=2",

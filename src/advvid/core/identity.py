@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -204,22 +205,43 @@ def of_attack(attack: Any) -> str:
     Args:
         attack: a frozen dataclass.
     """
-    return digests.of_values(_described(attack))
+    return digests.of_values(described(attack))
 
 
-def _described(value: Any, name: str = "") -> Any:
+def described(value: Any, name: str = "") -> Any:
+    """Return an object's settings as plain values: of dataclasses, partial functions and what is nested in them.
+
+    Args:
+        value: of anything else its content (networks, tensors) or its name (functions, classes) counts.
+        name: of the option that it stands for; the content of a file that this names counts in place of its path.
+
+    Example:
+        >>> described(partial(torch.optim.SGD, lr=0.1))
+        {'class': 'torch.optim.sgd.SGD', 'lr': 0.1}
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return _content(name, value)
     if isinstance(value, nn.Module):
         return digests.of_module(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _described(getattr(value, f.name), f".{f.name}") for f in dataclasses.fields(value)}
-        return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
-    if isinstance(value, Mapping):
-        return {str(key): _described(item, f".{key}") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_described(item, name) for item in value]
     if isinstance(value, Tensor):
         return digests.of_array(value)
-    return _content(name, value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # Other fields, such as probabilities that move in training, are state.
+        fields = {
+            f.name: described(getattr(value, f.name), f"{name}.{f.name}") for f in dataclasses.fields(value) if f.init
+        }
+        return {"class": described(type(value)), **fields}
+    if isinstance(value, partial):
+        given = {str(i): described(item) for i, item in enumerate(value.args)}
+        return {"class": described(value.func), **given, **described(value.keywords)}
+    if isinstance(value, Mapping):
+        return {str(key): described(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [described(item, name) for item in value]
+    if isinstance(value, Path):
+        return _content(name, str(value))
+    kind = value if hasattr(value, "__qualname__") else type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def shown(value: Any) -> str:

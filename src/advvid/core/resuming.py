@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from advvid.core import digests
-from advvid.core.identity import Difference, Identity, flat, versions
+from advvid.core.identity import Difference, Identity, described, flat, versions
 from advvid.core.option_parts import ROUNDING, part_of
 from advvid.errors import AdvvidError
 
@@ -51,37 +48,12 @@ def of_parts(
             part: {
                 option: digests.canonical(value)
                 for name, found in values.items()
-                for option, value in flat(described(found), name)
+                for option, value in flat(described(found, name), name)
                 if part_of(option) is not None
             }
             for part, values in told.items()
         }
     )
-
-
-def described(value: Any) -> Any:
-    """Return an object's settings as plain values: of dataclasses and partial functions by name, of others the kind.
-
-    Example:
-        >>> described(partial(torch.optim.SGD, lr=0.1))
-        {'class': 'SGD', 'lr': 0.1}
-    """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        # Other fields, such as probabilities that move in training, are state.
-        fields = {f.name: described(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
-        return {"class": type(value).__qualname__, **fields}
-    if isinstance(value, partial):
-        given = {str(i): described(item) for i, item in enumerate(value.args)}
-        return {"class": described(value.func), **given, **described(value.keywords)}
-    if isinstance(value, Mapping):
-        return {str(key): described(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [described(item) for item in value]
-    if isinstance(value, nn.Module):
-        return digests.of_module(value)
-    return str(value) if isinstance(value, Path) else getattr(value, "__qualname__", type(value).__qualname__)
 
 
 def of_run(config: Any, processes: int) -> Identity:
@@ -144,7 +116,18 @@ def go_on(
         log.warning(
             "the training in %s goes on elsewhere than before, its last bits may differ: %s", folder, "; ".join(moved)
         )
-    return list(dict.fromkeys([*saved.get("resumed_with", []), *moved]))
+    return list(dict.fromkeys([*elsewhere(saved), *moved]))
+
+
+def may_lengthen(schedule: Any, defense: Any) -> bool:
+    """Tell whether nothing that a training has done depends on its number of epochs."""
+    return bool(schedule.steady and not defense.paced)
+
+
+def elsewhere(saved: Mapping[str, Any]) -> list[str]:
+    """Return in words how the machine or its packages changed while the weights of a checkpoint were trained."""
+    told = saved.get("resumed_with")
+    return [str(words) for words in told] if isinstance(told, list) else []
 
 
 def _lengthens(difference: Difference, done: int) -> bool:
