@@ -163,10 +163,11 @@ class Evaluator:
                 "gradient_calls": calls, "seconds": np.full(len(batch), round(seconds, 4)),
                 **visibility(x_adv, batch.inputs), **self._after(x_adv, batch, clean, todo),
             }  # fmt: skip
-            self.cells.write(column.name, number, arrays)
+            # The picture goes first: a cell that is there is not computed again.
             if number == 0 and self.show is not None:
                 with scope(LOGGING):
                     self.show(column, batch, x_adv, clean, out)
+            self.cells.write(column.name, number, arrays)
 
     def _after(self, x_adv: Tensor, batch: Batch, clean: Tensor, todo: Tensor) -> dict[str, Tensor]:
         """Return predictions and outputs after each road that the clips must survive."""

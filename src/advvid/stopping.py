@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, number: int) -> None:
+        self.number = number
         super().__init__(f"stopped by {signal.Signals(number).name}")
 
 
@@ -52,11 +54,23 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    told = sys.unraisablehook
+
+    def swallowed(unraisable: Any) -> None:
+        """Send a signal again whose exception came up where Python drops it, as while it deletes an object."""
+        if isinstance(unraisable.exc_value, Interrupted):
+            number = unraisable.exc_value.number
+            threading.Timer(0.05, lambda: os.kill(os.getpid(), number)).start()
+        else:
+            told(unraisable)
+
+    sys.unraisablehook = swallowed
     taken = [number for number in SIGNALS if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)]
     before = {number: signal.signal(number, _interrupt) for number in taken}
     try:
         yield
     finally:
+        sys.unraisablehook = told
         for number, handler in before.items():
             signal.signal(number, handler)
 

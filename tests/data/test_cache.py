@@ -277,3 +277,20 @@ def test_a_video_that_was_exchanged_with_its_time_kept_is_decoded_again(tmp_path
     source.write_bytes(b"two")
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert cache.find(source, {}) is None
+
+
+def test_a_full_disk_fills_the_cache_and_the_video_is_decoded_each_time(tmp_path, monkeypatch):
+    cache = FrameCache(tmp_path / "cache", 1.0)
+    video = tmp_path / "a.avi"
+    video.write_bytes(b"x")
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def parts():
+        monkeypatch.setattr("advvid.data.room.json.dump", full)  # nor does the disk take the count
+        yield torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
+        full()
+
+    assert cache.keep(video, {}, 2, Fraction(25), parts()) is None
+    assert cache.full

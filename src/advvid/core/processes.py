@@ -9,8 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context
+
+from advvid.errors import AdvvidError
 
 # SLURM sends SIGTERM, or what --signal names; submitit asks for SIGUSR2 (older versions: SIGUSR1); Ctrl-C is SIGINT.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -57,6 +60,9 @@ def pool(count: int, method: str = "fork") -> Iterator[ProcessPoolExecutor]:
         count: of processes.
         method: how they start: ``fork`` at once, ``forkserver`` where this process has threads or a GPU.
 
+    Raises:
+        AdvvidError: if one of them is killed.
+
     Example:
         >>> with pool(2) as workers:                                 # doctest: +SKIP
         ...     sums = list(workers.map(sum, [(1, 2), (3, 4)]))
@@ -65,11 +71,16 @@ def pool(count: int, method: str = "fork") -> Iterator[ProcessPoolExecutor]:
     made = ProcessPoolExecutor(count, get_context(method), initializer=obey_parent)
     try:
         yield made
-    except BaseException:
+    except BaseException as error:
         for child in multiprocessing.active_children():
             if child.pid not in before:
                 child.kill()
         made.shutdown(wait=False, cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise AdvvidError(
+                "one of the processes that worked for this one was killed, perhaps for want of memory: give the same command "
+                "again; nothing is half written"
+            ) from None
         raise
     made.shutdown()
 

@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -82,15 +82,16 @@ class Room:
 
     def remove(self, file: Path) -> None:
         """Remove a file, unless another process did."""
-        with self._locked() as state:
+        with suppress(OSError), self._locked() as state:  # the count is made afresh by the next run
             if file.exists():
                 state["used"] = max(0, state["used"] - file.stat().st_size)
                 file.unlink()
 
     def close(self, reason: str) -> None:
         """Refuse everything from now on, because files cannot be written."""
-        with self._locked() as state:
-            told = state["full_at"] >= self.limit
+        told, self._refused = self._refused, True
+        with suppress(OSError), self._locked() as state:  # a full disk may not even take the count
+            told = told or state["full_at"] >= self.limit
             state["full_at"] = self.limit
         if not told:
             log.warning(

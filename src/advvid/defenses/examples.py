@@ -87,13 +87,17 @@ class Examples:
         peers.barrier()
         share = self.chosen(count)[peers.rank :: peers.world_size]
         found = {number: saved for number in share if (saved := self._known(number)) is not None}
-        missing = [number for number in share if number not in found]
         with mode(model, False), bar("adversarial examples", len(share), len(found)) as show:
-            for first in range(0, len(missing), batch_size):
-                part = missing[first : first + batch_size]
+            for first in range(0, len(share), batch_size):
+                part = share[first : first + batch_size]
+                missing = [number for number in part if number not in found]
+                if not missing:
+                    continue
+                # All of a batch together, whatever a kill has left of it: last bits depend on a clip's neighbours.
                 batch = collate([self.clean(number) for number in part])
-                found |= dict(zip(part, self._attacked(model, task, part, batch, device), strict=True))
-                show.advance(len(part))
+                made = zip(part, self._attacked(model, task, part, batch, device, missing), strict=True)
+                found |= {number: example for number, example in made if number in missing}
+                show.advance(len(missing))
         sums = peers.sum(
             [sum(float(s[key]) for s in found.values()) for key in ("calls", "fooled")] + [float(len(found))]
         )
@@ -115,7 +119,13 @@ class Examples:
         return self._checked(number, saved)
 
     def _attacked(
-        self, model: nn.Module, task: Task, numbers: Sequence[int], raw: Batch, device: torch.device | None
+        self,
+        model: nn.Module,
+        task: Task,
+        numbers: Sequence[int],
+        raw: Batch,
+        device: torch.device | None,
+        missing: Sequence[int],
     ) -> list[dict[str, Any]]:
         batch = raw.to(device or torch.device("cpu"))
         generators = clip_generators(self.seed, "examples", batch.ids)
@@ -132,7 +142,8 @@ class Examples:
                 "fooled": right is not None and not bool(right[row]),
             }  # fmt: skip
             self._checked(number, example)
-            checkpoint.save(self._path(number), example)
+            if number in missing:
+                checkpoint.save(self._path(number), example)
             saved.append(example)
         return saved
 
