@@ -37,7 +37,7 @@ class Journal:
     def rewind(self, epoch: int) -> None:
         """Drop the lines of epochs after this one, which a resumed run writes again."""
         if self.active and self.path.is_file():
-            kept = [line for line in self.path.read_text().splitlines() if _epoch(line) <= epoch]
+            kept = [line for line in self.path.read_text(errors="replace").split("\n") if _epoch(line) <= epoch]
             files.write_text(self.path, "".join(f"{line}\n" for line in kept))
 
 
@@ -45,5 +45,5 @@ def _epoch(line: str) -> float:
     """Return the epoch of a line; one cut short by a kill counts as never written."""
     try:
         return float(json.loads(line)["epoch"])
-    except (json.JSONDecodeError, KeyError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return math.inf

@@ -29,10 +29,20 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
             or not {"id", "label", "clean", "attacks"} <= sample.keys()
             or not isinstance(sample["id"], str)
             or not isinstance(sample["attacks"], dict)
-            or not all(isinstance(row, dict) for row in sample["attacks"].values())
+            or not all(isinstance(row, dict) and _is_answer(row.get("pred", "")) for row in sample["attacks"].values())
+            or not _is_answer(sample["clean"])
+            or not (
+                _is_answer(sample["label"])
+                or (isinstance(sample["label"], list) and all(map(_is_answer, sample["label"])))
+            )
         ):
             raise AdvvidError(f"record {i} of {path} is malformed: run the evaluation again")
     return found
+
+
+def _is_answer(value: Any) -> bool:
+    """Whether a value is a class, or None where the task has none."""
+    return value is None or isinstance(value, int)
 
 
 def verdicts(samples: Samples, columns: Iterable[str]) -> dict[str, NDArray[np.bool_]]:
