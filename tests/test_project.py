@@ -6,30 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 import advvid
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def block(language):
-    return re.search(rf"```{language}\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[1]
-
-
-def test_the_attack_in_the_guide_works(tmp_path, monkeypatch, small, clips, labels):
-    (tmp_path / "brightness_of_the_guide.py").write_text(block("python"))
-    monkeypatch.syspath_prepend(tmp_path)
-    from brightness_of_the_guide import Brightness
-
-    settings = yaml.safe_load(block("yaml"))
-    assert settings.pop("_target_") == "advvid.attacks.brightness.Brightness"
-    attack = Brightness(**settings)
-    x_adv = attack(small, clips, labels)
-    assert attack.threat.contains(x_adv, clips).all()
-    loss = torch.nn.functional.cross_entropy
-    assert loss(small(x_adv), labels) > loss(small(clips), labels)
 
 
 def test_make_lists_every_target_with_a_sentence():
