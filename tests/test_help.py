@@ -177,9 +177,10 @@ def test_a_group_without_a_name_is_one_sentence(conf, override, sentence):
     assert no_option(ValueError("a shape is wrong"), arguments, conf) is None
 
 
-def test_completion_and_command_line_know_options_only(monkeypatch, capsys):
+@pytest.mark.parametrize("line", ["advvid runtime=", "advvid train runtime="])
+def test_completion_and_command_line_know_options_only(monkeypatch, capsys, line):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # main sets it
-    monkeypatch.setenv("COMP_LINE", "advvid runtime=")
+    monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setattr("sys.argv", ["advvid", "-sc", "query=bash"])
     main()
     assert capsys.readouterr().out.split() == [f"runtime={name}" for name in ("auto", "cpu", "ddp", "fsdp", "gpu")]

@@ -89,6 +89,8 @@ def _without_bases(arguments: Sequence[str]) -> Iterator[None]:
     if not any(a.startswith("query=") for a in arguments):
         yield
         return
+    # Hydra knows no subcommands: advvid train model= is advvid model= to it.
+    os.environ["COMP_LINE"] = re.sub(r"^(\S+\s+)(train|eval|attack)\s", r"\1", os.environ.get("COMP_LINE", ""))
     with redirect_stdout(io.StringIO()) as said:
         yield
     sys.stdout.write(re.sub(r"\S*[=/,\[]_\S*\s?", "", said.getvalue()))
