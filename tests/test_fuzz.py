@@ -24,10 +24,11 @@ from advvid.evaluation.table_file import read_table
 from advvid.gather import gather
 from advvid.journal import Journal
 from advvid.models.r3d_tiny import R3DTiny
+from advvid.models.rebuild import rebuild
 from advvid.paths import conf_dir
 from advvid.report.markdown import markdown
 from advvid.report.page import build_page
-from advvid.saved import adopt, rebuilt, with_saved_choices
+from advvid.saved import adopt, with_saved_choices
 from advvid.tally import read_samples, verdicts
 from advvid.tracking import NoTracker
 
@@ -175,7 +176,7 @@ def saved_run(world, seed):
     state = checkpoint.load_run(path)
     with_saved_choices(["mode=eval", f"checkpoint={path}"])
     adopt(world.cfg.copy(), world.choices, [])
-    rebuilt(state, path, (3, 8, 32, 32), 1)
+    rebuild(state, path, (3, 8, 32, 32), 1)
 
 
 def saved_bytes(world, seed):
@@ -183,7 +184,7 @@ def saved_bytes(world, seed):
     path = world.folder / "last.pt"
     torch.save(world.state, path)
     path.write_bytes(damaged(path.read_bytes(), seed))
-    rebuilt(checkpoint.load_run(path), path, (3, 8, 32, 32), 1)
+    rebuild(checkpoint.load_run(path), path, (3, 8, 32, 32), 1)
 
 
 def run_folder(world, seed):

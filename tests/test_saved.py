@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 from advvid import checkpoint
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
+from advvid.models.rebuild import rebuild
 from advvid.paths import conf_dir
-from advvid.saved import adopt, rebuilt, with_saved_choices
+from advvid.saved import adopt, with_saved_choices
 
 
 def composed(arguments):
@@ -160,7 +161,7 @@ def test_parts_that_are_none_are_named(tmp_path, part, value):
 def test_a_run_that_makes_no_model_is_refused(tmp_path, config):
     saved_with(tmp_path / "last.pt", config)
     with pytest.raises(AdvvidError):
-        rebuilt(checkpoint.load_run(tmp_path / "last.pt"), tmp_path / "last.pt", (3, 4, 16, 16), 1)
+        rebuild(checkpoint.load_run(tmp_path / "last.pt"), tmp_path / "last.pt", (3, 4, 16, 16), 1)
 
 
 def test_no_class_that_a_configuration_may_name_touches_the_disk(tmp_path, monkeypatch):

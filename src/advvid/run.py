@@ -30,7 +30,7 @@ from advvid.core.saved_config import stored
 from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
 from advvid.data.prefetch import prefetch
-from advvid.defenses.prerequisite import Workshop
+from advvid.defenses.prerequisite import Prerequisites
 from advvid.errors import AdvvidError
 from advvid.evaluation.adaptive import behind_purifiers
 from advvid.evaluation.worth import small_validation
@@ -38,12 +38,13 @@ from advvid.evaluator import Evaluator
 from advvid.fitting import fit_columns
 from advvid.memory import micro_batch
 from advvid.models.build import build_model
+from advvid.models.rebuild import restore
 from advvid.parallel import Peers
 from advvid.parts import Parts, build
 from advvid.profiling import Profile
 from advvid.purifiers.purified import PurifiedModel
 from advvid.results import assemble, write
-from advvid.saved import FINISHED, restore
+from advvid.saved import FINISHED
 from advvid.sheets import Sheets
 from advvid.suite import suite_types
 from advvid.tracking import NoTracker
@@ -192,13 +193,13 @@ def train(
     identity = of_run(cfg, peers.world_size).with_part(CLIPS, clips)
     if cfg.resume:
         _same_training(identity, parts, run_dir, config, (ROUNDING,))
-    workshop = Workshop(
+    prerequisites = Prerequisites(
         fabric=fabric, run_dir=run_dir, train_set=train_set, val_set=val_set, attacks=parts.attacks, seed=cfg.seed, info=info,
         workers=parts.workers, peers=peers, resume=cfg.resume, identity=identity,
     )  # fmt: skip
     if parts.runtime.precision == "bf16" and fabric.device.type == "cpu":
         low_precision.check_training(model, next(iter(eval_batches(val_set, 1))).to(fabric.device).inputs)
-    parts.defense.make_ready(model, workshop)
+    parts.defense.make_ready(model, prerequisites)
     trainer = Trainer(
         fabric, model, parts.defense, parts.attacks, parts.schedule, run_dir, cfg.seed, parts.tracker, info,
         parts.workers, peers, parts.runtime.profile, identity,

@@ -14,7 +14,7 @@ from stepping import metrics
 from advvid import checkpoint
 from advvid.data.memory import MemoryClips
 from advvid.defenses.crafted import FORWARD
-from advvid.defenses.prerequisite import Workshop
+from advvid.defenses.prerequisite import Prerequisites
 from advvid.listing import option_files
 from advvid.models.build import build_model
 from advvid.parallel import Peers
@@ -115,13 +115,23 @@ def run(name, folder, *overrides, fabric=None, peers=None, precision="fp32", fra
     model = parts.defense.wrap(build_model(cfg.model, len(CLASSES), (3, frames, 16, 16)))
     train_set, val_set = split(16, 0, frames), split(6, 1, frames)
     info = {"classes": CLASSES, "config": {}}
-    workshop = Workshop(
+    prerequisites = Prerequisites(
         fabric=fabric, run_dir=folder, train_set=train_set, val_set=val_set, attacks=parts.attacks, seed=0, info=info,
         peers=peers or Peers(), resume=resume,
     )  # fmt: skip
-    parts.defense.make_ready(model, workshop)
+    parts.defense.make_ready(model, prerequisites)
     trainer = Trainer(
-        fabric, model, parts.defense, parts.attacks, parts.schedule, folder, 0, NoTracker(), info, 0, workshop.peers
+        fabric,
+        model,
+        parts.defense,
+        parts.attacks,
+        parts.schedule,
+        folder,
+        0,
+        NoTracker(),
+        info,
+        0,
+        prerequisites.peers,
     )
     trainer.measured = Passes(trainer.model)
     update, left = trainer.measured.during(trainer._update), iter(range(dies_after or 0))

@@ -17,7 +17,7 @@ from advvid.data.memory import MemoryClips
 from advvid.defenses.examples import Examples, origin_of
 from advvid.defenses.injection import Injection
 from advvid.defenses.none import NoDefense
-from advvid.defenses.prerequisite import Workshop
+from advvid.defenses.prerequisite import Prerequisites
 from advvid.errors import AdvvidError
 from advvid.runtime import Runtime
 from advvid.schedules import Schedule
@@ -45,8 +45,8 @@ def make(examples, model, count=8, batch_size=3):
     return examples.make(model, Classification(), count, batch_size)
 
 
-def workshop(folder, attacks=SAVA, resume=False, clips=None):
-    return Workshop(
+def prerequisites(folder, attacks=SAVA, resume=False, clips=None):
+    return Prerequisites(
         fabric=Runtime(device="cpu").fabric(), run_dir=folder, train_set=clips or split(16, 0), val_set=split(8, 1),
         attacks=attacks, seed=0, info={"classes": list("abc"), "config": {}}, resume=resume,
     )  # fmt: skip
@@ -54,7 +54,7 @@ def workshop(folder, attacks=SAVA, resume=False, clips=None):
 
 def run(folder, model, defense, attacks=SAVA, resume=False, dies_after=None, epochs=2):
     folder.mkdir(exist_ok=True)
-    shop = workshop(folder, attacks, resume)
+    shop = prerequisites(folder, attacks, resume)
     defense.make_ready(model, shop)
     trainer = Trainer(
         shop.fabric, model, defense, attacks, Schedule(epochs=epochs, batch_size=8, checkpoint_minutes=0.0), folder, 0,
@@ -185,7 +185,7 @@ class Seen(nn.Module):
 
 def ready(folder, model, **settings):
     defense = Injection(**{"ratio": "3/8", "classifier": "model", "inner_step_size": "own", **settings})
-    defense.make_ready(model, workshop(folder))
+    defense.make_ready(model, prerequisites(folder))
     return defense
 
 
@@ -237,14 +237,14 @@ def test_without_examples_in_the_batch_it_is_plain_training(tmp_path, model):
 def test_the_classifier_comes_first_and_the_model_begins_anew(tmp_path, model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     defense = Injection(ratio="1/4", classifier_schedule=ONE, inner_step_size="own")
-    defense.make_ready(model, workshop(tmp_path))
+    defense.make_ready(model, prerequisites(tmp_path))
     assert (tmp_path / "prerequisites" / "classifier" / "checkpoints" / "last.pt").is_file()
     assert len(list((tmp_path / "prerequisites" / "examples").glob("*.pt"))) == 4
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert defense.prerequisite_passes > 16  # an epoch, and the examples' gradients
     classifier = torch.load(tmp_path / "prerequisites/classifier/checkpoints/last.pt", weights_only=True)["model"]
     other = Injection(ratio="1/4", classifier=str(tmp_path / "prerequisites/classifier"), start="classifier")
-    other.make_ready(model, workshop(tmp_path / "second"))
+    other.make_ready(model, prerequisites(tmp_path / "second"))
     assert all(torch.equal(value, classifier[name]) for name, value in model.state_dict().items())
 
 

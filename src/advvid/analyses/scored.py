@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import nn
 
-from advvid import checkpoint, saved
+from advvid import checkpoint
 from advvid.analyses.base import Context
 from advvid.columns import fingerprint
 from advvid.core import digests
 from advvid.errors import AdvvidError
+from advvid.models.rebuild import rebuild
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def rebuilt(
         )
     trained = state["config"].get("dataset")
     _warn_of_other_clips(source, trained if isinstance(trained, Mapping) else {}, config.get("dataset", {}))
-    return saved.rebuilt(state, source, clip_shape, views), state["config"]
+    return rebuild(state, source, clip_shape, views), state["config"]
 
 
 def _warn_of_other_clips(source: Path, trained: Mapping[str, Any], scored: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from advvid.attacks.pgd import PGD
 from advvid.errors import AdvvidError
 from advvid.models.modes import mode
 from advvid.models.r3d_tiny import R3DTiny
-from advvid.saved import rebuilt
+from advvid.models.rebuild import rebuild
 from advvid.tasks.base import Task
 from advvid.threats.base import Threat
 
@@ -130,4 +130,4 @@ def load_surrogate(path: str, clip_shape: Sequence[int]) -> nn.Module:
     views = dataset.get("test_clips", 1) if isinstance(dataset, Mapping) else 1
     views = views if isinstance(views, int) and views > 0 else 1
     channels, frames, height, width = clip_shape
-    return rebuilt(state, source, (channels, frames // views, height, width), views)
+    return rebuild(state, source, (channels, frames // views, height, width), views)

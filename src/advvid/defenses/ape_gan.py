@@ -18,7 +18,7 @@ from advvid.defenses.crafted import FORWARD
 from advvid.defenses.critic import Critic
 from advvid.defenses.generative import Generative, purified
 from advvid.defenses.none import NoDefense
-from advvid.defenses.prerequisite import Workshop
+from advvid.defenses.preparation import Preparation
 from advvid.errors import AdvvidError
 from advvid.models.ape_gan import Discriminator, Generator
 from advvid.models.purified import Purified
@@ -88,18 +88,18 @@ class APEGAN(Generative):
         system.train_only(["generator"])
         return system
 
-    def make_ready(self, model: nn.Module, workshop: Workshop) -> None:
+    def make_ready(self, model: nn.Module, preparation: Preparation) -> None:
         """Train or load the benign classifier."""
         system = purified(model)
         if self.classifier == GIVEN:
             return
         if self.classifier is not None:
-            workshop.load("defense.classifier", self.classifier, system.classifier)
+            preparation.load("defense.classifier", self.classifier, system.classifier)
             return
         trained = system.trained
         system.train_only(["classifier"])
         benign = NoDefense(inner_steps=self.inner_steps, inner_step_size=self.inner_step_size, task=self.task)
-        self.prerequisite_passes = workshop.train("classifier", system.classifier, benign, self.classifier_schedule)
+        self.prerequisite_passes = preparation.train("classifier", system.classifier, benign, self.classifier_schedule)
         system.train_only(trained)
 
     def objective(

@@ -18,7 +18,7 @@ from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
 
 if TYPE_CHECKING:  # which needs the trainer, which needs this module
-    from advvid.defenses.prerequisite import Workshop
+    from advvid.defenses.preparation import Preparation
 
 # Mean adversarial loss of an attack over a split ("val" or "train"), as the trainer measures it.
 Measure = Callable[[Attack, str], float]
@@ -94,7 +94,7 @@ class Defense:
         """
         return {}
 
-    def make_ready(self, model: nn.Module, workshop: Workshop) -> None:
+    def make_ready(self, model: nn.Module, preparation: Preparation) -> None:
         """Make or load, before training, what must exist by then, such as a benign classifier."""
 
     def objective(

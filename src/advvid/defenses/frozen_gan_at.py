@@ -13,7 +13,7 @@ from advvid.batch import Batch
 from advvid.defenses.ape_gan import APEGAN
 from advvid.defenses.base import Logs, Step
 from advvid.defenses.generative import Generative, purified
-from advvid.defenses.prerequisite import Workshop
+from advvid.defenses.preparation import Preparation
 from advvid.errors import AdvvidError
 from advvid.models.purified import Purified
 from advvid.schedules import Schedule
@@ -61,17 +61,17 @@ class FrozenGANAT(Generative):
         if self.generator is None:
             self.ape_gan.check(self.ape_gan.attacks or attacks, self.generator_schedule.epochs)
 
-    def make_ready(self, model: nn.Module, workshop: Workshop) -> None:
+    def make_ready(self, model: nn.Module, preparation: Preparation) -> None:
         """Train or load the generator, and the classifier that it was made for."""
         system = purified(model)
         if self.generator is not None:
-            workshop.load("defense.generator", self.generator, system)
+            preparation.load("defense.generator", self.generator, system)
             return
         first = self.ape_gan
         first.task = self.task
         system.train_only(["generator"])
-        first.make_ready(system, workshop)
-        passes = workshop.train("generator", system, first, self.generator_schedule, first.attacks or None)
+        first.make_ready(system, preparation)
+        passes = preparation.train("generator", system, first, self.generator_schedule, first.attacks or None)
         self.prerequisite_passes = first.prerequisite_passes + passes
         system.train_only(["classifier"])
 

@@ -18,7 +18,7 @@ from advvid.defenses.ape_gan import GIVEN
 from advvid.defenses.base import Defense, Logs, Measure, Step, single
 from advvid.defenses.examples import Examples, origin_of
 from advvid.defenses.none import NoDefense
-from advvid.defenses.prerequisite import FOLDER, Workshop
+from advvid.defenses.preparation import FOLDER, Preparation
 from advvid.errors import AdvvidError
 from advvid.schedules import Schedule
 
@@ -94,40 +94,40 @@ class Injection(Defense):
         """Want exactly one attack."""
         single(attacks, "injection")
 
-    def make_ready(self, model: nn.Module, workshop: Workshop) -> None:
+    def make_ready(self, model: nn.Module, preparation: Preparation) -> None:
         """Train or load the classifier, then make the examples or find them."""
-        attack, clips = single(workshop.attacks, "injection"), workshop.train_set
+        attack, clips = single(preparation.attacks, "injection"), preparation.train_set
         count = max(1, round(float(self.ratio) * len(clips)))
         classifier: nn.Module = model
         if self.examples == ADVERSARIAL or self.start == CLASSIFIER:
-            classifier = self._classifier(model, workshop)
-        folder = Path(self.folder).expanduser() if self.folder else workshop.run_dir / FOLDER / "examples"
-        self.made = Examples(folder, clips, attack, workshop.seed, origin_of(classifier, clips))
+            classifier = self._classifier(model, preparation)
+        folder = Path(self.folder).expanduser() if self.folder else preparation.run_dir / FOLDER / "examples"
+        self.made = Examples(folder, clips, attack, preparation.seed, origin_of(classifier, clips))
         self.numbers = {clips.ids[number]: number for number in self.made.chosen(count)}
         if self.examples == ADVERSARIAL:
             calls, self.fooling = self.made.make(
-                classifier, self.task, count, self.batch_size, workshop.fabric.device, workshop.peers
+                classifier, self.task, count, self.batch_size, preparation.device, preparation.peers
             )
             self.prerequisite_passes += calls
         if self.start == CLASSIFIER:
             model.load_state_dict(classifier.state_dict())
 
-    def _classifier(self, model: nn.Module, workshop: Workshop) -> nn.Module:
+    def _classifier(self, model: nn.Module, preparation: Preparation) -> nn.Module:
         """Return the model that the examples fool; the given one stays as it is."""
         classifier = copy.deepcopy(model)
         if self.classifier is None:
             benign = NoDefense(inner_steps=self.inner_steps, inner_step_size=self.inner_step_size, task=self.task)
-            self.prerequisite_passes = workshop.train("classifier", classifier, benign, self.classifier_schedule)
+            self.prerequisite_passes = preparation.train("classifier", classifier, benign, self.classifier_schedule)
         elif self.classifier != GIVEN:
-            workshop.load("defense.classifier", self.classifier, classifier)
-        return classifier.to(workshop.fabric.device)
+            preparation.load("defense.classifier", self.classifier, classifier)
+        return classifier.to(preparation.device)
 
     def objective(
         self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step
     ) -> tuple[Tensor, Logs]:
         """Return the mean loss over the batch and the examples of its videos."""
         if self.made is None:
-            raise AdvvidError("injection trains on examples made before: call make_ready(model, workshop) first")
+            raise AdvvidError("injection trains on examples made before: call make_ready(model, preparation) first")
         rows = [row for row, name in enumerate(batch.ids) if name in self.numbers]
         clips, target = batch.inputs, batch.target
         if rows:

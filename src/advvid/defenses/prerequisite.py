@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -18,6 +19,7 @@ from advvid.core.identity import Identity
 from advvid.core.resuming import START, of_parts
 from advvid.data.loader import Clips
 from advvid.defenses.base import Defense
+from advvid.defenses.preparation import FOLDER
 from advvid.errors import AdvvidError
 from advvid.parallel import Peers
 from advvid.schedules import Schedule
@@ -26,12 +28,10 @@ from advvid.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-FOLDER = "prerequisites"
-
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
-    """The means to train something before the run's own training begins.
+class Prerequisites:
+    """Trains or loads what a defense needs before the run's own training; a ``Preparation`` of the defenses.
 
     Args:
         fabric: devices and precision.
@@ -58,6 +58,11 @@ class Workshop:
     peers: Peers = field(default_factory=Peers)
     resume: bool = False
     identity: Identity = field(default_factory=lambda: Identity({}))
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        return self.fabric.device
 
     def train(
         self, name: str, model: nn.Module, defense: Defense, schedule: Schedule, attacks: Mapping[str, Attack] | None = None

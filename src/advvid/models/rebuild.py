@@ -1,0 +1,72 @@
+"""The model of a finished run, built again from its checkpoint: the one place that does so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from advvid import checkpoint
+from advvid.errors import AdvvidError
+from advvid.instantiate import safe_instantiate
+from advvid.models.build import build_model
+
+
+@runtime_checkable
+class Wrapping(Protocol):
+    """What is needed of a defense here: what it puts around a model, and what of it a checkpoint holds."""
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return the model that was trained."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` gave."""
+
+
+def rebuild(state: Mapping[str, Any], source: Path, clip_shape: Sequence[int], views: int) -> nn.Module:
+    """Build the model of a run from its checkpoint, defense included, in evaluation mode on the CPU.
+
+    Args:
+        state: what ``checkpoint.load_run`` read.
+        source: the file, for messages.
+        clip_shape: ``(3, T, H, W)`` of one view of the clips that it is to take.
+        views: clips per video.
+
+    Raises:
+        AdvvidError: if its configuration makes no model, its weights do not fit, or it cannot take such clips.
+    """
+    try:
+        cfg: Any = OmegaConf.create(state["config"])
+        defense = safe_instantiate(cfg.get("defense"))
+        if not isinstance(defense, Wrapping) or not isinstance(cfg.get("model"), DictConfig):
+            raise AdvvidError(f"the checkpoint {source} names no model or no defense: give a training run's own one")
+        network = build_model(cfg.model, len(state["classes"]), tuple(clip_shape), views, load_weights=False)
+    except OmegaConfBaseException as error:
+        said = str(error).splitlines()[0]
+        raise AdvvidError(
+            f"the configuration in the checkpoint {source} cannot be read ({said}): give another one"
+        ) from None
+    model = defense.wrap(network)
+    checkpoint.load_model(model, checkpoint.weights(dict(state)), source)
+    restore(defense, state, source)
+    return model.eval()
+
+
+def restore(defense: Wrapping, state: Mapping[str, Any], source: Path) -> None:
+    """Give a defense what a checkpoint holds of it.
+
+    Raises:
+        AdvvidError: if it is another defense's.
+    """
+    try:
+        defense.load_state_dict(state["defense"])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise AdvvidError(
+            f"the checkpoint {source} holds the state of another defense ({type(error).__name__}: {said}): choose the one that "
+            "it was trained with"
+        ) from None
