@@ -53,7 +53,7 @@ format: install ## Bring the code into shape
 	$(BIN)/ruff format src tests scripts
 
 list: install ## Show every model, data set, attack, defense, schedule and suite
-	@$(BIN)/python -m advvid.listing
+	@$(BIN)/python -m advvid list
 
 sweep: install ## Run every combination of SWEEP="..." and gather the table and a heat map; a failed job does not stop it
 	-$(RUN) -m $(SWEEP) tracker=none hydra.sweep.dir=$(SWEEP_DIR) resume=true

@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack
 from advvid.attacks.transfer import load_surrogate
 from advvid.columns import Column, craft
+from advvid.config.catalogue import notes, option_files
 from advvid.data.given import GivenFiles
 from advvid.data.loader import collate
 from advvid.data.motion import Motion
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
-from advvid.listing import notes, option_files
 from advvid.models.classifier import VideoClassifier
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.paths import conf_dir

@@ -19,9 +19,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from advvid.config.catalogue import option_files, settings
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
-from advvid.listing import option_files, settings
 from advvid.paths import conf_dir
 from advvid.run import run
 from advvid.saved import adopt, with_saved_choices

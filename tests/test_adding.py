@@ -117,7 +117,7 @@ def scratch(tmp_path_factory):
 
 @pytest.mark.slow
 def test_they_are_listed_and_part_of_suite_all(scratch):
-    listed = scratch("advvid.listing", *ADDED)
+    listed = scratch("advvid.cli.listing", *ADDED)
     assert not listed.stderr
     for name in ADDED.values():
         assert re.search(rf"^  {name} +\w+", listed.stdout, re.MULTILINE), listed.stdout

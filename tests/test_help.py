@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from advvid.config.catalogue import groups
 from advvid.errors import AdvvidError
 from advvid.explain import no_option, refuse_bases
 from advvid.help import explain, keys, print_help
-from advvid.listing import groups
 from advvid.paths import conf_dir
 from advvid.train import main
 

@@ -4,8 +4,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
+from advvid.cli.listing import main
+from advvid.config.catalogue import describe, family, groups, option_files, settings
 from advvid.errors import AdvvidError
-from advvid.listing import describe, family, groups, main, option_files, settings
 from advvid.paths import conf_dir
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from advvid.listing import groups
+from advvid.config.catalogue import groups
 
 TOP = Path(__file__).resolve().parent.parent
 README = (TOP / "README.md").read_text()

@@ -12,8 +12,8 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from advvid.config.catalogue import family, groups, option_files
 from advvid.errors import AdvvidError
-from advvid.listing import family, groups, option_files
 from advvid.paths import conf_dir
 
 HELP = "python -m advvid.train --help"

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from advvid.cli.listing import option_table
+from advvid.config.catalogue import family, groups, option_files
 from advvid.explain import explain
-from advvid.listing import family, groups, option_files, option_table
 from advvid.paths import conf_dir
 
 __all__ = ["Key", "explain", "keys", "print_help"]

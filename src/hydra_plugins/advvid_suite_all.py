@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hydra.core.config_store import ConfigStore
 
-from advvid.listing import NOT_IN_ALL, notes, option_files
+from advvid.config.catalogue import NOT_IN_ALL, notes, option_files
 
 COLUMNS = [
     {f"/attack@{name.replace('/', '_')}": name}

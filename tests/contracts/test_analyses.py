@@ -9,9 +9,9 @@ import pytest
 from test_configs import composed
 
 from advvid.analyses.base import Analysis, carry_out
+from advvid.config.catalogue import option_files
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
-from advvid.listing import option_files
 from advvid.run import run
 from advvid.tracking import NoTracker
 

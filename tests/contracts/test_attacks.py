@@ -9,7 +9,7 @@ from test_configs import composed
 
 from advvid.batch import clip_generators
 from advvid.columns import Column, craft
-from advvid.listing import notes, option_files
+from advvid.config.catalogue import notes, option_files
 from advvid.tasks.classification import Classification
 
 NAMES = list(option_files("attack"))

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from advvid.listing import option_files
+from advvid.config.catalogue import option_files
 from advvid.paths import conf_dir
 
 CONF = conf_dir()

@@ -9,7 +9,7 @@ from test_configs import composed
 from advvid.check_rules import RULES
 from advvid.checks import table_checks
 from advvid.columns import Column
-from advvid.listing import notes, option_files
+from advvid.config.catalogue import notes, option_files
 
 
 def columns(suite):

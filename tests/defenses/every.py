@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from stepping import metrics
 
 from advvid import checkpoint
+from advvid.config.catalogue import option_files
 from advvid.data.memory import MemoryClips
 from advvid.defenses.crafted import FORWARD
 from advvid.defenses.prerequisite import Prerequisites
-from advvid.listing import option_files
 from advvid.models.build import build_model
 from advvid.parallel import Peers
 from advvid.parts import build

@@ -139,7 +139,7 @@ def quicken() -> None:
     import torch
 
     torch.set_num_threads(1)
-    import advvid.listing
+    import advvid.cli.listing
     import advvid.papers.__main__
     import advvid.papers.work
     import advvid.run

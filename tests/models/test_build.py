@@ -4,8 +4,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from advvid.config.catalogue import option_files, settings
 from advvid.errors import AdvvidError
-from advvid.listing import option_files, settings
 from advvid.models.build import build_model, check_task
 from advvid.models.classifier import VideoClassifier
 from advvid.models.fit import Fits, give_shape

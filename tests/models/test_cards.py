@@ -6,8 +6,9 @@ import pytest
 import torch
 from rich.console import Console
 
+from advvid.cli.listing import cards, main
+from advvid.config.catalogue import describe, notes, option_files, settings
 from advvid.errors import AdvvidError
-from advvid.listing import cards, describe, main, notes, option_files, settings
 from advvid.models.cards import measure, native_clip, short
 
 FILES = option_files("model")

@@ -6,8 +6,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from advvid.attacks.pgd import PGD
+from advvid.config.catalogue import option_files, settings
 from advvid.errors import AdvvidError
-from advvid.listing import option_files, settings
 from advvid.models.build import build_model
 
 SMALL = {"width": 0.125, "size": 32, "frames": 8}

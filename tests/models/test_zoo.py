@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from advvid.attacks.pgd import PGD
-from advvid.listing import option_files, settings
+from advvid.config.catalogue import option_files, settings
 from advvid.models.build import build_model
 from advvid.models.cards import native_clip
 from advvid.models.freeze import last_layer

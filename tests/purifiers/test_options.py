@@ -9,8 +9,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent / "contracts"))
 from test_configs import CONF, composed
 
+from advvid.config.catalogue import option_files
 from advvid.instantiate import safe_instantiate
-from advvid.listing import option_files
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.comdefend_networks import ComDefendNetworks, save_networks
 from advvid.purifiers.identity import Identity

@@ -36,7 +36,7 @@ COMMANDS = {
     "gather": Command("advvid.gather", "put the tables of many runs into one: advvid gather FOLDER --over seed"),
     "report": Command("advvid.report.__main__", "turn runs into one page: advvid report RUN --out report.html"),
     "papers": Command("advvid.papers.__main__", "make the tables of the papers: advvid papers list"),
-    "list": Command("advvid.listing", "show every model, data set, attack, defense, schedule and suite"),
+    "list": Command("advvid.cli.listing", "show every model, data set, attack, defense, schedule and suite"),
     "prepare": Command("advvid.cli.prepare", "unpack and check a data set: advvid prepare ucf101 FOLDER_OF_ARCHIVES"),
 }
 

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from advvid.config.catalogue import notes, option_files, settings
 from advvid.errors import AdvvidError
-from advvid.listing import notes, option_files, settings
 from advvid.models.cards import measure, native_clip
 from advvid.papers.keys import composed
 from advvid.papers.plan import FULL, RUN, plans

@@ -1,0 +1,1 @@
+"""From a configuration to objects, and what can be chosen in one."""
