@@ -106,7 +106,7 @@ def refuses(fabric, peers, folder):
     with pytest.raises(AdvvidError, match=r"memory ran out .* schedule\.micro_batch"):
         run.fit(split(16, 0), split(5, 1))
     assert all(isinstance(weight, DTensor) for weight in run.model.parameters())
-    assert run.holding.agreed(8 - peers.rank) == 7
+    assert run.placement.agreed(8 - peers.rank) == 7
 
 
 def test_two_processes_with_a_part_each_train_as_one(tmp_path):

@@ -1,4 +1,4 @@
-"""Who holds the weights in training: every process all of them, or a part each."""
+"""Weights in training that every process holds whole."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Replicated:
         """
         return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
-    def at_hand(self, model: nn.Module) -> AbstractContextManager[None]:
+    def gathered(self, model: nn.Module) -> AbstractContextManager[None]:
         """Have whole weights for as long as a block, in which processes need not do the same number of passes."""
         return nullcontext()
 
@@ -55,15 +55,15 @@ class Replicated:
         """Return a model's or an optimiser's state as a checkpoint holds it, in the first process at least."""
         return dict(state)
 
-    def take(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    def load(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         """Put whole weights into a model in training."""
         model.load_state_dict(state)
 
-    def take_optimizer(self, optimizer: Any, state: dict[str, Any]) -> None:
+    def load_optimizer(self, optimizer: Any, state: dict[str, Any]) -> None:
         """Put a whole state into the optimiser of a model in training."""
         optimizer.load_state_dict(state)
 
-    def give(self, model: nn.Module, plain: nn.Module) -> nn.Module:
+    def unwrap(self, model: nn.Module, plain: nn.Module) -> nn.Module:
         """Return a trained model as an ordinary one.
 
         Args:
@@ -71,12 +71,3 @@ class Replicated:
             plain: the model that ``place`` was given.
         """
         return model
-
-
-def holding(peers: Peers) -> Replicated:
-    """Return how the processes of a run hold the weights."""
-    if not peers.sharded:
-        return Replicated(peers)
-    from advvid.sharding import Sharded  # takes a while to import, and few runs want it
-
-    return Sharded(peers)

@@ -65,7 +65,7 @@ class Sharded(Replicated):
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Return a sharded copy; the model itself waits in the host's memory until ``give``."""
+        """Return a sharded copy; the model itself waits in the host's memory until ``unwrap``."""
         return self._shard(copy.deepcopy(model.cpu()).to(self.peers.device))
 
     def average(self, model: nn.Module, decay: float) -> AveragedModel:
@@ -85,7 +85,7 @@ class Sharded(Replicated):
         return model
 
     @contextmanager
-    def at_hand(self, model: nn.Module) -> Iterator[None]:
+    def gathered(self, model: nn.Module) -> Iterator[None]:
         """Gather the whole weights for as long as a block; all processes have to come here.
 
         Raises:
@@ -133,12 +133,12 @@ class Sharded(Replicated):
         full = value.full_tensor()
         return full.cpu() if self.peers.main else None
 
-    def take(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    def load(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
         """Put each process's part of whole weights into a sharded model."""
         own = model.state_dict()
         model.load_state_dict({name: _part(value, own[name]) for name, value in state.items()})
 
-    def take_optimizer(self, optimizer: Any, state: dict[str, Any]) -> None:
+    def load_optimizer(self, optimizer: Any, state: dict[str, Any]) -> None:
         """Put each process's part of the state into the optimiser.
 
         Raises:
@@ -160,7 +160,7 @@ class Sharded(Replicated):
             }
         optimizer.load_state_dict({**state, "state": parts})
 
-    def give(self, model: nn.Module, plain: nn.Module) -> nn.Module:
+    def unwrap(self, model: nn.Module, plain: nn.Module) -> nn.Module:
         """Put the whole weights into the model that ``place`` was given, back on its device, and return that."""
         full = {name: v.full_tensor() if isinstance(v, DTensor) else v for name, v in model.state_dict().items()}
         plain.load_state_dict(full)

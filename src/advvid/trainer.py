@@ -23,10 +23,10 @@ from advvid.data.loader import Clips, eval_batches, train_batches, train_length
 from advvid.data.prefetch import prefetch
 from advvid.defenses.base import Defense, Step
 from advvid.errors import AdvvidError
-from advvid.holding import holding
 from advvid.journal import Journal
 from advvid.memory import micro_batch, out_of_memory
 from advvid.parallel import Peers
+from advvid.placement import placement
 from advvid.profiling import LOGGING, Profile, scope
 from advvid.progress import bar
 from advvid.schedules import Schedule
@@ -74,9 +74,9 @@ class Trainer:
             raise AdvvidError("the model has nothing to train: every weight is frozen, so choose another model.freeze")
         # Fabric would wrap the model so that only its own backward may follow; attacks take gradients of the input.
         fabric.to_device(model)
-        self.holding = holding(self.peers)
-        self.model = self.holding.place(model)
-        self.average = self.holding.average(model, schedule.ema) if schedule.ema else None
+        self.placement = placement(self.peers)
+        self.model = self.placement.place(model)
+        self.average = self.placement.average(model, schedule.ema) if schedule.ema else None
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer: Any = fabric.setup_optimizers(schedule.optimizer(trainable))
         self.identity = with_machine(identity or of_parts(defense, schedule, attacks, seed), fabric.device)
@@ -98,9 +98,9 @@ class Trainer:
         if resume:
             self._resume()
         clip = next(eval_batches(train_set, 1, [0])).to(self.fabric.device).inputs
-        with self.holding.at_hand(self.model):
+        with self.placement.gathered(self.model):
             micro = micro_batch(self.model, clip, size, given, "training", peers.world_size)
-        self.micro = self.holding.agreed(micro)
+        self.micro = self.placement.agreed(micro)
         with self.stop:
             for epoch in range(self.start_epoch, self.schedule.epochs):
                 began = time.perf_counter()
@@ -109,7 +109,7 @@ class Trainer:
                 speed = (self.meter.clips - already) / (time.perf_counter() - began) * self.peers.world_size
                 self._end_epoch(train_set, val_set, epoch, length, speed)
                 self._stop_if_asked()  # after the last epoch as well: what follows takes long
-        return self.holding.give(self.scored, self.plain)
+        return self.placement.unwrap(self.scored, self.plain)
 
     def _stop_if_asked(self) -> None:
         """Stop all processes where one got a signal; what they did is saved."""
@@ -154,12 +154,12 @@ class Trainer:
             whether they moved and some process finds a checkpoint due.
         """
         self.model.train()
-        with self.holding.at_hand(self.model):
+        with self.placement.gathered(self.model):
             self._add_gradient(batch, step)
         if (step.iteration + 1) % self.schedule.accumulate and not last:
             return False
         # Every process learns of a loss that is not finite, and stops with the others.
-        value, wanted = self.holding.reduce(self.model.parameters(), self.meter.loss, float(due))
+        value, wanted = self.placement.reduce(self.model.parameters(), self.meter.loss, float(due))
         if not math.isfinite(value):
             good = self.run_dir / "checkpoints" / "last.pt"
             raise AdvvidError(
@@ -192,7 +192,7 @@ class Trainer:
                     meter.add(loss.detach() * len(part), logs.get("correct"), len(part), float(logs["passes"]), logs)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 # Gradients of earlier batches cannot be told from a part's own; a single clip cannot be halved.
-                if not out_of_memory(error) or begun or not self.holding.retries or min(self.micro, len(batch)) == 1:
+                if not out_of_memory(error) or begun or not self.placement.retries or min(self.micro, len(batch)) == 1:
                     raise
                 self.micro = max(1, min(self.micro, len(batch)) // 2)
                 log.warning("memory ran out: training goes on with %d clips of a batch at once", self.micro)
@@ -254,7 +254,7 @@ class Trainer:
         count = math.ceil(min(len(split), len(split) if limit is None else limit) / size)
         mine = range(self.peers.rank, count, self.peers.world_size)
         batches = eval_batches(split, size, mine, workers=self.workers)
-        with self.holding.at_hand(self.scored):
+        with self.placement.gathered(self.scored):
             meter = score(self.scored, batches, self.defense.task, self.fabric.device, attack, self.seed, name)
         return meter.together(self.peers)
 
@@ -266,9 +266,9 @@ class Trainer:
     def _save(self, name: str, epoch: int, batch: int) -> None:
         self._share_buffers()
         meter = self.meter.together(self.peers) if batch else self.meter
-        model = self.holding.whole(self.model.state_dict())
-        average = None if self.average is None else self.holding.whole(self.average.state_dict())
-        optimizer = self.holding.whole(self.optimizer.state_dict())
+        model = self.placement.whole(self.model.state_dict())
+        average = None if self.average is None else self.placement.whole(self.average.state_dict())
+        optimizer = self.placement.whole(self.optimizer.state_dict())
         if not self.peers.main:
             return
         state = {
@@ -290,10 +290,10 @@ class Trainer:
             longer, config = may_lengthen(self.schedule, self.defense), self.info.get("config")
             self.resumed_with = go_on(state, self.identity, self.run_dir, config, longer)
             checkpoint.load_model(self.plain, state["model"], path)
-            self.holding.take(self.model, state["model"])
+            self.placement.load(self.model, state["model"])
             if self.average is not None:
-                self.holding.take(self.average, state["average"])
-            self.holding.take_optimizer(self.optimizer, state["optimizer"])
+                self.placement.load(self.average, state["average"])
+            self.placement.load_optimizer(self.optimizer, state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
             self.defense.load_state_dict(state["defense"])
             self.start_epoch, self.start_batch = state["epoch"], state["batch"]
