@@ -21,7 +21,7 @@ from advvid.errors import AdvvidError
 
 # A second Ctrl-C ends a run that is still saving; sooner than this it is the same one, which arrived twice.
 IMPATIENT = 1.0
-GO_ON = "the same command with resume=true and hydra.run.dir=<run folder> goes on"
+GO_ON = "the same command with resume=true and hydra.run.dir=<run folder> (of a sweep: hydra.sweep.dir) goes on"
 
 
 class StoppedError(AdvvidError):

@@ -79,7 +79,9 @@ def make_room(cfg: DictConfig, folder: Path) -> None:
         return
     if cfg.resume:
         raise AdvvidError("resume=true goes on with a run and overwrite=true removes it: give one of them")
-    written = EVERYTHING if training else FILMED if cfg.mode == "attack" else ANALYSED if cfg.analysis else SCORED
+    written = (
+        EVERYTHING if training else FILMED if cfg.mode == "attack" else ANALYSED if cfg.get("analysis") else SCORED
+    )
     _refuse_needed(cfg, folder, written)
     if removed := remove_run(folder, written):
         log.info("removed %d files of an earlier run from %s", removed, folder)
@@ -91,10 +93,9 @@ def _refuse_needed(cfg: DictConfig, folder: Path, written: tuple[str, ...]) -> N
     for option, value in _texts(OmegaConf.to_container(cfg, resolve=False)):
         place = Path(value).expanduser()
         with suppress(OSError, ValueError):
-            inside = place.resolve() in gone or (
-                place.is_dir() and any(place.resolve() in path.parents for path in gone)
-            )
-            if place.exists() and inside:
+            # A folder means the weights or the examples in it.
+            needed = [place, *place.glob("checkpoints/*.pt"), *place.glob("*.pt")] if place.exists() else []
+            if any(path.resolve() in gone for path in needed):
                 raise AdvvidError(
                     f"overwrite=true would remove what {option}={value} names: choose another hydra.run.dir, or leave "
                     "overwrite=true out"

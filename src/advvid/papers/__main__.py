@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markdown import Markdown
 
+from advvid.core.files import remove_abandoned
 from advvid.errors import AdvvidError
 from advvid.papers.check import dry_run
 from advvid.papers.claims import page, record, verdicts
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Make the tables that were asked for; 1 where one has no number at all."""
     names = list(all_targets()) if options.targets == ["all"] else options.targets
     wanted = [find_target(name) for name in names]
+    remove_abandoned((options.root / options.scale).rglob(".*.tmp"))
     bench = Workbench(options.root, options.scale, _given(options), options.threads)
     if options.jobs > 1:
         ahead(bench, wanted, options.jobs)
