@@ -1,6 +1,7 @@
 """What an evaluation takes over from its run, and what the command line says instead."""
 
 import os
+from functools import cache
 
 import pytest
 import torch
@@ -15,10 +16,16 @@ from advvid.paths import conf_dir
 from advvid.saved import adopt, with_saved_choices
 
 
-def composed(arguments):
+@cache
+def _composed(arguments):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        choices = dict(compose("train", arguments, return_hydra_config=True).hydra.runtime.choices)
-        return compose("train", arguments), choices
+        choices = dict(compose("train", list(arguments), return_hydra_config=True).hydra.runtime.choices)
+        return compose("train", list(arguments)), choices
+
+
+def composed(arguments):
+    cfg, choices = _composed(tuple(arguments))
+    return cfg.copy(), dict(choices)
 
 
 @pytest.fixture
@@ -150,8 +157,10 @@ def test_frames_are_not_cached_where_a_run_says(tmp_path, evaluated):
 @pytest.mark.parametrize("value", [None, "x", [1], 3.5])
 def test_parts_that_are_none_are_named(tmp_path, part, value):
     arguments = saved_with(tmp_path / "last.pt", {"choices": {}, part: value})
+    cfg, choices = composed(["mode=eval"])
+    cfg.checkpoint = str(tmp_path / "last.pt")
     with pytest.raises(AdvvidError, match=rf"last.pt says {part}="):
-        adopt(*composed(arguments), arguments)
+        adopt(cfg, choices, arguments)
 
 
 @pytest.mark.parametrize(

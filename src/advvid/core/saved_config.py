@@ -100,7 +100,7 @@ def _check_references(value: Any, path: tuple[Any, ...], root: Any, what: str) -
     elif isinstance(value, str) and "${" in value and not _refers(root, path, value):
         raise AdvvidError(
             f"{what} says {_short('.'.join(map(str, path)))}={_short(value)}, and a stored configuration asks for nothing: "
-            "give the value itself on the command line with a training of your own"
+            "only a run that holds the value itself can be used, as this version writes it"
         )
 
 
