@@ -88,5 +88,5 @@ def test_a_clip_that_is_wrong_already_needs_no_change():
 def test_impossible_settings_are_refused_in_words():
     with pytest.raises(AdvvidError, match="norm='linf' is not possible for CarliniWagner"):
         CarliniWagner(norm="linf")
-    with pytest.raises(AdvvidError, match="choose a constant above 0"):
+    with pytest.raises(AdvvidError, match="constant=0 is not possible: choose a number above 0"):
         CarliniWagner(constant=0)

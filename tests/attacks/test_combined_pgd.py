@@ -112,8 +112,8 @@ def test_what_lies_outside_is_told(clips):
     ("settings", "words"),
     [
         ({"noise": 2}, "noise=2 is not possible"),
-        ({"flow": -1}, "flow=-1 is no largest shift"),
-        ({"flow_step_size": -1}, "is negative"),
+        ({"flow": -1}, "flow=-1 is not possible"),
+        ({"flow_step_size": -1}, "flow_step_size=-1 is not possible"),
         ({"flow_step_size": 0, "random_start": False}, "leaves every pixel in place"),
         ({"frames": 0}, "frames=0 is not possible"),
         ({"key_frame": "last"}, "choose first or random"),

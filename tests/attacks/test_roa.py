@@ -40,7 +40,7 @@ def test_steps_reach_the_worst_case_inside_the_square(planted):
 
 
 def test_the_exhaustive_place_is_the_worst_of_all(small, clips, labels):
-    result = ROA(search="exhaustive", steps=0, **SEARCH).run(small, clips, labels)
+    result = ROA(search="exhaustive", **SEARCH).at_start().run(small, clips, labels)
     with torch.no_grad():
         found = F.cross_entropy(small(result.x_adv), labels, reduction="none")
         best, fooled = torch.full((6,), -torch.inf), torch.zeros(6, dtype=torch.bool)
@@ -57,7 +57,7 @@ def test_the_exhaustive_place_is_the_worst_of_all(small, clips, labels):
 
 def test_all_places_as_candidates_make_the_searches_equal(small, clips, labels):
     both = [
-        ROA(search=s, candidates=25, steps=0, **SEARCH).run(small, clips, labels) for s in ("exhaustive", "gradient")
+        ROA(search=s, candidates=25, **SEARCH).at_start().run(small, clips, labels) for s in ("exhaustive", "gradient")
     ]
     right = (small(both[0].x_adv).argmax(1) == labels).nonzero().squeeze(1)
     assert torch.equal(both[0].aux["mask"][right], both[1].aux["mask"][right])
@@ -87,7 +87,7 @@ def test_the_square_moves_between_frames_only_where_asked(small, clips, labels):
 
 
 def test_starts_at_grey(small, clips, labels):
-    result = ROA(steps=0).run(small, clips, labels)
+    result = ROA().at_start().run(small, clips, labels)
     assert torch.equal(result.x_adv, torch.where(result.aux["mask"], 0.5, clips))
 
 

@@ -48,10 +48,10 @@ def test_reaches_the_worst_case_at_its_pixels():
 
 
 def test_starts_at_black(small, clips, labels):
-    result = SaltAndPepper(steps=0).run(small, clips, labels)
+    result = SaltAndPepper().at_start().run(small, clips, labels)
     assert torch.equal(result.x_adv, torch.where(result.aux["mask"], 0.0, clips))
 
 
 def test_no_pixel_is_refused():
-    with pytest.raises(AdvvidError, match="no pixel"):
+    with pytest.raises(AdvvidError, match="count=0 is not possible"):
         SaltAndPepper(count=0)

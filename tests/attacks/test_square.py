@@ -142,7 +142,7 @@ def test_follows_weights_that_change_sign_from_frame_to_frame():
 
 
 def test_impossible_settings_are_refused_in_words():
-    with pytest.raises(AdvvidError, match="p_init=0 is not a part of the clip"):
+    with pytest.raises(AdvvidError, match="p_init=0 is not possible: choose a number above 0 and at most 1"):
         Square(p_init=0)
     with pytest.raises(AdvvidError, match="queries=1 is not possible"):
         Square(queries=1)

@@ -53,7 +53,7 @@ def test_an_untrained_surrogate_is_weaker_than_the_model_itself():
 def test_a_missing_surrogate_is_told():
     with pytest.raises(AdvvidError, match="does not exist"):
         Transfer(surrogate="no/such/run")
-    with pytest.raises(AdvvidError, match="nest an attack node"):
+    with pytest.raises(AdvvidError, match="attack='pgd' is not possible"):
         Transfer(attack="pgd")
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from advvid.analyses.figures import COLOURS, DASHES, DPI, MARKERS, save
 from advvid.analyses.means import mean_difference, mean_of
 from advvid.attacks.base import in_space
 from advvid.attacks.deep_sava import DeepSAVA
+from advvid.attacks.keyframe import KeyFrame
 from advvid.attacks.sparse_attack import SparseAttack
 from advvid.batch import Batch
 from advvid.columns import Column, craft
@@ -28,8 +29,10 @@ from advvid.core import digests
 from advvid.errors import AdvvidError
 from advvid.statistics import wilson
 
-FIRST, BAYESIAN, EVERY = "first", "bayesian", "brute_force"
-TITLES = {FIRST: "first frame", BAYESIAN: "Bayesian optimisation", EVERY: "every frame"}
+FIRST: Final = "first"
+BAYESIAN: Final = "bayesian"
+EVERY: Final = "brute_force"
+TITLES: dict[KeyFrame, str] = {FIRST: "first frame", BAYESIAN: "Bayesian optimisation", EVERY: "every frame"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from advvid.attacks.cascade import Round, cascade
 from advvid.attacks.expectation import draw_seeds
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.search import Goal
-from advvid.errors import AdvvidError
+from advvid.core.allowed import Count, NotNegativeNumber, Whole
 from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 
@@ -49,23 +49,17 @@ class APGD(Attack):
 
     any_shape: ClassVar[bool] = True
 
-    eps: float | str = "8/255"
-    norm: str = "linf"
-    steps: int = 100
-    restarts: int = 1
-    loss: str = "ce"
-    targets: int = 0
-    eot: int = 1
+    eps: NotNegativeNumber = "8/255"
+    norm: Literal["linf", "l2"] = "linf"
+    steps: Count = 100
+    restarts: Count = 1
+    loss: Literal["ce", "dlr"] = "ce"
+    targets: Whole = 0
+    eot: Count = 1
     early_exit: bool = True
 
     def __post_init__(self) -> None:
-        self._parse("eps")
-        self._require_count("steps", 0)
-        self._require_count("restarts")
-        self._require_count("targets", 0)
-        self._require_count("eot")
-        if self.loss not in ("ce", "dlr"):
-            raise AdvvidError(f"loss={self.loss!r} is not known: choose ce or dlr")
+        super().__post_init__()
         _ = self.threat  # refuses an impossible budget now rather than at the first batch
 
     @property

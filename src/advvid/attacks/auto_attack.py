@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from advvid.attacks.apgd import APGD
@@ -17,7 +19,7 @@ from advvid.attacks.logits import require_logits
 from advvid.attacks.search import Goal
 from advvid.attacks.square import Square
 from advvid.batch import derive_seed
-from advvid.errors import AdvvidError
+from advvid.core.allowed import Count, NotNegativeNumber
 from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 
@@ -57,20 +59,17 @@ class AutoAttack(Attack):
         ['apgd_ce', 'apgd_t', 'fab_t', 'square']
     """
 
-    eps: float | str = "8/255"
-    norm: str = "linf"
-    version: str = "standard"
-    steps: int = 100
-    targets: int = 9
-    queries: int = 5000
-    eot: int = 20
+    eps: NotNegativeNumber = "8/255"
+    norm: Literal["linf", "l2"] = "linf"
+    version: Literal["standard", "plus", "rand"] = "standard"
+    steps: Count = 100
+    targets: Count = 9
+    queries: Annotated[int, Ge(2)] = 5000
+    eot: Count = 20
     early_exit: bool = True
 
     def __post_init__(self) -> None:
-        self._parse("eps")
-        self._require_count("targets")
-        if self.version not in ("standard", "plus", "rand"):
-            raise AdvvidError(f"version={self.version!r} is not known: choose standard, plus or rand")
+        super().__post_init__()
         self.members(DLR_CLASSES)  # refuses an impossible setting now rather than at the first batch
 
     @property
@@ -84,7 +83,7 @@ class AutoAttack(Attack):
         restarts = PLUS_RESTARTS if self.version == "plus" else 1
         eot = self.eot if self.version == "rand" else 1
 
-        def apgd(loss: str, restarts: int, targets: int) -> APGD:
+        def apgd(loss: Literal["ce", "dlr"], restarts: int, targets: int) -> APGD:
             return APGD(
                 eps=self.eps, norm=self.norm, steps=self.steps, restarts=restarts, loss=loss, targets=targets, eot=eot,
                 early_exit=self.early_exit, space=self.space,

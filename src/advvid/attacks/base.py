@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from advvid.attacks.result import AttackResult as AttackResult
 from advvid.attacks.result import require_form
 from advvid.batch import Space, derive_seed
+from advvid.core.allowed import check_fields
 from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
@@ -44,6 +45,9 @@ class Attack(ABC):
     any_shape: ClassVar[bool] = False
 
     space: Space = field(default_factory=Space)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     @abstractmethod
@@ -157,18 +161,6 @@ class Attack(ABC):
     def _set(self, name: str, value: object) -> None:
         """Write a parsed value back while the frozen dataclass is being built."""
         object.__setattr__(self, name, value)
-
-    def _parse(self, *names: str) -> None:
-        """Turn fields that may be written as fractions into floats."""
-        for name in names:
-            self._set(name, parse_number(getattr(self, name), name))
-
-    def _require_count(self, name: str, least: int = 1) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise AdvvidError(
-                f"{name}={value!r} is not possible for {type(self).__name__}: choose a whole number of at least {least}"
-            )
 
 
 def _no_gradient(attack: Attack, model: nn.Module, clip: Tensor) -> AdvvidError:

@@ -12,6 +12,7 @@ from advvid.attacks.base import AttackResult
 from advvid.attacks.logits import margin, require_logits
 from advvid.attacks.minimal import MinimalNormAttack
 from advvid.attacks.search import Goal, make_goal
+from advvid.core.allowed import Count, NotNegative, NotNegativeNumber, Positive
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.threats.base import per_clip
@@ -46,26 +47,18 @@ class CarliniWagner(MinimalNormAttack):
         clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape.
     """
 
-    searches: int = 6
-    steps: int = 100
-    step_size: float | str = 0.01
-    constant: float = 0.1
-    confidence: float = 0.0
+    searches: Count = 6
+    steps: Count = 100
+    step_size: NotNegativeNumber = 0.01
+    constant: Positive = 0.1
+    confidence: NotNegative = 0.0
     early_exit: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._parse("step_size")
-        self._require_count("searches")
-        self._require_count("steps", 0)
         if self.norm != "l2":
             raise AdvvidError(
                 f"norm={self.norm!r} is not possible for CarliniWagner: choose l2, or attack=fab for l-inf"
-            )
-        if self.constant <= 0 or self.confidence < 0:
-            raise AdvvidError(
-                f"constant={self.constant:g} with confidence={self.confidence:g} is not possible for CarliniWagner: "
-                "choose a constant above 0 and a confidence of at least 0"
             )
 
     def _search(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from advvid.attacks.base import AttackResult, resolve_step
 from advvid.attacks.gradient import IteratedAttack
 from advvid.attacks.search import Goal
+from advvid.core.allowed import Count, NotNegativeNumber, ShareNumber, Step
 from advvid.errors import AdvvidError
 from advvid.threats.base import Aux, per_clip
 from advvid.threats.flow import warp
@@ -52,28 +54,21 @@ class CombinedPGD(IteratedAttack):
         'l-inf 8/255 after a shift of at most 1 px at 112 x 112, in frames 0'
     """
 
-    noise: float | str = 0.03
-    flow: float | str = 1.0
-    step_size: float | str = "1/255"
-    flow_step_size: float | str = 0.1
-    frames: int | None = None
-    key_frame: str = "first"
-    steps: int = 10
+    noise: ShareNumber = 0.03
+    flow: NotNegativeNumber = 1.0
+    step_size: Step = "1/255"
+    flow_step_size: NotNegativeNumber = 0.1
+    frames: Count | None = None
+    key_frame: Literal["first", "random"] = "first"
+    steps: Count = 10
 
     def __post_init__(self) -> None:
-        self._parse("noise", "flow", "flow_step_size")
-        if self.frames is not None:
-            self._require_count("frames")
-        if self.key_frame not in ("first", "random"):
-            raise AdvvidError(f"key_frame={self.key_frame!r} is not known: choose first or random")
-        if float(self.flow_step_size) < 0:
-            raise AdvvidError(f"flow_step_size={self.flow_step_size} is negative: choose a number of at least 0")
+        super().__post_init__()
         if float(self.flow) > 0 and self.flow_step_size == 0 and not self.random_start:
             raise AdvvidError(
                 "flow_step_size=0 with random_start=false leaves every pixel in place: set either, or flow=0"
             )
         _ = self.step
-        super().__post_init__()
 
     @property
     def threat(self) -> MovedFrames:

@@ -13,7 +13,7 @@ from advvid.attacks.hyperplane import lengths, scaled, to_hyperplane
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.minimal import MinimalNormAttack, nearest_boundary
 from advvid.attacks.search import Goal, make_goal
-from advvid.errors import AdvvidError
+from advvid.core.allowed import Count, NotNegative
 from advvid.tasks.base import Task
 from advvid.threats.base import per_clip
 
@@ -44,16 +44,9 @@ class DeepFool(MinimalNormAttack):
         >>> DeepFool().run(model, clips, labels).aux["rho"].mean()      # doctest: +SKIP
     """
 
-    steps: int = 50
-    overshoot: float = 0.02
-    classes: int = 9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_count("steps", 0)
-        self._require_count("classes")
-        if self.overshoot < 0:
-            raise AdvvidError(f"overshoot={self.overshoot:g} is negative: choose a number of at least 0, such as 0.02")
+    steps: Count = 50
+    overshoot: NotNegative = 0.02
+    classes: Count = 9
 
     def _search(
         self,

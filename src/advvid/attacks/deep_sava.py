@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
+from advvid.attacks.keyframe import KeyFrame
 from advvid.attacks.penalised import Variables
 from advvid.attacks.selection import Selection
 from advvid.attacks.sparse_attack import SparseAttack
 from advvid.batch import Space
-from advvid.errors import AdvvidError
+from advvid.core.allowed import NotNegativeNumber, Numeral, Positive
 from advvid.similarity import dissimilarity
 from advvid.threats.base import Aux
 from advvid.threats.flow import warp
@@ -47,21 +49,13 @@ class DeepSAVA(SparseAttack):
         '1 frame (0), pixels only moved'
     """
 
-    key_frame: str = "bayesian"
+    key_frame: KeyFrame = "bayesian"
     measure: Literal["l21", "ssim"] = "ssim"
     change_by: Literal["both", "noise", "flow"] = "both"
-    flow_step_size: float | str = 0.01
-    flow_limit: float | None = None
-    noise_start: float = 0.0
-    scales: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.change_by not in ("both", "noise", "flow"):
-            raise AdvvidError(f"change_by={self.change_by!r} is not known: choose both, noise or flow")
-        if self.flow_limit is not None and not self.flow_limit > 0:
-            raise AdvvidError(f"flow_limit={self.flow_limit:g} lets no pixel move: choose a number above 0, or null")
-        self._parse("flow_step_size", "noise_start")
-        super().__post_init__()
+    flow_step_size: NotNegativeNumber = 0.01
+    flow_limit: Positive | None = None
+    noise_start: Annotated[float, Numeral()] = 0.0
+    scales: Annotated[int, Ge(1), Le(5)] | None = None
 
     @property
     def threat(self) -> SparseFrames:

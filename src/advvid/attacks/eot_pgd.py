@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from advvid.attacks.base import AttackResult
 from advvid.attacks.expectation import draw_seeds, expected_loss
 from advvid.attacks.pgd import PGD
-from advvid.attacks.search import Goal, GradientRule
+from advvid.attacks.search import Goal, GradientRule, Keep
 from advvid.batch import derive_seed
+from advvid.core.allowed import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +33,9 @@ class EOTPGD(PGD):
         clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; ``gradient_calls`` counts every draw.
     """
 
-    samples: int = 10
+    samples: Count = 10
     early_exit: bool = False
-    keep: str = "last"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_count("samples")
+    keep: Keep = "last"
 
     def _one_start(
         self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]

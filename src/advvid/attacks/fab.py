@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
@@ -14,7 +16,7 @@ from advvid.attacks.hyperplane import lengths
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.minimal import MinimalNormAttack
 from advvid.attacks.search import make_goal
-from advvid.errors import AdvvidError
+from advvid.core.allowed import Count, NotNegativeNumber, Share, Whole
 from advvid.tasks.base import Task
 from advvid.threats.base import draw, per_clip
 
@@ -40,28 +42,16 @@ class FAB(MinimalNormAttack):
         clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape.
     """
 
-    eps: float | str | None = "8/255"
-    norm: str = "linf"
-    steps: int = 100
-    restarts: int = 1
-    targets: int = 9
-    classes: int = 9
-    alpha_max: float = 0.1
-    eta: float = 1.05
-    beta: float = 0.9
+    eps: NotNegativeNumber | None = "8/255"
+    norm: Literal["linf", "l2"] = "linf"
+    steps: Count = 100
+    restarts: Count = 1
+    targets: Whole = 9
+    classes: Count = 9
+    alpha_max: Share = 0.1
+    eta: Annotated[float, Ge(1), Le(2)] = 1.05
+    beta: Share = 0.9
     early_exit: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_count("steps", 0)
-        self._require_count("restarts")
-        self._require_count("targets", 0)
-        self._require_count("classes")
-        for name, low, high in (("alpha_max", 0, 1), ("eta", 1, 2), ("beta", 0, 1)):
-            if not low <= getattr(self, name) <= high:
-                raise AdvvidError(
-                    f"{name}={getattr(self, name)!r} is not possible: choose a number from {low} to {high}"
-                )
 
     def _search(
         self,

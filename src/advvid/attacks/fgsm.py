@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from advvid.attacks.gradient import GradientAttack
+from advvid.core.allowed import Count, Step
 from advvid.threats.balls import LinfBall
 
 
@@ -29,8 +30,8 @@ class FGSM(GradientAttack):
 
     any_shape: ClassVar[bool] = True
 
-    step_size: float | str = "eps"
-    steps: int = 1
+    step_size: Step = "eps"
+    steps: Count = 1
     random_start: bool = False
 
     @property

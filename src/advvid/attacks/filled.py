@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from advvid.attacks.gradient import GradientAttack
+from advvid.core.allowed import Numeral
 from advvid.errors import AdvvidError
 from advvid.threats.base import Aux
 
@@ -22,11 +24,10 @@ class FilledAttack(GradientAttack):
     """
 
     random_start: bool = False
-    fill: float = 0.5
+    fill: Annotated[float, Numeral()] = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._parse("fill")
         if not self.space.low <= self.fill <= self.space.high:
             raise AdvvidError(
                 f"fill={self.fill:g} is no value of a clip: choose one in [{self.space.low:g}, {self.space.high:g}]"

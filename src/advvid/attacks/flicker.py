@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor
 
 from advvid.attacks.base import Attack
-from advvid.attacks.search import Goal, check_targeted
+from advvid.attacks.search import Goal, Targeted
+from advvid.core.allowed import Count, NotNegative, NotNegativeNumber, Numeral
 from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 from advvid.threats.base import Aux
@@ -35,26 +38,14 @@ class Flicker(Attack):
         targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
     """
 
-    beta_0: float = 1.0
-    beta_1: float = 0.1
-    beta_2: float = 0.9
-    margin: float = 0.05
-    optimizer: str = "sign"
-    step_size: float | str = 0.02
-    steps: int = 100
-    targeted: str | int | None = None
-
-    def __post_init__(self) -> None:
-        self._parse("beta_0", "beta_1", "beta_2", "margin", "step_size")
-        self._require_count("steps", 0)
-        check_targeted(self.targeted)
-        for name in ("beta_0", "beta_1", "beta_2", "step_size"):
-            if not getattr(self, name) >= 0:
-                raise AdvvidError(f"{name}={getattr(self, name):g} is negative: choose a number of at least 0")
-        if not 0 < self.margin < 1:
-            raise AdvvidError(f"margin={self.margin:g} is no difference of probabilities: choose one between 0 and 1")
-        if self.optimizer not in ("sign", "adam"):
-            raise AdvvidError(f"optimizer={self.optimizer!r} is not known: choose sign or adam")
+    beta_0: Annotated[NotNegative, Numeral()] = 1.0
+    beta_1: Annotated[NotNegative, Numeral()] = 0.1
+    beta_2: Annotated[NotNegative, Numeral()] = 0.9
+    margin: Annotated[float, Numeral(), Gt(0), Lt(1)] = 0.05
+    optimizer: Literal["sign", "adam"] = "sign"
+    step_size: NotNegativeNumber = 0.02
+    steps: Count = 100
+    targeted: Targeted = None
 
     @property
     def threat(self) -> Offsets:

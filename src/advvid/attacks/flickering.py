@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.flicker import Flicker, describe, margin_hinge
-from advvid.attacks.search import make_goal
-from advvid.errors import AdvvidError
+from advvid.attacks.search import Keep, make_goal
 from advvid.tasks.base import Task
 from advvid.threats.base import per_clip
 
@@ -40,12 +39,7 @@ class Flickering(Flicker):
     """
 
     early_exit: bool = True
-    keep: str = "fooled"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.keep not in ("fooled", "last"):
-            raise AdvvidError(f"keep={self.keep!r} is not known: choose fooled or last")
+    keep: Keep = "fooled"
 
     def _search(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.flicker import Flicker, describe, margin_hinge
 from advvid.attacks.search import Goal, make_goal
 from advvid.batch import Batch
+from advvid.core.allowed import NotNegativeNumber
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
@@ -46,12 +47,8 @@ class FlickeringUniversal(Flicker):
     # What is raised is the mean over clips and shifts; a single clip at a single shift may come off well.
     maximises: ClassVar[bool] = False
 
-    optimizer: str = "adam"
-    step_size: float | str = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_count("steps")
+    optimizer: Literal["sign", "adam"] = "adam"
+    step_size: NotNegativeNumber = 0.01
 
     def fit(
         self, model: nn.Module, loader: Iterable[Batch], generator: torch.Generator, task: Task | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,10 @@ from torch import Tensor, nn
 from advvid.attacks.base import AttackResult
 from advvid.attacks.gradient import GradientAttack
 from advvid.attacks.search import Goal, gradient_search, make_goal
+from advvid.core.allowed import Count, NotNegativeNumber, Step
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.threats.frames import Frames
-
-METHODS = ("one_shot", "iterative", "iterative_refresh")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +45,14 @@ class FrameSaliency(GradientAttack):
         'whole frames, l-inf 2/255'
     """
 
-    eps: float | str = 0.015
-    step_size: float | str = 0.001
-    steps: int = 100
+    eps: NotNegativeNumber = 0.015
+    step_size: Step = 0.001
+    steps: Count = 100
     random_start: bool = False
-    method: str = "iterative"
+    method: Literal["iterative", "iterative_refresh", "one_shot"] = "iterative"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method not in METHODS:
-            raise AdvvidError(f"method={self.method!r} is not known: choose {', '.join(METHODS)}")
         if self.method != "one_shot" and self.restarts != 1:
             raise AdvvidError(f"restarts={self.restarts} has no meaning for method={self.method}: choose 1 or one_shot")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +15,14 @@ from advvid.attacks.base import Attack, AttackResult, resolve_step
 from advvid.attacks.search import (
     Goal,
     GradientRule,
-    check_targeted,
+    Keep,
+    Targeted,
     gradient_search,
     loss_gradient,
     make_goal,
     worst_of,
 )
-from advvid.errors import AdvvidError
+from advvid.core.allowed import Count, NotNegativeNumber, Step
 from advvid.tasks.base import Task
 from advvid.threats.base import Aux
 
@@ -37,20 +40,22 @@ class IteratedAttack(Attack):
         keep: ``fooled`` or ``last``; see ``advvid.attacks.search.gradient_search``.
     """
 
-    steps: int = 20
+    steps: Count = 20
     random_start: bool = True
-    restarts: int = 1
-    targeted: str | int | None = None
+    restarts: Count = 1
+    targeted: Targeted = None
     early_exit: bool = True
-    keep: str = "fooled"
+    keep: Keep = "fooled"
 
     def __post_init__(self) -> None:
-        self._require_count("steps", 0)
-        self._require_count("restarts")
-        check_targeted(self.targeted)
-        if self.keep not in ("fooled", "last"):
-            raise AdvvidError(f"keep={self.keep!r} is not known: choose fooled or last")
+        super().__post_init__()
         _ = self.threat  # refuses an impossible budget now rather than at the first batch
+
+    def at_start(self) -> Self:
+        """Return this attack without its steps: it only begins, where its restarts and random start say."""
+        begun = copy.copy(self)
+        begun._set("steps", 0)  # no setting for a column, whose table would show a search that never was
+        return begun
 
     @property
     @abstractmethod
@@ -135,13 +140,12 @@ class GradientAttack(IteratedAttack):
         step_size: a number, a fraction, ``optimal``, ``optimal/2`` or ``eps``.
     """
 
-    eps: float | str = "8/255"
-    step_size: float | str = "optimal"
+    eps: NotNegativeNumber = "8/255"
+    step_size: Step = "optimal"
 
     def __post_init__(self) -> None:
-        self._parse("eps")
-        _ = self.step  # refuses an unknown rule
         super().__post_init__()
+        _ = self.step  # refuses an unknown rule
 
     @property
     def radius(self) -> float:

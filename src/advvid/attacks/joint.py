@@ -107,6 +107,7 @@ class JointAttack(Attack):
     family: str = "pgd"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         plain = isinstance(self.attack, IteratedAttack) and self.attack.targeted is None
         if not plain:
             raise AdvvidError(

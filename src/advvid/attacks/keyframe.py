@@ -6,7 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from advvid.attacks.selection import Selection
 from advvid.errors import AdvvidError
 
 FIXED = ("first", "random", "given")
-SEARCHED = ("bayesian", "brute_force")
+KeyFrame = Literal["first", "random", "given", "bayesian", "brute_force"]
 # Brute force over pairs of 40 frames is 780 searches a clip; beyond that it is a mistake.
 MOST_SETS = 1000
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Gt, Le
 
 from advvid.attacks.gradient import GradientAttack
+from advvid.core.allowed import Count, NotNegativeNumber, Step
 from advvid.threats.regions import Patch
 
 
@@ -23,11 +27,11 @@ class MaskedPGD(GradientAttack):
         clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; ``aux["mask"]`` is ``bool [B, 1, 1, H, W]``.
     """
 
-    eps: float | str = 1.0
-    step_size: float | str = 0.02
-    steps: int = 100
-    ratio: float = 0.1
-    location: str = "random"
+    eps: NotNegativeNumber = 1.0
+    step_size: Step = 0.02
+    steps: Count = 100
+    ratio: Annotated[float, Gt(0), Le(1)] = 0.1
+    location: Literal["random", "fixed"] = "random"
 
     @property
     def threat(self) -> Patch:

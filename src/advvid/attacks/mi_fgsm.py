@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from advvid.attacks.pgd import PGD
 from advvid.attacks.search import Goal, GradientRule, loss_gradient
-from advvid.errors import AdvvidError
+from advvid.core.allowed import Count, NotNegative, Numeral
 from advvid.threats.base import per_clip
 
 
@@ -33,15 +35,10 @@ class MIFGSM(PGD):
         True
     """
 
-    step_size: float | str = "eps/steps"
-    steps: int = 10
+    step_size: Annotated[float | str, Numeral(("optimal", "optimal/2", "eps", "eps/steps")), Ge(0)] = "eps/steps"
+    steps: Count = 10
     random_start: bool = False
-    momentum: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.momentum >= 0:
-            raise AdvvidError(f"momentum={self.momentum!r} is not possible: choose a number of at least 0")
+    momentum: NotNegative = 1.0
 
     @property
     def step(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.hyperplane import lengths
 from advvid.attacks.logits import best_label, margin, require_logits
-from advvid.attacks.search import Goal, check_targeted
-from advvid.errors import AdvvidError
+from advvid.attacks.search import Goal, Targeted
+from advvid.core.allowed import NotNegativeNumber
 from advvid.threats.balls import L2Ball, LinfBall, ball
 from advvid.threats.base import per_clip
 
@@ -34,16 +34,12 @@ class MinimalNormAttack(Attack):
 
     any_shape: ClassVar[bool] = True
 
-    eps: float | str | None = None
-    norm: str = "l2"
-    targeted: str | int | None = None
+    eps: NotNegativeNumber | None = None
+    norm: Literal["linf", "l2"] = "l2"
+    targeted: Targeted = None
 
     def __post_init__(self) -> None:
-        if self.eps is not None:
-            self._parse("eps")
-        check_targeted(self.targeted)
-        if self.norm not in ("linf", "l2"):
-            raise AdvvidError(f"norm={self.norm!r} is not known: choose linf or l2")
+        super().__post_init__()
         _ = self.threat  # refuses an impossible budget now rather than at the first batch
 
     @property

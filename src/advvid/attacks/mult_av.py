@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from advvid.attacks.gradient import IteratedAttack
-from advvid.core.numbers import parse_number
-from advvid.errors import AdvvidError
+from advvid.core.allowed import Count, Numeral, Positive
 from advvid.threats.pixels import Pixels
 from advvid.threats.ratio import BoundRegion, RatioBound
 from advvid.threats.rectangles import Rectangles
 from advvid.threats.regions import Border, RegionThreat
-
-FORMS = ("linf", "l2", "roa", "af", "spa")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,29 +45,20 @@ class MultAV(IteratedAttack):
         'ratio bound 1.04'
     """
 
-    steps: int = 5
+    steps: Count = 5
     random_start: bool = False
-    form: str = "linf"
-    ratio: float | str = 1.04
-    step_ratio: float | str = 1.01
-    side: float = 30.0
+    form: Literal["linf", "l2", "roa", "af", "spa"] = "linf"
+    ratio: Annotated[float | str, Numeral(), Ge(1)] = 1.04
+    step_ratio: Annotated[float | str, Numeral(), Ge(1)] = 1.01
+    side: Positive = 30.0
     per_frame: bool = True
-    width: float = 10
-    count: float = 100
-
-    def __post_init__(self) -> None:
-        self._parse("ratio", "step_ratio")
-        if self.form not in FORMS:
-            raise AdvvidError(f"form={self.form!r} is not known: choose {', '.join(FORMS)}")
-        if not self.step >= 0:
-            raise AdvvidError(f"step_ratio={self.step_ratio} steps backwards: choose a number of at least 1")
-        super().__post_init__()
+    width: Positive = 10
+    count: Positive = 100
 
     @property
     def step(self) -> float:
         """The logarithm of ``step_ratio``: the length of a step of the clip's logarithm."""
-        ratio = parse_number(self.step_ratio, "step_ratio")
-        return math.log(ratio) if ratio > 0 else -math.inf
+        return math.log(float(self.step_ratio))
 
     @property
     def threat(self) -> RatioBound | BoundRegion:

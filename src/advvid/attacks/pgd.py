@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from advvid.attacks.gradient import GradientAttack
 from advvid.threats.balls import L2Ball, LinfBall, ball
@@ -30,7 +30,7 @@ class PGD(GradientAttack):
 
     any_shape: ClassVar[bool] = True
 
-    norm: str = "linf"
+    norm: Literal["linf", "l2", "l2_each"] = "linf"
 
     @property
     def threat(self) -> LinfBall | L2Ball:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
-from advvid.errors import AdvvidError
+from advvid.core.allowed import Positive
 from advvid.tasks.base import Task
 from advvid.threats.base import draw
 from advvid.threats.regions import Border
@@ -31,12 +31,11 @@ class RandomFraming(Attack):
     maximises: ClassVar[bool] = False
     control: ClassVar[bool] = True
 
-    width: float = 10
-    fill: str = "random"
+    width: Positive = 10
+    fill: Literal["random", "black"] = "random"
 
     def __post_init__(self) -> None:
-        if self.fill not in ("random", "black"):
-            raise AdvvidError(f"fill={self.fill!r} is not known: choose random or black")
+        super().__post_init__()
         _ = self.threat
 
     @property

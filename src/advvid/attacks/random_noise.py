@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
+from advvid.core.allowed import NotNegativeNumber
 from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 
@@ -30,11 +31,11 @@ class RandomNoise(Attack):
     control: ClassVar[bool] = True
     any_shape: ClassVar[bool] = True
 
-    eps: float | str = "8/255"
-    norm: str = "linf"
+    eps: NotNegativeNumber = "8/255"
+    norm: Literal["linf", "l2", "l2_each"] = "linf"
 
     def __post_init__(self) -> None:
-        self._parse("eps")
+        super().__post_init__()
         _ = self.threat
 
     @property

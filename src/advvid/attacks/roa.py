@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from advvid.attacks.base import AttackResult
 from advvid.attacks.filled import FilledAttack
 from advvid.attacks.search import Goal
+from advvid.core.allowed import Count, NotNegativeNumber, Positive, Step
 from advvid.errors import AdvvidError
 from advvid.threats.base import Aux
 from advvid.threats.rectangles import Rectangles
@@ -45,22 +47,17 @@ class ROA(FilledAttack):
         9
     """
 
-    eps: float | str = 1.0
-    step_size: float | str = "70/255"
-    steps: int = 5
-    side: float = 30.0
+    eps: NotNegativeNumber = 1.0
+    step_size: Step = "70/255"
+    steps: Count = 5
+    side: Positive = 30.0
     per_frame: bool = True
-    search: str = "random"
-    stride: float = 5.0
-    candidates: int = 30
+    search: Literal["random", "exhaustive", "gradient"] = "random"
+    stride: Positive = 5.0
+    candidates: Count = 30
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_count("candidates")
-        if self.search not in ("random", "exhaustive", "gradient"):
-            raise AdvvidError(f"search={self.search!r} is not known: choose random, exhaustive or gradient")
-        if not self.stride > 0:
-            raise AdvvidError(f"stride={self.stride:g} does not move the rectangle: choose a number above 0")
         if self.search != "random" and self.per_frame:
             raise AdvvidError(f"search={self.search} looks for one place for the clip: set per_frame=false")
         if self.search != "random" and self.restarts > 1 and not self.random_start:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from advvid.attacks.filled import FilledAttack
+from advvid.core.allowed import Count, NotNegativeNumber, Numeral, Positive, Step
 from advvid.threats.pixels import Pixels
 
 
@@ -28,11 +30,11 @@ class SaltAndPepper(FilledAttack):
         8
     """
 
-    eps: float | str = 1.0
-    step_size: float | str = "70/255"
-    steps: int = 5
-    fill: float = 0.0
-    count: float = 100
+    eps: NotNegativeNumber = 1.0
+    step_size: Step = "70/255"
+    steps: Count = 5
+    fill: Annotated[float, Numeral()] = 0.0
+    count: Positive = 100
 
     @property
     def threat(self) -> Pixels:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
+from advvid.core.allowed import Whole
 from advvid.errors import AdvvidError
 from advvid.profiling import BACKWARD, FORWARD, scope
 from advvid.tasks.base import Task
 from advvid.threats.base import Aux, Boxed, Threat, per_clip
+
+# See ``pick_targets`` and ``gradient_search``.
+Targeted = Literal["least_likely", "random"] | Whole | None
+Keep = Literal["fooled", "last"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Goal:
 
 
 def pick_targets(
-    rule: str | int | None, model: nn.Module, clips: Tensor, labels: Tensor, draw: Callable[[int], Tensor]
+    rule: Targeted, model: nn.Module, clips: Tensor, labels: Tensor, draw: Callable[[int], Tensor]
 ) -> Tensor | None:
     """Choose the answers of a targeted attack.
 
@@ -73,15 +79,8 @@ def pick_targets(
     return (labels + 1 + draw(classes - 1)) % classes
 
 
-def check_targeted(rule: str | int | None) -> None:
-    """Refuse a rule that ``pick_targets`` does not know."""
-    number = isinstance(rule, int) and not isinstance(rule, bool) and rule >= 0
-    if not number and rule not in (None, "least_likely", "random"):
-        raise AdvvidError(f"targeted={rule!r} is not known: choose null, least_likely, random or the number of a class")
-
-
 def make_goal(
-    rule: str | int | None,
+    rule: Targeted,
     model: nn.Module,
     clips: Tensor,
     labels: Tensor,

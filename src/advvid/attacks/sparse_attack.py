@@ -5,16 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
-from advvid.attacks.keyframe import FIXED, SEARCHED, bayesian, brute_force, fixed_frames
+from advvid.attacks.keyframe import FIXED, KeyFrame, bayesian, brute_force, fixed_frames
 from advvid.attacks.penalised import Change, Found, adversarial_term, penalised_search
-from advvid.attacks.search import Goal, check_targeted, make_goal
+from advvid.attacks.search import Goal, Targeted, make_goal
 from advvid.attacks.selection import Selection
+from advvid.core.allowed import Count, NotNegative, NotNegativeNumber, Numeral, Whole
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.threats.sparse import SparseFrames, measure_of
@@ -44,42 +46,30 @@ class SparseAttack(Attack):
         early_exit: fooled clips leave the batch (same verdicts, less work).
     """
 
-    frames: int = 1
-    key_frame: str = "first"
-    given: Sequence[int] | None = None
-    weight: float = 1.0
-    steps: int = 100
-    step_size: float | str = 0.01
-    adversarial: str = "other"
+    frames: Count = 1
+    key_frame: KeyFrame = "first"
+    given: Annotated[Sequence[Whole], MinLen(1)] | None = None
+    weight: Annotated[NotNegative, Numeral()] = 1.0
+    steps: Count = 100
+    step_size: NotNegativeNumber = 0.01
+    adversarial: Literal["other", "task"] = "other"
     measure: Literal["l21", "ssim"] = "l21"
-    budget: float | None = None
-    at_budget: str = "stop"
-    trials: int = 12
-    trial_steps: int | None = 10
-    targeted: str | int | None = None
+    budget: NotNegative | None = None
+    at_budget: Literal["stop", "project"] = "stop"
+    trials: Count = 12
+    trial_steps: Count | None = 10
+    targeted: Targeted = None
     early_exit: bool = True
 
     def __post_init__(self) -> None:
-        self._parse("step_size", "weight")
-        self._require_count("frames")
-        self._require_count("steps", 0)
-        self._require_count("trials")
-        if self.trial_steps is not None:
-            self._require_count("trial_steps")
-        check_targeted(self.targeted)
-        if self.adversarial not in ("other", "task"):
-            raise AdvvidError(f"adversarial={self.adversarial!r} is not known: choose other or task")
-        if self.at_budget not in ("stop", "project"):
-            raise AdvvidError(f"at_budget={self.at_budget!r} is not known: choose stop or project")
-        if self.key_frame not in (*FIXED, *SEARCHED):
-            raise AdvvidError(f"key_frame={self.key_frame!r} is not known: choose {', '.join((*FIXED, *SEARCHED))}")
+        super().__post_init__()
         if (self.given is None) == (self.key_frame == "given"):
             raise AdvvidError(
                 "key_frame=given and given=[...] belong together: set both, as in given=[0,4], or neither"
             )
         if self.given is not None:
             places = tuple(self.given)
-            if not places or len(set(places)) < len(places) or any(type(i) is not int or i < 0 for i in places):
+            if len(set(places)) < len(places):
                 raise AdvvidError(f"given={list(places)} is not possible: list distinct frame numbers from 0")
             self._set("given", places)
             self._set("frames", len(places))

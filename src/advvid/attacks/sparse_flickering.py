@@ -11,7 +11,7 @@ from advvid.attacks.penalised import Variables
 from advvid.attacks.selection import Selection
 from advvid.attacks.sparse_attack import SparseAttack
 from advvid.batch import Space
-from advvid.errors import AdvvidError
+from advvid.core.allowed import NotNegative
 from advvid.threats.base import Aux
 from advvid.threats.offsets import Offsets
 from advvid.threats.sparse import SparseOffsets
@@ -36,13 +36,8 @@ class SparseFlickering(SparseAttack):
         '1 frame (0), one offset per frame and channel'
     """
 
-    thickness: float = 0.5
-    roughness: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.thickness < 0 or self.roughness < 0:
-            raise AdvvidError("thickness and roughness weigh penalties: choose numbers of at least 0")
+    thickness: NotNegative = 0.5
+    roughness: NotNegative = 0.5
 
     @property
     def threat(self) -> SparseOffsets:

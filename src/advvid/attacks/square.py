@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
-from advvid.attacks.search import Goal, check_targeted, make_goal
+from advvid.attacks.search import Goal, Targeted, make_goal
 from advvid.attacks.square_moves import PLACES, L2Moves, LinfMoves, share
-from advvid.errors import AdvvidError
+from advvid.core.allowed import NotNegativeNumber, Numeral
 from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 from advvid.threats.base import draw, per_clip
@@ -44,21 +45,15 @@ class Square(Attack):
 
     access: ClassVar[str] = "black_box"
 
-    eps: float | str = "8/255"
-    norm: str = "linf"
-    queries: int = 5000
-    p_init: float = 0.8
-    targeted: str | int | None = None
+    eps: NotNegativeNumber = "8/255"
+    norm: Literal["linf", "l2"] = "linf"
+    queries: Annotated[int, Ge(2)] = 5000
+    p_init: Annotated[float, Numeral(), Gt(0), Le(1)] = 0.8
+    targeted: Targeted = None
     early_exit: bool = True
 
     def __post_init__(self) -> None:
-        self._parse("eps", "p_init")
-        self._require_count("queries", 2)
-        check_targeted(self.targeted)
-        if not 0 < float(self.p_init) <= 1:
-            raise AdvvidError(
-                f"p_init={self.p_init:g} is not a part of the clip: choose a number above 0 and at most 1"
-            )
+        super().__post_init__()
         _ = self.threat  # refuses an impossible budget now rather than at the first batch
 
     @property

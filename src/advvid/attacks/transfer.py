@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from advvid import checkpoint
 from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.pgd import PGD
+from advvid.core.allowed import FilePath
 from advvid.errors import AdvvidError
 from advvid.models.modes import mode
 from advvid.models.r3d_tiny import R3DTiny
@@ -50,14 +51,11 @@ class Transfer(Attack):
     access: ClassVar[str] = "black_box"
 
     attack: Attack = field(default_factory=PGD)
-    surrogate: str | nn.Module = UNTRAINED
-    which: str = "last"
+    surrogate: FilePath | nn.Module = UNTRAINED
+    which: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attack, Attack):
-            raise AdvvidError(f"transfer needs an attack to craft clips with, got {self.attack!r}: nest an attack node")
-        if self.which not in ("last", "best"):
-            raise AdvvidError(f"which={self.which!r} is not known: choose last or best")
+        super().__post_init__()
         if isinstance(self.surrogate, str) and self.surrogate != UNTRAINED:
             checkpoint.find(self.surrogate, self.which)  # a wrong path is told before any work
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from advvid.attacks.penalised import adversarial_term
 from advvid.attacks.perturbation_generator import PerturbationGenerator, seeded
 from advvid.attacks.search import Goal
 from advvid.batch import Batch
+from advvid.core.allowed import Count, FilePath, NotNegativeNumber
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
@@ -56,21 +57,16 @@ class Universal(Attack):
     # What is raised is the mean over clips and offsets; a single clip at a single offset may come off well.
     maximises: ClassVar[bool] = False
 
-    eps: float | str = "10/255"
-    steps: int = 300
-    step_size: float | str = 0.002
-    latent: int = 32
-    width: int = 16
-    adversarial: str = "other"
-    checkpoint: str | None = None
+    eps: NotNegativeNumber = "10/255"
+    steps: Count = 300
+    step_size: NotNegativeNumber = 0.002
+    latent: Count = 32
+    width: Count = 16
+    adversarial: Literal["other", "task"] = "other"
+    checkpoint: FilePath | None = None
 
     def __post_init__(self) -> None:
-        self._parse("eps", "step_size")
-        self._require_count("steps", 0)
-        self._require_count("latent")
-        self._require_count("width")
-        if self.adversarial not in ("other", "task"):
-            raise AdvvidError(f"adversarial={self.adversarial!r} is not known: choose other or task")
+        super().__post_init__()
         if self.checkpoint is not None and not Path(self.checkpoint).expanduser().is_file():
             raise AdvvidError(
                 f"checkpoint={self.checkpoint} does not exist: give the file of a fitted universal attack"

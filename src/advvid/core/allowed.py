@@ -179,11 +179,13 @@ def fits(value: Any, annotation: Any, rules: Rules = ()) -> bool:
         )
     if origin in (dict, Mapping):
         return isinstance(value, Mapping) and all(fits(v, inner[1]) for v in value.values())
+    if isinstance(value, str) and (base is str or (base is float and numeral(rules))):
+        return _is_text(value, rules)
     if base in (int, float):
         kind = numbers.Integral if base is int else numbers.Real
         return isinstance(value, kind) and not isinstance(value, bool) and _is_in_range(value, rules)
     if base is str:
-        return isinstance(value, str) and _is_text(value, rules)
+        return False
     if base is None or base is types.NoneType:
         return value is None
     kind = origin or base
@@ -248,7 +250,11 @@ def members(annotation: Any) -> Iterator[tuple[Any, Rules]]:
 
 
 def _words(annotation: Any) -> bool:
-    return any(get_origin(base) is Literal for base, _ in members(annotation))
+    """Tell whether an annotation allows some words alone."""
+    return any(
+        get_origin(base) is Literal or ((rule := numeral(rules)) is not None and bool(rule.words))
+        for base, rules in members(annotation)
+    )
 
 
 def _misfit(value: Any, annotation: Any, name: str) -> tuple[str, Any, Any]:
@@ -275,8 +281,6 @@ def describe(annotation: Any) -> str:
         'a whole number of at least 0, or auto'
     """
     allowed = list(members(annotation))
-    if any(numeral(rules) for _, rules in allowed):  # float | str is one thing
-        allowed = [(base, rules) for base, rules in allowed if not (base is float and numeral(rules))]
     said = list(dict.fromkeys(_said(base, rules) for base, rules in allowed))
     return ", or ".join(sorted(said, key=lambda words: words == "null"))
 
@@ -291,10 +295,10 @@ def _said(base: Any, rules: Rules) -> str:
         return f"a mapping, each of it {describe(inner[1])}"
     if base is int:
         return f"{'an odd' if _bound(rules, Odd) else 'a whole'} number{_range(rules)}"
-    if base is float:
-        return f"a number{_range(rules)}"
     rule = numeral(rules)
-    if base is str and rule is not None:
+    if base is float and rule is None:
+        return f"a number{_range(rules)}"
+    if rule is not None:
         return f"a number{_range(rules)}{_listed(('', 'a fraction such as 8/255', *rule.words))}"
     if base is str:
         return "a path" if _bound(rules, Path) else "a word that is not empty"
@@ -303,11 +307,7 @@ def _said(base: Any, rules: Rules) -> str:
     if base is None or base is types.NoneType:
         return "null"
     kind = origin or base
-    return (
-        f"something with the _target_ of a {kind.__name__}"
-        if isinstance(kind, type)
-        else "something that can be called"
-    )
+    return f"a node whose _target_ is a kind of {kind.__name__}" if isinstance(kind, type) else "something to call"
 
 
 def _listed(words: Sequence[Any]) -> str:

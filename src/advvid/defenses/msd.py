@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,7 +43,7 @@ class MSD(CraftedDefense):
         """Search the union of the sets."""
         members = [check_iterated(self.inner(attack), "msd", plain=True) for attack in attacks.values()]
         # Without a step an attack returns its start, with its choices of places.
-        starts = [self.craft(model, batch, dataclasses.replace(member, steps=0), step) for member in members]
+        starts = [self.craft(model, batch, member.at_start(), step) for member in members]
         x_adv = self.worst(model, [start.x_adv for start in starts], batch.target)
         steps = max(member.steps for member in members)
         for _ in range(steps):

@@ -52,7 +52,7 @@ class NFGSM(FGSMRS):
     def noisy(self, attack: GradientAttack) -> GradientAttack:
         """Return the attack that adds the noise and makes no step."""
         eps = float(self.noise_factor) * attack.radius
-        return dataclasses.replace(attack, eps=eps, steps=0, random_start=True)
+        return dataclasses.replace(attack, eps=eps, random_start=True).at_start()
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want one additive gradient attack, in whose set the noise is possible."""
