@@ -9,14 +9,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Le
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch.multiprocessing.spawn import ProcessException
 
+from advvid.core.allowed import check_fields
 from advvid.errors import AdvvidError
 from advvid.parallel import Peers
 from advvid.stopping import GO_ON, Interrupted, StoppedError, handed_to_children, interruptible
@@ -47,35 +49,23 @@ class Runtime:
         sync_batchnorm: BatchNorm over the clips of all processes instead of each one's own (GPUs only).
     """
 
-    device: str = "auto"
-    devices: int | str = 1
-    strategy: str = "ddp"
-    precision: str = "fp32"
-    threads: int | None = None
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Annotated[int, Ge(1), Le(4096)] | Literal["auto"] = 1
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    threads: Annotated[int, Ge(1), Le(4096)] | None = None
     tf32: bool = False
     compile: bool = False
     profile: bool = False
     sync_batchnorm: bool = False
 
     def __post_init__(self) -> None:
-        if self.device not in ("auto", "cpu", "gpu"):
-            raise AdvvidError(f"runtime.device={self.device!r} is not known: choose auto, cpu or gpu")
-        if self.precision not in PRECISIONS:
-            raise AdvvidError(
-                f"runtime.precision={self.precision!r} is not known: choose one of {', '.join(PRECISIONS)}"
-            )
-        if self.strategy not in ("ddp", "fsdp"):
-            raise AdvvidError(f"runtime.strategy={self.strategy!r} is not known: choose ddp or fsdp")
+        check_fields(self)
         for name, chosen in (("compile=true", self.compile), ("precision=fp16", self.precision == "fp16")):
             if self.strategy == "fsdp" and chosen:
                 raise AdvvidError(
                     f"runtime.{name} does not go with runtime.strategy=fsdp: leave it out, or choose runtime=ddp"
                 )
-        count = self.devices
-        if count != "auto" and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise AdvvidError(
-                f"runtime.devices={count!r} is not possible: choose a whole number of at least 1, or auto"
-            )
 
     @property
     def on_gpu(self) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from torch.optim import lr_scheduler
 
-from advvid.errors import AdvvidError
-
-KINDS = ("one_cycle", "cosine", "step", "plateau", "constant")
+from advvid.core.allowed import Count, Positive, Whole, check_fields
 
 
 @dataclass(kw_only=True)
@@ -36,35 +36,25 @@ class Schedule:
         checkpoint_minutes: time between checkpoints within an epoch (each epoch ends with one anyway).
     """
 
-    epochs: int = 60
-    batch_size: int = 32
+    epochs: Count = 60
+    batch_size: Count = 32
     optimizer: Callable[..., torch.optim.Optimizer] = field(
         default_factory=lambda: partial(torch.optim.AdamW, lr=3e-3, weight_decay=1e-3)
     )
-    kind: str = "one_cycle"
-    warmup: float = 0.2
-    milestones: Sequence[int] = ()
-    gamma: float = 0.1
-    patience: int = 5
-    ema: float = 0.0
-    clip_norm: float | None = None
-    accumulate: int = 1
-    micro_batch: int | None = None
-    select: str = "last"
-    checkpoint_minutes: float = 10.0
+    kind: Literal["one_cycle", "cosine", "step", "plateau", "constant"] = "one_cycle"
+    warmup: Annotated[float, Ge(0), Lt(1)] = 0.2
+    milestones: Sequence[Count] = ()
+    gamma: Annotated[float, Gt(0), Le(1)] = 0.1
+    patience: Whole = 5
+    ema: Annotated[float, Ge(0), Lt(1)] = 0.0
+    clip_norm: Positive | None = None
+    accumulate: Count = 1
+    micro_batch: Count | None = None
+    select: Literal["last", "best"] = "last"
+    checkpoint_minutes: Positive = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise AdvvidError(f"schedule.{name}={value!r} is not possible: choose a whole number of at least 1")
-        if self.kind not in KINDS:
-            raise AdvvidError(f"schedule.kind={self.kind!r} is not known: choose one of {', '.join(KINDS)}")
-        if self.select not in ("last", "best"):
-            raise AdvvidError(f"schedule.select={self.select!r} is not known: choose last or best")
-        for name in ("warmup", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise AdvvidError(f"schedule.{name}={getattr(self, name)!r} must be at least 0 and below 1")
+        check_fields(self)
 
     @property
     def steady(self) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from advvid.core.allowed import Whole, check_fields
 from advvid.data.round_trip import through_codec
-from advvid.errors import AdvvidError
 
-KINDS = ("uint8", "codec")
+Kind = Literal["uint8", "codec"]
+CodecName = Literal["libx264", "mpeg4", "ffv1"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,12 @@ class Survival:
         tensor([128.])
     """
 
-    name: str = "uint8"
-    codec: str = "libx264"
-    quality: int | None = None
+    name: Kind = "uint8"
+    codec: CodecName = "libx264"
+    quality: Whole | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in KINDS:
-            raise AdvvidError(f"survive={self.name!r} is not known: choose uint8, codec, or both as [uint8,codec]")
+        check_fields(self)
 
     def __call__(self, clips: Tensor) -> Tensor:
         """Return clips ``[B, 3, T, H, W]`` in [0, 1] as they arrive at the other end."""
@@ -45,7 +46,7 @@ class Survival:
         return levels.to(clips.device).float().div_(255)
 
 
-def survivals(kinds: str | Sequence[str] | None, codec: str, quality: int | None) -> list[Survival]:
+def survivals(kinds: Kind | Sequence[Kind] | None, codec: CodecName, quality: int | None) -> list[Survival]:
     """Read the option ``survive``: None, a name, or several."""
-    names = [] if kinds is None else [kinds] if isinstance(kinds, str) else list(kinds)
-    return [Survival(str(name), codec, quality) for name in dict.fromkeys(names)]
+    names: list[Kind] = [] if kinds is None else [kinds] if isinstance(kinds, str) else list(kinds)
+    return [Survival(name, codec, quality) for name in dict.fromkeys(names)]

@@ -6,15 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from advvid.core import files
+from advvid.core.allowed import check_fields
 from advvid.errors import AdvvidError
 
 if TYPE_CHECKING:
     from wandb import Run
-
-MODES = ("offline", "online", "disabled")
 
 
 class Tracker(Protocol):
@@ -88,14 +87,13 @@ class WandbTracker:
 
     project: str = "advvid"
     entity: str | None = None
-    mode: str = "offline"
+    mode: Literal["offline", "online", "disabled"] = "offline"
     tags: Sequence[str] = ()
     name: str | None = None
-    _run: Run | None = field(default=None, init=False, repr=False)
+    _run: Any = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise AdvvidError(f"tracker.mode={self.mode!r} is not known: choose {', '.join(MODES)}, or tracker=none")
+        check_fields(self)
 
     def start(self, run_dir: Path, config: Mapping[str, Any], name: str) -> None:
         """Open the record of a run below ``run_dir``.
@@ -113,7 +111,7 @@ class WandbTracker:
 
             settings = wandb.Settings(console="off", silent=self.mode != "online")
             self._run = wandb.init(
-                project=self.project, entity=self.entity, mode=self.mode,  # type: ignore[arg-type]
+                project=self.project, entity=self.entity, mode=self.mode,
                 dir=run_dir, name=self.name or name, tags=list(self.tags), config=dict(config),
                 id=known, resume="allow" if known else None, settings=settings,
             )  # fmt: skip

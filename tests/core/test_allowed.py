@@ -70,7 +70,7 @@ def test_a_sentence_names_the_innermost_place_and_what_is_possible():
         (0, Count, "x=0 is not possible: choose a whole number of at least 1"),
         ("c", Literal["a", "b"], "x='c' is not known: choose a or b"),
         ([1, -2], Sequence[Count] | None, "x[1]=-2 is not possible: choose a whole number of at least 1"),
-        ({"k": "b"}, Mapping[str, Share], "x.k='b' is not possible: choose a number of at least 0 and at most 1"),
+        ({"k": "b"}, Mapping[str, Share], "x.k='b' is not possible: choose a number from 0 to 1"),
         (2, Annotated[float, Gt(0), Lt(1)], "x=2 is not possible: choose a number above 0 and below 1"),
         (None, bool, "x=None is not possible: choose true or false"),
     ):

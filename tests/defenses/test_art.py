@@ -208,8 +208,8 @@ def test_the_options_choose_a_step_and_a_network_of_their_own():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: ART(adversarial_weight=-1), "defense.adversarial_weight=-1 would reward"),
-        (lambda: AART(attention_weight="-1/2"), "defense.attention_weight=-0.5 would reward"),
+        (lambda: ART(adversarial_weight=-1), "adversarial_weight=-1 is not possible"),
+        (lambda: AART(attention_weight="-1/2"), "attention_weight='-1/2' is not possible"),
         (lambda: AART().check({"a": FGM, "b": FGM}, 3), "defense=a_art trains against one attack"),
         (
             lambda: AART().wrap(torch.nn.Linear(2, 2)),

@@ -94,7 +94,7 @@ def test_it_keeps_the_state_of_what_lies_below():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: AWP(gamma=-1), "easy weights"),
+        (lambda: AWP(gamma=-1), r"gamma=-\S+ is not possible"),
         (lambda: AWP(warmup=-1), "warmup=-1 is not possible"),
         (lambda: AWP(warmup=3).check(ATTACKS, 3), "leaves no epoch"),
         (lambda: AWP(over=FreeAT()), "FreeAT cannot be trained at other weights"),

@@ -146,7 +146,7 @@ def test_odd_features_keep_their_size(over, under):
         (lambda: OUDefend().wrap(Small3D()), "works on the features after residual blocks"),
         (lambda: OUDefend(under_levels=[1, 2, 3]).wrap(network()), "has 3 numbers for the model's 2 stages"),
         (lambda: OUDefend(after="layer"), "after='layer' is not known"),
-        (lambda: OUDefend(over_levels=-1), "-1 levels are not possible"),
+        (lambda: OUDefend(over_levels=-1), "over_levels=-1 is not possible"),
         (lambda: FeatureDenoising(over="video"), "over='video' is not known"),
         (lambda: FeatureDenoising(frame_weights="own"), "frame_weights=own is for embeddings within frames"),
         (lambda: NonLocal(4, "frame", frames=3)(torch.rand(1, 4, 2, 2, 2)), "weights for each of 3 frames"),

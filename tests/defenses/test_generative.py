@@ -200,11 +200,11 @@ def test_views_are_restored_one_by_one():
     [
         (lambda: APEGAN(adversary=MART()), "adversary=MART does not choose an attack for each step"),
         (lambda: APEGAN(inner_steps=3), "inner_steps=3 and defense.adversary.inner_steps=5 differ"),
-        (lambda: APEGAN(gamma_mse=-1), "gamma_mse=-1 is negative"),
+        (lambda: APEGAN(gamma_mse=-1), "gamma_mse=-1 is not possible"),
         (lambda: APEGAN(discriminator_every=0), "discriminator_every=0 is not possible"),
         (lambda: APEGAN(crafted_on="all"), "crafted_on='all' is not known"),
         (lambda: FrozenGANAT(ape_gan=GAT()), "ape_gan=GAT does not make a generator"),
-        (lambda: APEGAN(adversary=CAT(hold=1)), "hold=1 is not a part"),
+        (lambda: APEGAN(adversary=CAT(hold=1)), "hold=1 is not possible"),
         (lambda: Generator(0), "width=0 is not possible"),
         (lambda: GAT().require_shape((1, 4, 16, 16)), "takes clips in colour.*not inputs of shape 1 x 4 x 16 x 16"),
         (lambda: Generator(2)(torch.rand(2, 3)), r"takes clips \[B, 3, T, H, W\]"),

@@ -275,7 +275,7 @@ def test_interrupted_at_any_batch_equals_uninterrupted(tmp_path, name, precision
     [
         (lambda: MultiBN(weighting="max"), "weighting='max' is not known"),
         (lambda: MultiBN(temperature=0), "temperature=0 is not possible"),
-        (lambda: MultiBN(selector_weight=-1), "train the selector to be wrong"),
+        (lambda: MultiBN(selector_weight=-1), r"selector_weight=-\S+ is not possible"),
         (lambda: MultiBNManual(total="product"), "total='product' is not known"),
         (
             lambda: MultiBNManual(attacks=TWO, families={"framing": "border"}),

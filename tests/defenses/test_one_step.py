@@ -166,10 +166,10 @@ def test_the_monitor_keeps_to_its_interval_and_never_misses_the_end():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: FGSMRS(step_factor=0), "makes no step"),
+        (lambda: FGSMRS(step_factor=0), r"step_factor=\S+ is not possible"),
         (lambda: FGSMRS(monitor_every=-1), "monitor_every=-1 is not possible"),
-        (lambda: FGSMRS(monitor_margin=2), "no difference of accuracies"),
-        (lambda: NFGSM(noise_factor=-1), "is negative"),
+        (lambda: FGSMRS(monitor_margin=2), r"monitor_margin=\S+ is not possible"),
+        (lambda: NFGSM(noise_factor=-1), "noise_factor=-1 is not possible"),
         (lambda: FreeAT(replays=0), "replays=0 is not possible"),
         (lambda: FGSMRS().check({"mult_av": MultAV()}, 1), "MultAV does not have"),
         (lambda: FGSMRS().check({"a": PGD(), "b": PGD()}, 1), "defense=fgsm_rs trains against one"),

@@ -1,7 +1,5 @@
 """AVG, MAX and MSD: what is trained on is the mean, the worst result, the worst step."""
 
-import dataclasses
-
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -91,7 +89,7 @@ def test_msd_stays_in_the_union_and_is_no_weaker_than_a_step_of_any(small, batch
     assert bool(inside.any(0).all())
     msd = MSD(inner_steps=1)
     one = msd.prepare(small, batch, KINDS, step())
-    starts = [msd.craft(small, batch, dataclasses.replace(a, steps=0), step()) for a in KINDS.values()]
+    starts = [msd.craft(small, batch, a.at_start(), step()) for a in KINDS.values()]
     x = msd.worst(small, [s.x_adv for s in starts], batch.target)
     grad = msd.gradient(small, x, batch.target)
     for attack, start in zip(KINDS.values(), starts, strict=True):

@@ -17,10 +17,11 @@ from torch import Tensor
 from advvid.analyses.attention_figures import map_figure, shown_maps
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.means import mean_difference, mean_of
-from advvid.analyses.scored import Scored, check_pictures, named_paths, scored_models
+from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
 from advvid.columns import Column, craft
+from advvid.core.allowed import Whole
 from advvid.models.attention import Maps, distance, require_attention, with_attention
 from advvid.progress import bar
 from advvid.statistics import wilson
@@ -46,12 +47,12 @@ class AttentionMaps(Analysis):
         1
     """
 
-    checkpoints: Sequence[str] = ()
+    checkpoints: Checkpoints = ()
     labels: Sequence[str] = ()
-    pictures: int = 3
+    pictures: Whole = 3
 
     def __post_init__(self) -> None:
-        check_pictures(self.pictures)
+        super().__post_init__()
         object.__setattr__(self, "checkpoints", named_paths(self.checkpoints))
 
     def run(self, context: Context) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import nn
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
 from advvid.core import files
+from advvid.core.allowed import check_fields
 from advvid.core.finite import FiniteWatch, require_finite
 from advvid.core.identity import Identity, versions
 from advvid.data.content import Contents
@@ -137,6 +138,9 @@ class Analysis(ABC):
     ``run`` computes; ``draw`` and ``table`` show its result and need nothing else, so that they work on a JSON file of
     an earlier run as well.
     """
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
     def run(self, context: Context) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import MinLen
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Group, RenderableType
@@ -17,6 +18,7 @@ from rich.text import Text
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DPI, QUIET, save
 from advvid.analyses.step_losses import check_grid, step_losses
+from advvid.core.allowed import Count, Positive, PositiveNumber
 from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 
@@ -41,11 +43,12 @@ class BestStep(Analysis):
         10
     """
 
-    budgets: Sequence[float | str] = ("1/255", "2/255", "4/255", "8/255", "12/255")
-    sizes: Sequence[float] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 1.0)
-    steps: int = 10
+    budgets: Annotated[Sequence[PositiveNumber], MinLen(2)] = ("1/255", "2/255", "4/255", "8/255", "12/255")
+    sizes: Annotated[Sequence[Positive], MinLen(1)] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 1.0)
+    steps: Count = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         values = sorted({parse_number(value, "analysis.budgets") for value in self.budgets})
         if len(values) < 2:
             raise AdvvidError("analysis.budgets needs two budgets for a line: give a list such as [4/255,8/255]")

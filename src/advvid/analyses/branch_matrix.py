@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +52,10 @@ class BranchMatrix(Analysis):
     """
 
     attacks: Mapping[str, Attack] = field(default_factory=dict)
-    made_on: str = "scored"
+    made_on: Literal["scored", "family"] = "scored"
 
     def __post_init__(self) -> None:
-        if self.made_on not in ("scored", "family"):
-            raise AdvvidError(f"analysis.made_on={self.made_on!r} is not known: choose scored or family")
+        super().__post_init__()
         if not self.attacks:
             raise AdvvidError("analysis.attacks is empty: name attacks as they were called in training, such as pgd")
 

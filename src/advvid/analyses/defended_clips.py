@@ -17,10 +17,10 @@ from torch import Tensor
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import right_clips
 from advvid.analyses.detection import fitted
-from advvid.analyses.scored import check_pictures
 from advvid.attacks.base import Attack, in_space
 from advvid.attacks.sparse import Sparse
 from advvid.columns import craft
+from advvid.core.allowed import Count
 from advvid.errors import AdvvidError
 from advvid.pictures import RIGHT, WRONG, Strip, draw_sheet, shown_frames
 from advvid.progress import bar
@@ -51,12 +51,7 @@ class DefendedClips(Analysis):
 
     attack: Attack = field(default_factory=Sparse)
     purifier: Purifier = field(default_factory=TemporalDefense)
-    pictures: int = 4
-
-    def __post_init__(self) -> None:
-        check_pictures(self.pictures)
-        if self.pictures == 0:
-            raise AdvvidError("analysis.pictures=0 leaves nothing to show: choose at least 1")
+    pictures: Count = 4
 
     def run(self, context: Context) -> dict[str, Any]:
         """Attack clips that are right until enough of them are fooled.

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import MinLen
 from rich.console import Group, RenderableType
 
 from advvid.analyses.base import Analysis, Context
@@ -21,6 +22,7 @@ from advvid.attacks.sparse import Sparse
 from advvid.batch import Batch
 from advvid.columns import Column, craft
 from advvid.core import digests
+from advvid.core.allowed import NotNegative, Share
 from advvid.data.loader import Clips
 from advvid.detectors.joint_attack import JointPGD
 from advvid.detectors.temporal_consistency import TemporalConsistency
@@ -53,11 +55,12 @@ class Detection(Analysis):
 
     sparse: Attack = field(default_factory=Sparse)
     dense: Attack = field(default_factory=PGD)
-    gamma_1: Sequence[float] = (0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.225, 0.25)
-    gamma_2: Sequence[float] = (0.25, 0.275, 0.3, 0.325, 0.35, 0.375, 0.4, 0.425)
-    weights: Sequence[float] = (0.0, 1.0, 10.0, 100.0)
+    gamma_1: Annotated[Sequence[Share], MinLen(1)] = (0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.225, 0.25)
+    gamma_2: Annotated[Sequence[Share], MinLen(1)] = (0.25, 0.275, 0.3, 0.325, 0.35, 0.375, 0.4, 0.425)
+    weights: Sequence[NotNegative] = (0.0, 1.0, 10.0, 100.0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.weights and not isinstance(self.dense, PGD):
             raise AdvvidError(
                 "analysis.weights needs a PGD as analysis.dense: choose attack@analysis.dense=pgd, or weights=[]"

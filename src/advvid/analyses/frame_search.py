@@ -53,7 +53,8 @@ class FrameSearch(Analysis):
     attack: SparseAttack = field(default_factory=DeepSAVA)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attack, SparseAttack) or self.attack.given is not None:
+        super().__post_init__()
+        if self.attack.given is not None:
             raise AdvvidError(
                 "analysis=frame_search compares choices of key frames: set analysis.attack to an attack that chooses them, "
                 "such as deep_sava or sparse, without given frames"

@@ -16,7 +16,7 @@ from scipy.stats import linregress, t
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DPI, save
-from advvid.analyses.scored import named_paths, selected
+from advvid.analyses.scored import Checkpoints, named_paths, selected
 from advvid.errors import AdvvidError
 
 # What a run's metrics.jsonl calls them: clips as they are trained on, and validation clips under the same attack. Where a
@@ -39,10 +39,11 @@ class GeneralisationGap(Analysis):
         ()
     """
 
-    checkpoints: Sequence[str] = ()
+    checkpoints: Checkpoints = ()
     labels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "checkpoints", named_paths(self.checkpoints))
         if self.labels and len(self.labels) != len(self.checkpoints) + 1:
             raise AdvvidError(

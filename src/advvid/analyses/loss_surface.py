@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import MinLen
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import RenderableType
@@ -16,7 +17,7 @@ from rich.table import Table
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import DPI, save
 from advvid.analyses.step_losses import check_grid, step_losses
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import Count, Positive, PositiveNumber
 from advvid.statistics import bootstrap_difference
 
 # The share of the largest loss from which a step size counts as near the best.
@@ -41,12 +42,12 @@ class LossSurface(Analysis):
         0.02
     """
 
-    eps: float | str = "8/255"
-    sizes: Sequence[float] = (0.02, 0.05, 0.1, 0.225, 0.5, 1.0, 2.0, 3.0, 4.0)
-    steps: Sequence[int] = (1, 2, 5, 10, 20)
+    eps: PositiveNumber = "8/255"
+    sizes: Annotated[Sequence[Positive], MinLen(1)] = (0.02, 0.05, 0.1, 0.225, 0.5, 1.0, 2.0, 3.0, 4.0)
+    steps: Annotated[Sequence[Count], MinLen(1)] = (1, 2, 5, 10, 20)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", parse_number(self.eps, "analysis.eps"))
+        super().__post_init__()
         object.__setattr__(self, "sizes", tuple(sorted(float(size) for size in self.sizes)))
         object.__setattr__(self, "steps", tuple(sorted({int(n) for n in self.steps})))
         check_grid(self.sizes, "sizes")

@@ -17,7 +17,7 @@ from rich.text import Text
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DASHES, DPI, MARKERS, save
 from advvid.analyses.means import mean_difference, mean_of
-from advvid.analyses.scored import Scored, named_paths, scored_models
+from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
 from advvid.attacks.base import in_space
 from advvid.attacks.deep_fool import DeepFool
 from advvid.columns import Column, craft
@@ -43,11 +43,12 @@ class Rho(Analysis):
     """
 
     attack: DeepFool = field(default_factory=DeepFool)
-    checkpoints: Sequence[str] = ()
+    checkpoints: Checkpoints = ()
     labels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attack, DeepFool) or self.attack.eps is not None or self.attack.norm != "l2":
+        super().__post_init__()
+        if self.attack.eps is not None or self.attack.norm != "l2":
             raise AdvvidError(
                 "rho is measured by DeepFool in l2 without a budget: leave analysis.attack=deep_fool as it is"
             )

@@ -23,6 +23,7 @@ from advvid.attacks.sparse import Sparse
 from advvid.batch import Batch
 from advvid.columns import Column, craft
 from advvid.core import digests
+from advvid.core.allowed import FilePath, Share
 from advvid.detectors.routing import Routing
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.jpeg import Jpeg
@@ -62,11 +63,12 @@ class RoutingTable(Analysis):
     dense: Attack = field(default_factory=PGD)
     temporal: Purifier = field(default_factory=TemporalDefense)
     spatial: Purifier = field(default_factory=Jpeg)
-    gamma_1: float = 0.175
-    gamma_2: float = 0.3
-    network: str | None = None
+    gamma_1: Share = 0.175
+    gamma_2: Share = 0.3
+    network: FilePath | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _ = self.routing  # refuses impossible thresholds and purifiers now
 
     @property

@@ -20,7 +20,8 @@ from torch import Tensor
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DPI, MARKERS, save
 from advvid.analyses.means import mean_difference, mean_of
-from advvid.analyses.scored import check_pictures, named_paths, scored_models
+from advvid.analyses.scored import Checkpoints, named_paths, scored_models
+from advvid.core.allowed import Whole
 from advvid.errors import AdvvidError
 
 # Frames of a clip that are shown, spread over it.
@@ -45,12 +46,12 @@ class Saliency(Analysis):
         1
     """
 
-    checkpoints: Sequence[str] = ()
+    checkpoints: Checkpoints = ()
     labels: Sequence[str] = ()
-    pictures: int = 2
+    pictures: Whole = 2
 
     def __post_init__(self) -> None:
-        check_pictures(self.pictures)
+        super().__post_init__()
         object.__setattr__(self, "checkpoints", named_paths(self.checkpoints))
 
     def run(self, context: Context) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from advvid import checkpoint
 from advvid.analyses.base import Context
 from advvid.columns import fingerprint
 from advvid.core import digests
+from advvid.core.allowed import FilePath
 from advvid.errors import AdvvidError
 from advvid.models.rebuild import rebuild
 
@@ -39,22 +40,16 @@ class Scored:
     key: str
 
 
+# Run folders or files; one may be given by itself.
+Checkpoints = FilePath | Sequence[FilePath]
+
+
 def named_paths(value: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return checkpoints as a tuple, one path given by itself included; a wrong path is told before any work."""
     paths = () if value is None else (value,) if isinstance(value, str) else tuple(str(path) for path in value)
     for path in paths:
         checkpoint.find(path)
     return paths
-
-
-def check_pictures(number: int) -> None:
-    """Refuse a number of clips to draw that is none.
-
-    Raises:
-        AdvvidError: naming the setting.
-    """
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise AdvvidError(f"analysis.pictures={number!r} is not possible: choose a whole number of at least 0")
 
 
 def scored_models(context: Context, checkpoints: Sequence[str], labels: Sequence[str] = ()) -> list[Scored]:

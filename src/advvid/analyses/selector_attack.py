@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import MinLen
 from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -20,6 +21,7 @@ from advvid.analyses.settings import written_values
 from advvid.attacks.base import Attack, in_space
 from advvid.attacks.joint import Both, Joint, JointAttack, with_selector
 from advvid.columns import Column
+from advvid.core.allowed import NotNegativeNumber
 from advvid.errors import AdvvidError
 from advvid.evaluator import Evaluator
 from advvid.statistics import bootstrap_difference, wilson
@@ -44,10 +46,11 @@ class SelectorAttack(Analysis):
         [0, 1]
     """
 
-    values: Sequence[float | str] = (0, 0.1, 0.3, 1, 3, 10)
+    values: Annotated[Sequence[NotNegativeNumber], MinLen(1)] = (0, 0.1, 0.3, 1, 3, 10)
     attacks: Mapping[str, Attack] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(written_values(self.values).values()) != 0:
             raise AdvvidError("analysis.values needs 0, the ordinary attack that others are compared with, and no less")
         if not self.attacks:

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import MinLen
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -17,10 +18,11 @@ from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import no_answers
 from advvid.analyses.figures import curves
 from advvid.analyses.notes import raised_checks
-from advvid.analyses.scored import Scored, named_paths, scored_models
+from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
 from advvid.analyses.settings import with_setting, written_values
 from advvid.checks import model_checks, table_checks
 from advvid.columns import Column
+from advvid.core.allowed import Number
 from advvid.evaluator import Evaluator
 from advvid.fitting import fit_columns
 from advvid.results import near_ties
@@ -50,11 +52,21 @@ class Strength(Analysis):
     """
 
     field: str = "eps"
-    values: Sequence[float | str] = ("0", "1/255", "2/255", "4/255", "8/255", "12/255", "16/255", "32/255")
-    checkpoints: Sequence[str] = ()
+    values: Annotated[Sequence[Number], MinLen(1)] = (
+        "0",
+        "1/255",
+        "2/255",
+        "4/255",
+        "8/255",
+        "12/255",
+        "16/255",
+        "32/255",
+    )
+    checkpoints: Checkpoints = ()
     labels: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         written_values(self.values)
         object.__setattr__(self, "checkpoints", named_paths(self.checkpoints))
 

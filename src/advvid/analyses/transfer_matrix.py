@@ -18,7 +18,7 @@ from advvid.analyses.base import Analysis, Context
 from advvid.analyses.crafted import Row, clean_row, crafted_row
 from advvid.analyses.figures import matrix
 from advvid.analyses.notes import raised_checks
-from advvid.analyses.scored import Scored, named_paths, scored_models
+from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
 from advvid.attacks.base import Attack
 from advvid.attacks.transfer import UNTRAINED, Transfer, untrained
 from advvid.checks import table_checks
@@ -51,12 +51,13 @@ class TransferMatrix(Analysis):
         True
     """
 
-    checkpoints: Sequence[str] = ()
+    checkpoints: Checkpoints = ()
     labels: Sequence[str] = ()
     full_search: bool = True
     control: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "checkpoints", named_paths(self.checkpoints))
 
     def run(self, context: Context) -> dict[str, Any]:

@@ -191,6 +191,8 @@ def fits(value: Any, annotation: Any, rules: Rules = ()) -> bool:
     kind = origin or base
     if kind is Callable:
         return callable(value)
+    if getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False):
+        return True  # cannot be told
     return not isinstance(kind, type) or isinstance(value, kind)
 
 
@@ -317,10 +319,14 @@ def _listed(words: Sequence[Any]) -> str:
 
 
 def _range(rules: Rules) -> str:
-    """Put the bounds among rules into words."""
-    low = [f"of at least {r.ge:g}" if isinstance(r, Ge) else f"above {r.gt:g}" for r in rules if isinstance(r, Ge | Gt)]
-    high = [(f"at most {r.le}" if isinstance(r, Le) else f"below {r.lt:g}") for r in rules if isinstance(r, Le | Lt)]
-    return "".join(f" {words}" for words in (" and ".join((*low[-1:], *high[-1:])),) if words)
+    """Put the bounds among rules into words; a later rule is the narrower one."""
+    low: Any = next((rule for rule in reversed(rules) if isinstance(rule, Ge | Gt)), None)
+    high: Any = next((rule for rule in reversed(rules) if isinstance(rule, Le | Lt)), None)
+    if isinstance(low, Ge) and isinstance(high, Le):
+        return f" from {low.ge} to {high.le}"
+    said = [] if low is None else [f"of at least {low.ge}" if isinstance(low, Ge) else f"above {low.gt}"]
+    said += [] if high is None else [f"at most {high.le}" if isinstance(high, Le) else f"below {high.lt}"]
+    return "".join(f" {words}" for words in (" and ".join(said),) if words)
 
 
 def _shown(value: Any, most: int = 80) -> str:

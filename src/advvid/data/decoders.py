@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import av
 import numpy as np
@@ -16,9 +16,10 @@ from av.video.reformatter import VideoReformatter
 from pytorchvideo.data.video import Video
 from torch import Tensor
 
+from advvid.core.allowed import require
 from advvid.errors import AdvvidError
 
-DECODERS = ("decord", "pyav", "torchcodec")
+Decoder = Literal["decord", "pyav", "torchcodec"]
 # How many frames at the end a container may promise and not hold.
 TAIL = 5
 
@@ -153,8 +154,7 @@ def check_decoder(name: str) -> None:
     Raises:
         AdvvidError: naming the remedy.
     """
-    if name not in DECODERS:
-        raise AdvvidError(f"dataset.decoder={name!r} is not known: choose one of {', '.join(DECODERS)}")
+    require(name, Decoder, "dataset.decoder")
     if name == "torchcodec":
         try:
             # Importing it tries to load FFmpeg's libraries, which the wheel does not bring.

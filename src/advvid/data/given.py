@@ -27,7 +27,7 @@ from advvid.data.motion import Motion
 from advvid.data.scan import problem
 from advvid.data.video_folder import VideoFolder
 from advvid.errors import AdvvidError
-from advvid.instantiate import find_target, safe_instantiate
+from advvid.instantiate import checked_plan, find_target, safe_instantiate
 from advvid.tasks.classification import Classification
 
 # The target of a clip whose class nobody told: the model's own clean prediction stands in for it.
@@ -135,10 +135,8 @@ def _view(node: DictConfig) -> _View:
             f"files=... needs a checkpoint that was trained on videos, but its data set is {node.get('_target_')}: leave "
             "files out to attack that data set's own test clips"
         )
+    checked_plan(node, ("root",))  # the data themselves are not needed
     counts: dict[str, Any] = {k: node.get(k, 1) for k in ("frames", "stride", "size", "test_clips")}
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise AdvvidError(f"dataset.{name}={value!r} is not possible: choose a whole number of at least 1")
     side, decoder = node.get("short_side") or counts["size"], str(node.get("decoder", "decord"))
     if side < counts["size"]:
         raise AdvvidError(f"dataset.short_side={side} is smaller than dataset.size={counts['size']}: raise it")

@@ -5,19 +5,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from advvid.batch import Space
+from advvid.core.allowed import Count, FilePath, Seed, Share, Whole, checked
 from advvid.data.image_clips import ImageClips, cut, resize_pictures
 from advvid.data.limits import round_robin
+from advvid.data.loader import Workers
 from advvid.errors import AdvvidError
 from advvid.tasks.classification import Classification
 
 CIFAR_FOLDER = "cifar-10-batches-py"
 
 
+@checked
 class Images(ABC):
     """What data sets of pictures have in common; a subclass reads the pictures of a split.
 
@@ -44,21 +49,22 @@ class Images(ABC):
     classes: Sequence[str]
 
     def __init__(
-        self, root: str | None = None, splits: str | None = None, size: int = 32, shift: int = 0, flip: float = 0.0,
-        val_fraction: float = 0.1, seed: int = 0, limit_train: int | None = None, limit_val: int | None = None,
-        limit_test: int | None = None, workers: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        root: FilePath | None = None,
+        splits: str | None = None,
+        size: Annotated[int, Ge(8), Le(4096)] = 32,
+        shift: Whole = 0,
+        flip: Share = 0.0,
+        val_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        seed: Seed = 0,
+        limit_train: Count | None = None,
+        limit_val: Count | None = None,
+        limit_test: Count | None = None,
+        workers: Workers = 0,
+    ) -> None:
         if splits is not None:
             raise AdvvidError(f"{self.name} has splits of its own: leave dataset.splits=null")
-        if size < 8 or shift < 0 or not 0 <= flip <= 1 or not 0 < val_fraction < 1:
-            raise AdvvidError(
-                f"dataset.size={size} must be at least 8, dataset.shift={shift} at least 0, dataset.flip={flip} in [0, 1] "
-                f"and dataset.val_fraction={val_fraction} between 0 and 1"
-            )
         self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        for split, limit in self.limits.items():
-            if limit is not None and limit < 1:
-                raise AdvvidError(f"dataset.limit_{split}={limit} leaves no clip: give at least 1, or null for all")
         self.root = None if root is None else Path(root).expanduser()
         self.size, self.shift, self.flip = size, shift, flip
         self.val_fraction, self.seed, self.workers = val_fraction, seed, workers

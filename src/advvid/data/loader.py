@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from advvid.batch import Batch, derive_seed
+from advvid.core.allowed import Whole, require
 from advvid.core.processes import obey_parent, signals_held
 from advvid.data.checked import check_batch, stackable
 from advvid.errors import AdvvidError
 
 # More loader processes than these decode faster than an attacked model takes clips, and each costs memory.
+# Loader processes; auto: see ``worker_count``.
+Workers = Whole | Literal["auto"]
 MOST_WORKERS = 8
 
 Item = tuple[Tensor, int, str]
@@ -45,7 +48,7 @@ def train_length(dataset: Clips, batch_size: int, drop_last: bool = True, rank: 
 
 
 def train_batches(
-    dataset: Clips, batch_size: int, seed: int, epoch: int, start: int = 0, workers: int | str = 0, drop_last: bool = True,
+    dataset: Clips, batch_size: int, seed: int, epoch: int, start: int = 0, workers: Workers = 0, drop_last: bool = True,
     rank: int = 0, world_size: int = 1,
 ) -> Iterator[Batch]:  # fmt: skip
     """Yield an epoch's batches in random order, each video once, from batch ``start`` on.
@@ -66,7 +69,7 @@ def train_batches(
 
 
 def eval_batches(
-    dataset: Clips, batch_size: int, numbers: Sequence[int] | None = None, workers: int | str = 0
+    dataset: Clips, batch_size: int, numbers: Sequence[int] | None = None, workers: Workers = 0
 ) -> Iterator[Batch]:
     """Yield every video exactly once, in order.
 
@@ -105,7 +108,7 @@ def _train_keys(
     return batches
 
 
-def _load(dataset: Clips, keys: Sequence[list[Any]], workers: int | str) -> Iterator[Batch]:
+def _load(dataset: Clips, keys: Sequence[list[Any]], workers: Workers) -> Iterator[Batch]:
     count = min(worker_count(workers), len(keys))
     if count == 0:
         for batch in keys:
@@ -130,7 +133,7 @@ def _without_traceback(loaded: Iterable[Any]) -> Iterator[Any]:
         raise AdvvidError(str(error).strip().rpartition("AdvvidError: ")[2]) from None
 
 
-def worker_count(workers: int | str) -> int:
+def worker_count(workers: Workers) -> int:
     """Return the number of loader processes; ``auto`` is one per core that this process may use, at most 8.
 
     Raises:
@@ -139,9 +142,8 @@ def worker_count(workers: int | str) -> int:
     if workers == "auto":
         # Processes that torchrun or Fabric started on this machine share its cores.
         return max(1, min(MOST_WORKERS, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
-        raise AdvvidError(f"dataset.workers={workers!r} is not possible: choose auto or a whole number of at least 0")
-    return workers
+    require(workers, Workers, "dataset.workers")
+    return int(workers)
 
 
 def cores() -> int:

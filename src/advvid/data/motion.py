@@ -8,19 +8,23 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor
 from torch.nn import functional as F
 
 from advvid.batch import Space
 from advvid.core import files
+from advvid.core.allowed import Count, FilePath, Seed, Whole, checked
 from advvid.core.locks import locked
 from advvid.core.processes import pool
 from advvid.data import motion_recipe as recipe
+from advvid.data.decoders import Decoder
 from advvid.data.encode import write_video
 from advvid.data.limits import round_robin
+from advvid.data.loader import Workers
 from advvid.data.memory import MemoryClips
 from advvid.errors import AdvvidError
 from advvid.paths import cache_dir
@@ -35,6 +39,7 @@ LISTS = {"train": "trainlist01.txt", "val": "vallist01.txt", "test": "testlist01
 MANIFEST = "manifest.json"
 
 
+@checked
 class Motion:
     """Ten classes of motion on textured scenes; 400 training, 100 validation and 200 test clips of 64 x 64 x 32.
 
@@ -68,34 +73,37 @@ class Motion:
     task = Classification()
 
     def __init__(
-        self, root: str | None = None, splits: str | None = None, split: int = 1, frames: int = 8, stride: int = 4,
-        size: int = 32, shift: int = 2, looks: bool = False, seed: int = 0, limit_train: int | None = None,
-        limit_val: int | None = None, limit_test: int | None = None, test_clips: int = 1, workers: int = 0,
-        on_error: str = "raise", decoder: str = "decord", val_fraction: float | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        root: FilePath | None = None,
+        splits: str | None = None,
+        split: int = 1,
+        frames: Count = 8,
+        stride: Count = 4,
+        size: Literal[8, 16, 32, 64] = 32,
+        shift: Whole = 2,
+        looks: bool = False,
+        seed: Seed = 0,
+        limit_train: Count | None = None,
+        limit_val: Count | None = None,
+        limit_test: Count | None = None,
+        test_clips: Count = 1,
+        workers: Workers = 0,
+        on_error: Literal["raise", "skip"] = "raise",
+        decoder: Decoder = "decord",
+        val_fraction: Annotated[float, Gt(0), Lt(1)] | None = None,
+    ) -> None:
         if splits is not None or split != 1:
             raise AdvvidError(
                 "the embedded data has one split of its own: leave dataset.splits=null and dataset.split=1"
             )
-        if frames < 1 or stride < 1 or frames * stride > recipe.FRAMES:
+        if frames * stride > recipe.FRAMES:
             raise AdvvidError(
                 f"dataset.frames={frames} with dataset.stride={stride} does not fit in the {recipe.FRAMES} frames of the "
                 "embedded videos: frames x stride may be at most 32"
             )
-        if size < 8 or recipe.SIDE % size:
-            raise AdvvidError(f"dataset.size={size} does not divide {recipe.SIDE}: choose 64, 32, 16 or 8")
-        if test_clips < 1 or shift < 0:
-            raise AdvvidError(
-                f"dataset.test_clips={test_clips} must be at least 1 and dataset.shift={shift} at least 0"
-            )
         self.frames, self.stride, self.size, self.shift = frames, stride, size, shift
         self.looks, self.seed = looks, seed
         self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        for split_name, limit in self.limits.items():
-            if limit is not None and limit < 1:
-                raise AdvvidError(
-                    f"dataset.limit_{split_name}={limit} leaves no clip: give at least 1, or null for all"
-                )
         self.views, self.workers = test_clips, workers
         self.classes = list(recipe.CLASSES)
         self.clip_shape = (3, frames, size, size)

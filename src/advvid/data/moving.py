@@ -7,17 +7,21 @@ import inspect
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from advvid.batch import Space
 from advvid.core import digests, files
+from advvid.core.allowed import Count, FilePath, Seed, checked
 from advvid.core.locks import locked
 from advvid.data import moving_digits as recipe
+from advvid.data.loader import Workers
 from advvid.errors import AdvvidError
 from advvid.paths import cache_dir
 from advvid.tasks.next_frame import NextFrame
@@ -73,6 +77,7 @@ class MovingClips(Dataset[tuple[Tensor, Tensor, str]]):
         return video[:, :-1].contiguous(), video[:, 1:].contiguous(), self.ids[index]
 
 
+@checked
 class MovingMNIST:
     """Moving-MNIST (Srivastava et al. 2015): 10,000 sequences of two digits in 20 frames of 64 x 64.
 
@@ -103,21 +108,13 @@ class MovingMNIST:
     task = NextFrame()
 
     def __init__(
-        self, root: str | None = None, splits: str | None = None, frames: int = 10, size: int = 64, channels: int = 1,
-        limit_train: int | None = None, limit_val: int | None = None, limit_test: int | None = None, workers: int = 0,
+        self, root: FilePath | None = None, splits: str | None = None, frames: Annotated[int, Ge(1), Le(19)] = 10,
+        size: Literal[8, 16, 32, 64] = 64, channels: Literal[1, 3] = 1, limit_train: Count | None = None,
+        limit_val: Count | None = None, limit_test: Count | None = None, workers: Workers = 0,
     ) -> None:  # fmt: skip
         if splits is not None:
             raise AdvvidError("the sequences of the file are divided by their place in it: leave dataset.splits=null")
-        if not 1 <= frames < recipe.FRAMES:
-            raise AdvvidError(f"dataset.frames={frames} must be 1 to 19: a sequence has 20, and the last is predicted")
-        if size < 8 or recipe.SIDE % size or channels not in (1, 3):
-            raise AdvvidError(
-                f"dataset.size={size} must be 64, 32, 16 or 8, and dataset.channels={channels} must be 1 or 3"
-            )
         self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        for split, limit in self.limits.items():
-            if limit is not None and limit < 1:
-                raise AdvvidError(f"dataset.limit_{split}={limit} leaves no clip: give at least 1, or null for all")
         self.root = None if root is None else Path(root).expanduser()
         self.frames, self.size, self.channels, self.workers = frames, size, channels, workers
         self.classes: list[str] = []  # nothing is classified
@@ -164,6 +161,7 @@ class MovingMNIST:
         return videos
 
 
+@checked
 class MovingDigits(MovingMNIST):
     """Sequences like Moving-MNIST's, made on first use from scikit-learn's handwritten digits (8 x 8, enlarged).
 
@@ -177,13 +175,12 @@ class MovingDigits(MovingMNIST):
     """
 
     def __init__(
-        self, root: str | None = None, splits: str | None = None, frames: int = 10, size: int = 64, channels: int = 1,
-        limit_train: int | None = None, limit_val: int | None = None, limit_test: int | None = None, workers: int = 0,
-        sequences: int = 1000, seed: int = 0,
+        self, root: FilePath | None = None, splits: str | None = None, frames: Annotated[int, Ge(1), Le(19)] = 10,
+        size: Literal[8, 16, 32, 64] = 64, channels: Literal[1, 3] = 1, limit_train: Count | None = None,
+        limit_val: Count | None = None, limit_test: Count | None = None, workers: Workers = 0,
+        sequences: Annotated[int, Ge(10)] = 1000, seed: Seed = 0,
     ) -> None:  # fmt: skip
         super().__init__(root, splits, frames, size, channels, limit_train, limit_val, limit_test, workers)
-        if sequences < 10:
-            raise AdvvidError(f"dataset.sequences={sequences} is too few for three splits: choose at least 10")
         self.sequences, self.seed = sequences, seed
         if root is None:
             text = inspect.getsource(recipe)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Gt, Le, Lt
 
 from advvid.batch import Space
+from advvid.core.allowed import Count, FilePath, Positive, Seed, Share, checked
 from advvid.data.cache import FrameCache
 from advvid.data.clips import Cut, VideoClips
-from advvid.data.decoders import check_decoder
+from advvid.data.decoders import Decoder, check_decoder
 from advvid.data.limits import round_robin
 from advvid.data.lists import Entry, Lists, cut_validation, read_hmdb51, read_ucf101
-from advvid.data.loader import worker_count
+from advvid.data.loader import Workers, worker_count
 from advvid.data.scan import scan
 from advvid.errors import AdvvidError
 from advvid.tasks.classification import Classification
@@ -22,6 +25,8 @@ from advvid.tasks.classification import Classification
 log = logging.getLogger(__name__)
 
 # Where each data set comes from, the folders it usually lies in, and those of its lists.
+# Part of a frame that is cut out.
+Area = Annotated[float, Gt(0), Le(1)]
 LAYOUTS = {
     "ucf101": {
         "home": "UCF101 comes from the Center for Research in Computer Vision (crcv.ucf.edu), see scripts/prepare_ucf101.py",
@@ -36,6 +41,7 @@ LAYOUTS = {
 }
 
 
+@checked
 class VideoFolder:
     """Video files below a folder per class, with split lists in the layout of UCF101 or HMDB51.
 
@@ -73,31 +79,36 @@ class VideoFolder:
     task = Classification()
 
     def __init__(
-        self, layout: str = "ucf101", root: str | None = None, splits: str | None = None, split: int = 1, frames: int = 16,
-        stride: int = 1, size: int = 112, short_side: int | None = None, flip: float = 0.5,
-        scale: Sequence[float] | None = None, val_fraction: float = 0.1, group_pattern: str | None = None, seed: int = 0,
-        limit_train: int | None = None, limit_val: int | None = None, limit_test: int | None = None, test_clips: int = 1,
-        on_error: str = "raise", decoder: str = "decord", workers: int | str = "auto", cache: str | None = None,
-        cache_gb: float = 50,
-    ) -> None:  # fmt: skip
+        self,
+        layout: Literal["ucf101", "hmdb51"] = "ucf101",
+        root: FilePath | None = None,
+        splits: FilePath | None = None,
+        split: Literal[1, 2, 3] = 1,
+        frames: Count = 16,
+        stride: Count = 1,
+        size: Count = 112,
+        short_side: Count | None = None,
+        flip: Share = 0.5,
+        scale: tuple[Area, Area] | None = None,
+        val_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        group_pattern: str | None = None,
+        seed: Seed = 0,
+        limit_train: Count | None = None,
+        limit_val: Count | None = None,
+        limit_test: Count | None = None,
+        test_clips: Count = 1,
+        on_error: Literal["raise", "skip"] = "raise",
+        decoder: Decoder = "decord",
+        workers: Workers = "auto",
+        cache: FilePath | None = None,
+        cache_gb: Positive = 50,
+    ) -> None:
         self.layout, self.split_number, self.on_error, self.workers = layout, split, on_error, worker_count(workers)
-        counts = {"frames": frames, "stride": stride, "size": size, "test_clips": test_clips, "split": split}
-        for name, value in counts.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise AdvvidError(f"dataset.{name}={value!r} is not possible: choose a whole number of at least 1")
-        if split > 3:
-            raise AdvvidError(f"dataset.split={split} does not exist: choose 1, 2 or 3")
         if short_side is not None and short_side < size:
             raise AdvvidError(
                 f"dataset.short_side={short_side} is smaller than dataset.size={size}: raise it, or leave it null"
             )
-        if on_error not in ("raise", "skip"):
-            raise AdvvidError(f"dataset.on_error={on_error!r} is not known: choose raise or skip")
-        if not 0 <= flip <= 1 or not 0 < val_fraction < 1:
-            raise AdvvidError(
-                f"dataset.flip={flip} must lie in [0, 1] and dataset.val_fraction={val_fraction} between 0 and 1"
-            )
-        if scale is not None and not (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1):
+        if scale is not None and not scale[0] <= scale[1]:
             raise AdvvidError(f"dataset.scale={list(scale)} is no range of areas: write two numbers such as [0.25, 1]")
         if group_pattern is not None:
             try:
@@ -106,8 +117,6 @@ class VideoFolder:
                 raise AdvvidError(
                     f"dataset.group_pattern={group_pattern!r} is no regular expression: {error}"
                 ) from None
-        if isinstance(cache_gb, bool) or not isinstance(cache_gb, int | float) or not 0 < cache_gb < math.inf:
-            raise AdvvidError(f"dataset.cache_gb={cache_gb!r} is not possible: choose a number of gigabytes above 0")
         self.cache_folder, self.cache_gb = None if cache is None else Path(cache), cache_gb
         self._cache: FrameCache | None = None
         check_decoder(decoder)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from advvid.batch import derive_seed
 from advvid.core import digests
+from advvid.core.allowed import Count, FilePath, Seed, Whole, checked
 from advvid.data import tfrecord
 from advvid.data.feature_index import Index, index
 from advvid.data.limits import round_robin
+from advvid.data.loader import Workers
 from advvid.data.vocabulary import FILE, Vocabulary, plain, read_vocabulary
 from advvid.errors import AdvvidError
 from advvid.features import FrameFeatures
@@ -96,6 +100,7 @@ class FeatureClips(Dataset[tuple[Tensor, Tensor, str]]):
         return target
 
 
+@checked
 class YouTube8M:
     """YouTube-8M, frame level (Abu-El-Haija et al. 2016): 1024 values of pictures and 128 of sound for each second.
 
@@ -130,24 +135,27 @@ class YouTube8M:
     space = FrameFeatures(sizes=tuple(STREAMS.values()))
 
     def __init__(
-        self, root: str | None = None, splits: str | None = None, vocabulary: str | None = None,
-        verticals: Sequence[str] = (), labels: int = 3862, frames: int = LONGEST, partition: int | None = None,
-        partitions: int = 5, val_videos: int = 64_000, seed: int = 0, limit_train: int | None = None,
-        limit_val: int | None = None, limit_test: int | None = None, workers: int | str = 0,
-    ) -> None:  # fmt: skip
+        self,
+        root: FilePath | None = None,
+        splits: str | None = None,
+        vocabulary: FilePath | None = None,
+        verticals: Sequence[str] = (),
+        labels: Annotated[int, Ge(2)] = 3862,
+        frames: Annotated[int, Ge(1), Le(300)] = LONGEST,
+        partition: Whole | None = None,
+        partitions: Count = 5,
+        val_videos: Count = 64_000,
+        seed: Seed = 0,
+        limit_train: Count | None = None,
+        limit_val: Count | None = None,
+        limit_test: Count | None = None,
+        workers: Workers = 0,
+    ) -> None:
         if splits is not None:
             raise AdvvidError("YouTube-8M's files are divided by their names: leave dataset.splits=null")
-        if not 1 <= frames <= LONGEST or labels < 2 or val_videos < 1 or partitions < 1:
-            raise AdvvidError(
-                f"dataset.frames={frames} must be 1 to {LONGEST}, dataset.labels={labels} at least 2, "
-                f"dataset.val_videos={val_videos} and dataset.partitions={partitions} at least 1"
-            )
-        if partition is not None and not 0 <= partition < partitions:
+        if partition is not None and partition >= partitions:
             raise AdvvidError(f"dataset.partition={partition} must be null or 0 to {partitions - 1}")
         self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        for split, limit in self.limits.items():
-            if limit is not None and limit < 1:
-                raise AdvvidError(f"dataset.limit_{split}={limit} leaves no clip: give at least 1, or null for all")
         self.root = None if root is None else Path(root).expanduser()
         self.vocabulary = None if vocabulary is None else Path(vocabulary).expanduser()
         self.verticals, self.labels, self.frames, self.seed = list(verticals), labels, frames, seed

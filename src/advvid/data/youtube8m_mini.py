@@ -8,21 +8,24 @@ import logging
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from advvid.core import files
+from advvid.core.allowed import Count, FilePath, Seed, Whole, checked
 from advvid.core.locks import locked
 from advvid.data import feature_recipe as recipe
 from advvid.data import tfrecord
+from advvid.data.loader import Workers
 from advvid.data.vocabulary import FILE
 from advvid.data.youtube8m import YouTube8M
-from advvid.errors import AdvvidError
 from advvid.paths import cache_dir
 
 log = logging.getLogger(__name__)
 
-LEAST = 50
 
-
+@checked
 class YouTube8MMini(YouTube8M):
     """Videos of 12 to 30 frames with one to three of 12 labels in three verticals; neighbouring classes differ by order.
 
@@ -39,18 +42,28 @@ class YouTube8MMini(YouTube8M):
     """
 
     def __init__(
-        self, root: str | None = None, splits: str | None = None, vocabulary: str | None = None,
-        verticals: Sequence[str] = (), labels: int = len(recipe.CLASSES), frames: int = recipe.LONGEST,
-        partition: int | None = None, partitions: int = 5, val_videos: int = 100, seed: int = 0,
-        limit_train: int | None = None, limit_val: int | None = None, limit_test: int | None = None,
-        workers: int | str = 0, videos: int = 1000, data_seed: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        root: FilePath | None = None,
+        splits: str | None = None,
+        vocabulary: FilePath | None = None,
+        verticals: Sequence[str] = (),
+        labels: Annotated[int, Ge(2)] = len(recipe.CLASSES),
+        frames: Annotated[int, Ge(1), Le(30)] = recipe.LONGEST,
+        partition: Whole | None = None,
+        partitions: Count = 5,
+        val_videos: Count = 100,
+        seed: Seed = 0,
+        limit_train: Count | None = None,
+        limit_val: Count | None = None,
+        limit_test: Count | None = None,
+        workers: Workers = 0,
+        videos: Annotated[int, Ge(50)] = 1000,
+        data_seed: Seed = 0,
+    ) -> None:
         super().__init__(
             root, splits, vocabulary, verticals, labels, frames, partition, partitions, val_videos, seed, limit_train,
             limit_val, limit_test, workers,
         )  # fmt: skip
-        if videos < LEAST:
-            raise AdvvidError(f"dataset.videos={videos} is too few for three splits: choose at least {LEAST}")
         self.videos, self.data_seed = videos, data_seed
         if root is None:
             changed = hashlib.blake2b(inspect.getsource(recipe).encode(), digest_size=4).hexdigest()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from advvid.batch import Batch
+from advvid.core.allowed import NotNegativeNumber
 from advvid.defenses.art import ART, same_draws
 from advvid.defenses.base import Logs, Step
 from advvid.defenses.crafted import Crafted
@@ -32,11 +33,7 @@ class AART(ART):
         >>> AART(attention_weight=0.001).objective(model, batch, {"fgm": attack}, step)     # doctest: +SKIP
     """
 
-    attention_weight: float | str = 0.001
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.attention_weight = self._weight("attention_weight")
+    attention_weight: NotNegativeNumber = 0.001
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model itself, which must have attention."""

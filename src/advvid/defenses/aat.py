@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import MinLen
 
 from advvid.attacks.base import Attack
 from advvid.batch import derive_seed
+from advvid.core.allowed import Count, NotNegativeNumber
 from advvid.core.numbers import parse_number
 from advvid.defenses.at import AT
 from advvid.defenses.base import Measure, Step, check_epsilon, single
@@ -31,18 +33,9 @@ class AATTypes(AT):
             split, as algorithm 1 is written (K times dearer on large data).
     """
 
-    xi: int = 10
-    probabilities_on: str = "validation"
+    xi: Count = 10
+    probabilities_on: Literal["validation", "train"] = "validation"
     probabilities: dict[str, float] = field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.xi < 1:
-            raise AdvvidError(f"defense.xi={self.xi!r} is not possible: choose a whole number of epochs of at least 1")
-        if self.probabilities_on not in ("validation", "train"):
-            raise AdvvidError(
-                f"defense.probabilities_on={self.probabilities_on!r} is not known: choose validation or train"
-            )
 
     @property
     def paced(self) -> bool:
@@ -118,7 +111,15 @@ class AAT(AATTypes):
             0 to 12/255 instead.
     """
 
-    budgets: Sequence[float | str] = ("0", "2/255", "4/255", "6/255", "8/255", "10/255", "12/255")
+    budgets: Annotated[Sequence[NotNegativeNumber], MinLen(2)] = (
+        "0",
+        "2/255",
+        "4/255",
+        "6/255",
+        "8/255",
+        "10/255",
+        "12/255",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
 from advvid.batch import Batch
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import Count, FilePath, NotNegativeNumber
 from advvid.defenses.base import Logs, Measure, Step
 from advvid.defenses.crafted import FORWARD
 from advvid.defenses.critic import Critic
@@ -55,28 +55,18 @@ class APEGAN(Generative):
     """
 
     generator: Callable[[], nn.Module] = field(default_factory=lambda: partial(Generator))
-    gamma_mse: float | str = 0.7
-    gamma_gan: float | str = 0.3
+    gamma_mse: NotNegativeNumber = 0.7
+    gamma_gan: NotNegativeNumber = 0.3
     discriminator: Callable[..., nn.Module] = field(default_factory=lambda: partial(Discriminator))
     discriminator_optimizer: Callable[..., torch.optim.Optimizer] = field(
         default_factory=lambda: partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
     )
-    discriminator_every: int = 2
-    classifier: str | None = None
+    discriminator_every: Count = 2
+    classifier: FilePath | None = None
     classifier_schedule: Schedule = field(default_factory=lambda: Schedule(epochs=20))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("gamma_mse", "gamma_gan"):
-            value = parse_number(getattr(self, name), f"defense.{name}")
-            if value < 0:
-                raise AdvvidError(f"defense.{name}={value:g} is negative: choose a number of at least 0")
-            setattr(self, name, value)
-        every = self.discriminator_every
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise AdvvidError(
-                f"defense.discriminator_every={every!r} is not possible: choose a whole number of updates of at least 1"
-            )
         self.critic = Critic(self.discriminator, self.discriminator_optimizer)
         self.updates, self.prerequisite_passes = 0, 0.0
         self.pairs: list[tuple[Tensor, Tensor]] = []  # X and X' of this update, for D's turn

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.core.numbers import parse_number
-from advvid.defenses.base import Logs, Step, single
+from advvid.core.allowed import Count, NotNegativeNumber
+from advvid.defenses.base import Logs, OwnStep, Step, single
 from advvid.defenses.crafted import Crafted, CraftedDefense, clean
-from advvid.errors import AdvvidError
 
 
 @dataclass(kw_only=True)
@@ -41,13 +40,9 @@ class ART(CraftedDefense):
         >>> ART(adversarial_weight=1).objective(model, batch, {"fgm": attack}, step)     # doctest: +SKIP
     """
 
-    adversarial_weight: float | str = 1.0
-    inner_steps: int = 1
-    inner_step_size: float | str = "own"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.adversarial_weight = self._weight("adversarial_weight")
+    adversarial_weight: NotNegativeNumber = 1.0
+    inner_steps: Count = 1
+    inner_step_size: OwnStep = "own"
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want exactly one attack."""
@@ -84,14 +79,6 @@ class ART(CraftedDefense):
     @property
     def _name(self) -> str:
         return "art"
-
-    def _weight(self, name: str) -> float:
-        value = parse_number(getattr(self, name), f"defense.{name}")
-        if value < 0:
-            raise AdvvidError(
-                f"defense.{name}={value:g} would reward what it should prevent: choose a number of at least 0"
-            )
-        return value
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.defenses.base import Logs, Step
+from advvid.defenses.base import Logs, OwnStep, Step
 from advvid.defenses.crafted import Crafted, CraftedDefense, clean
 
 
@@ -29,7 +29,7 @@ class AVG(CraftedDefense):
         >>> AVG().objective(model, batch, {"pgd": PGD(), "roa": ROA()}, step)     # doctest: +SKIP
     """
 
-    inner_step_size: float | str = "own"
+    inner_step_size: OwnStep = "own"
     clean: bool = False
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:

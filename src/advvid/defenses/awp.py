@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import NotNegativeNumber, Whole
 from advvid.defenses.base import Logs, Measure, Step
 from advvid.defenses.crafted import Crafted, CraftedDefense
 from advvid.errors import AdvvidError
@@ -43,23 +43,16 @@ class AWP(CraftedDefense):
 
     unsharded: ClassVar[str] = "takes the gradient at other weights than the model's own"
 
-    gamma: float | str = 0.01
-    warmup: int = 0
+    gamma: NotNegativeNumber = 0.01
+    warmup: Whole = 0
     over: CraftedDefense | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.gamma = parse_number(self.gamma, "defense.gamma")
-        if self.gamma < 0:
-            raise AdvvidError(
-                f"defense.gamma={self.gamma:g} would look for easy weights: choose a number of at least 0"
-            )
-        if isinstance(self.warmup, bool) or not isinstance(self.warmup, int) or self.warmup < 0:
-            raise AdvvidError(f"defense.warmup={self.warmup!r} is not possible: choose a whole number of epochs, or 0")
         if self.over is None:
             return
         # One whose objective is not the two halves (free_at) has no loss that could be taken twice on the same clips.
-        halves = isinstance(self.over, CraftedDefense) and type(self.over).objective is CraftedDefense.objective
+        halves = type(self.over).objective is CraftedDefense.objective
         if not halves or isinstance(self.over, AWP):
             raise AdvvidError(
                 f"defense.over={type(self.over).__name__} cannot be trained at other weights: choose trades, mart, avg, max, "

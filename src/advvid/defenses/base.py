@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from advvid.attacks.base import Attack, AttackResult, resolve_step
+from advvid.attacks.base import Attack, AttackResult
 from advvid.batch import Batch, clip_generators
+from advvid.core.allowed import Count, Numeral, check_fields
 from advvid.errors import AdvvidError
 from advvid.models.modes import mode
 from advvid.parallel import Peers
@@ -23,6 +25,9 @@ if TYPE_CHECKING:  # which needs the trainer, which needs this module
 # Mean adversarial loss of an attack over a split ("val" or "train"), as the trainer measures it.
 Measure = Callable[[Attack, str], float]
 Logs = dict[str, Tensor]
+
+# A step size, or each attack's own.
+OwnStep = Annotated[float | str, Numeral(("own", "optimal", "optimal/2", "eps")), Ge(0)]
 
 
 @dataclass(frozen=True)
@@ -61,22 +66,15 @@ class Defense:
     # Why runtime=fsdp cannot train it: it does this to the weights. Empty where calls of the whole model are all.
     unsharded: ClassVar[str] = ""
 
-    inner_steps: int = 5
-    inner_step_size: float | str = "optimal"
-    inner_mode: str = "eval"
+    inner_steps: Count = 5
+    inner_step_size: OwnStep = "optimal"
+    inner_mode: Literal["eval", "train"] = "eval"
     attacks: Mapping[str, Attack] = field(default_factory=dict)
     task: Task = field(default_factory=Classification)
     peers: Peers = field(default_factory=Peers, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.inner_steps, bool) or not isinstance(self.inner_steps, int) or self.inner_steps < 1:
-            raise AdvvidError(
-                f"defense.inner_steps={self.inner_steps!r} is not possible: choose a whole number of at least 1"
-            )
-        if self.inner_mode not in ("eval", "train"):
-            raise AdvvidError(f"defense.inner_mode={self.inner_mode!r} is not known: choose eval or train")
-        if self.inner_step_size != "own":
-            resolve_step(self.inner_step_size, 0.0)
+        check_fields(self)
 
     @property
     def paced(self) -> bool:

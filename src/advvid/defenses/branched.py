@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.defenses.base import Logs, Step
+from advvid.defenses.base import Logs, OwnStep, Step
 from advvid.defenses.crafted import Crafted, CraftedDefense, clean
 from advvid.errors import AdvvidError
 from advvid.models.multi_branch import MultiBranch, Through
@@ -33,14 +34,12 @@ class Branched(CraftedDefense):
             paper's equation, whose gradient is that many times longer.
     """
 
-    inner_step_size: float | str = "own"
+    inner_step_size: OwnStep = "own"
     families: Mapping[str, str] = field(default_factory=dict)
-    total: str = "mean"
+    total: Literal["mean", "sum"] = "mean"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.total not in ("mean", "sum"):
-            raise AdvvidError(f"defense.total={self.total!r} is not known: choose mean or sum")
         lost = [f"{attack}: {name}" for attack, name in self.families.items() if name not in self.names]
         if lost:
             raise AdvvidError(

@@ -6,13 +6,14 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
 
 from advvid.attacks.base import Attack
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import NotNegativeNumber
 from advvid.defenses.at import AT
 from advvid.defenses.base import Step, check_epsilon, single
-from advvid.errors import AdvvidError
 
 
 @dataclass(kw_only=True)
@@ -28,22 +29,11 @@ class CAT(AT):
             paper does not say how many steps a small budget gets; false gives ``inner_steps`` always.
     """
 
-    eps_from: float | str = 0.0
-    eps_to: float | str = "12/255"
-    unit: str = "epoch"
-    hold: float = 0.0
+    eps_from: NotNegativeNumber = 0.0
+    eps_to: NotNegativeNumber = "12/255"
+    unit: Literal["epoch", "iteration"] = "epoch"
+    hold: Annotated[float, Ge(0), Lt(1)] = 0.0
     scale_steps: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.eps_from = parse_number(self.eps_from, "defense.eps_from")
-        self.eps_to = parse_number(self.eps_to, "defense.eps_to")
-        if self.unit not in ("epoch", "iteration"):
-            raise AdvvidError(f"defense.unit={self.unit!r} is not known: choose epoch or iteration")
-        if not 0 <= self.hold < 1:
-            raise AdvvidError(
-                f"defense.hold={self.hold!r} is not a part of training: choose a number from 0 up to, but below, 1"
-            )
 
     @property
     def paced(self) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import Number
 from advvid.defenses.at import AT
 from advvid.errors import AdvvidError
 from advvid.models.non_local import NonLocal
-from advvid.models.residual import Place, add_after, check_after, frames_after, residual_blocks
+from advvid.models.residual import Place, add_after, frames_after, residual_blocks
 
 
 @dataclass(kw_only=True)
@@ -37,21 +38,15 @@ class FeatureDenoising(AT):
         >>> model = FeatureDenoising(over="frame").wrap(classifier)         # doctest: +SKIP
     """
 
-    over: str = "clip"
-    frame_weights: str = "shared"
+    over: Literal["clip", "frame"] = "clip"
+    frame_weights: Literal["shared", "own"] = "shared"
     embed: bool = True
     softmax: bool = True
-    after: str = "stage"
-    strength: float | str = 1.0
+    after: Literal["block", "stage"] = "stage"
+    strength: Number = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.strength = parse_number(self.strength, "defense.strength")
-        check_after(self.after)
-        if self.over not in ("clip", "frame"):
-            raise AdvvidError(f"defense.over={self.over!r} is not known: choose clip or frame")
-        if self.frame_weights not in ("shared", "own"):
-            raise AdvvidError(f"defense.frame_weights={self.frame_weights!r} is not known: choose shared or own")
         if self.frame_weights == "own" and not (self.over == "frame" and self.embed):
             raise AdvvidError(
                 "defense.frame_weights=own is for embeddings within frames: set over=frame and embed=true"

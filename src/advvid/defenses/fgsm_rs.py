@@ -12,11 +12,10 @@ from torch import nn
 from advvid.attacks.base import Attack
 from advvid.attacks.gradient import GradientAttack
 from advvid.batch import Batch
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import PositiveNumber
 from advvid.defenses.base import Step
 from advvid.defenses.crafted import Crafted
 from advvid.defenses.one_step import OneStep
-from advvid.errors import AdvvidError
 
 
 @dataclass(kw_only=True)
@@ -34,13 +33,7 @@ class FGSMRS(OneStep):
 
     name: ClassVar[str] = "fgsm_rs"
 
-    step_factor: float | str = 1.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.step_factor = parse_number(self.step_factor, "defense.step_factor")
-        if not self.step_factor > 0:
-            raise AdvvidError(f"defense.step_factor={self.step_factor:g} makes no step: choose a number above 0")
+    step_factor: PositiveNumber = 1.25
 
     def one_step(self, attack: Attack) -> Attack:
         """Return the attack with a random start and one step."""

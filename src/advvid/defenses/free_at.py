@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack
 from advvid.attacks.gradient import GradientAttack
 from advvid.batch import Batch
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import Count, PositiveNumber
 from advvid.defenses.base import Logs, Step
 from advvid.defenses.one_step import OneStep
 from advvid.errors import AdvvidError
@@ -45,20 +45,10 @@ class FreeAT(OneStep):
 
     name: ClassVar[str] = "free_at"
 
-    replays: int = 4
-    step_factor: float | str = 1.0
+    replays: Count = 4
+    step_factor: PositiveNumber = 1.0
     delta: Tensor | None = field(default=None, init=False, repr=False)
     held: Batch | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.step_factor = parse_number(self.step_factor, "defense.step_factor")
-        if isinstance(self.replays, bool) or not isinstance(self.replays, int) or self.replays < 1:
-            raise AdvvidError(
-                f"defense.replays={self.replays!r} is not possible: choose a whole number of at least 1 (such as 4)"
-            )
-        if not self.step_factor > 0:
-            raise AdvvidError(f"defense.step_factor={self.step_factor:g} makes no step: choose a number above 0")
 
     def one_step(self, attack: Attack) -> Attack:
         """Return FGSM with the step of training, from the clean clip."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
+from advvid.core.allowed import FilePath
 from advvid.defenses.ape_gan import APEGAN
 from advvid.defenses.base import Logs, Step
 from advvid.defenses.generative import Generative, purified
@@ -37,7 +38,7 @@ class FrozenGANAT(Generative):
         >>> FrozenGANAT().objective(model, batch, {"pgd": PGD()}, step)     # doctest: +SKIP
     """
 
-    generator: str | None = None
+    generator: FilePath | None = None
     ape_gan: APEGAN = field(default_factory=APEGAN)
     generator_schedule: Schedule = field(default_factory=lambda: Schedule(epochs=20))
 

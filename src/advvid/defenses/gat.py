@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
+from advvid.core.allowed import FilePath
 from advvid.defenses.ape_gan import APEGAN, GIVEN
 from advvid.defenses.base import Logs, Step
 from advvid.defenses.generative import purified
@@ -32,7 +33,7 @@ class GAT(APEGAN):
     """
 
     loss_reaches_generator: bool = True
-    classifier: str | None = GIVEN
+    classifier: FilePath | None = GIVEN
 
     def wrap(self, model: nn.Module) -> Purified:
         """Put a new generator in front of the model; both are trained."""

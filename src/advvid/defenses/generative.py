@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +35,11 @@ class Generative(Defense):
     monitor: ClassVar[str] = "robust"
 
     adversary: AT = field(default_factory=AT)
-    crafted_on: str = "system"
+    crafted_on: Literal["system", "classifier"] = "system"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.crafted_on not in ("system", "classifier"):
-            raise AdvvidError(f"defense.crafted_on={self.crafted_on!r} is not known: choose system or classifier")
-        if not isinstance(self.adversary, AT) or type(self.adversary).objective is not AT.objective:
+        if type(self.adversary).objective is not AT.objective:
             raise AdvvidError(
                 f"defense.adversary={type(self.adversary).__name__} does not choose an attack for each step: choose at, cat, "
                 "cat_down, aat or aat_types"

@@ -6,14 +6,15 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import Count, FilePath, Numeral
 from advvid.defenses.ape_gan import GIVEN
 from advvid.defenses.base import Defense, Logs, Measure, Step, single
 from advvid.defenses.examples import Examples, origin_of
@@ -22,8 +23,9 @@ from advvid.defenses.preparation import FOLDER, Preparation
 from advvid.errors import AdvvidError
 from advvid.schedules import Schedule
 
-ADVERSARIAL, CLEAN = "adversarial", "clean"
-NEW, CLASSIFIER = "new", "classifier"
+ADVERSARIAL: Final = "adversarial"
+NEW: Final = "new"
+CLASSIFIER: Final = "classifier"
 
 
 @dataclass(kw_only=True)
@@ -64,27 +66,16 @@ class Injection(Defense):
 
     monitor: ClassVar[str] = "robust"
 
-    ratio: float | str = "1000/8000"
-    examples: str = ADVERSARIAL
-    folder: str | None = None
-    start: str = NEW
-    classifier: str | None = None
+    ratio: Annotated[float | str, Numeral(), Gt(0), Le(1)] = "1000/8000"
+    examples: Literal["adversarial", "clean"] = ADVERSARIAL
+    folder: FilePath | None = None
+    start: Literal["new", "classifier"] = NEW
+    classifier: FilePath | None = None
     classifier_schedule: Schedule = field(default_factory=lambda: Schedule(epochs=20))
-    batch_size: int = 32
+    batch_size: Count = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.ratio = parse_number(self.ratio, "defense.ratio")
-        if not 0 < self.ratio <= 1:
-            raise AdvvidError(
-                f"defense.ratio={self.ratio:g} is not possible: choose a number above 0 and at most 1, such as 1000/8000"
-            )
-        if self.examples not in (ADVERSARIAL, CLEAN):
-            raise AdvvidError(f"defense.examples={self.examples!r} is not known: choose {ADVERSARIAL} or {CLEAN}")
-        if self.start not in (NEW, CLASSIFIER):
-            raise AdvvidError(f"defense.start={self.start!r} is not known: choose {NEW} or {CLASSIFIER}")
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise AdvvidError(f"defense.batch_size={self.batch_size!r} is not possible: choose a whole number above 0")
         self.made: Examples | None = None
         self.numbers: dict[str, int] = {}  # of the videos that have an example, by name
         self.prerequisite_passes = self.fooling = 0.0

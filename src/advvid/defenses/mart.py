@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import NotNegativeNumber
 from advvid.defenses.base import Logs, Step, single
 from advvid.defenses.crafted import Crafted, CraftedDefense, check_classes
 from advvid.defenses.divergence import divergence
-from advvid.errors import AdvvidError
 
 
 @dataclass(kw_only=True)
@@ -33,15 +32,8 @@ class MART(CraftedDefense):
         >>> MART(beta=5).objective(model, batch, {"pgd": PGD()}, step)     # doctest: +SKIP
     """
 
-    beta: float | str = 5.0
-    margin: float | str = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.beta, self.margin = parse_number(self.beta, "defense.beta"), parse_number(self.margin, "defense.margin")
-        for name, value in (("beta", self.beta), ("margin", self.margin)):
-            if value < 0:
-                raise AdvvidError(f"defense.{name}={value:g} would reward mistakes: choose a number of at least 0")
+    beta: NotNegativeNumber = 5.0
+    margin: NotNegativeNumber = 1.0
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want a task with classes and exactly one attack."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
 from advvid.batch import Batch
-from advvid.defenses.base import Step
+from advvid.defenses.base import OwnStep, Step
 from advvid.defenses.crafted import FORWARD, Crafted, CraftedDefense, check_iterated
 from advvid.models.modes import mode
 
@@ -32,7 +32,7 @@ class MSD(CraftedDefense):
         >>> MSD().objective(model, batch, {"pgd": PGD(), "roa": ROA()}, step)     # doctest: +SKIP
     """
 
-    inner_step_size: float | str = "own"
+    inner_step_size: OwnStep = "own"
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want attacks whose steps can be taken one by one."""

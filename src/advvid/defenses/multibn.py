@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import NotNegativeNumber, PositiveNumber
 from advvid.defenses.base import Logs
 from advvid.defenses.branched import Branched
-from advvid.errors import AdvvidError
 from advvid.models.multi_branch import MultiBranch, Selector
 from advvid.models.r3d_tiny import R3DTiny
 
@@ -44,22 +44,9 @@ class MultiBN(Branched):
     """
 
     selector: Callable[..., nn.Module] | None = None
-    selector_weight: float | str = 1.0
-    weighting: str = "gumbel"
-    temperature: float | str = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.selector_weight = parse_number(self.selector_weight, "defense.selector_weight")
-        self.temperature = parse_number(self.temperature, "defense.temperature")
-        if self.weighting not in ("gumbel", "softmax"):
-            raise AdvvidError(f"defense.weighting={self.weighting!r} is not known: choose gumbel or softmax")
-        if self.temperature <= 0:
-            raise AdvvidError(f"defense.temperature={self.temperature:g} is not possible: choose a number above 0")
-        if self.selector_weight < 0:
-            raise AdvvidError(
-                f"defense.selector_weight={self.selector_weight:g} would train the selector to be wrong: choose at least 0"
-            )
+    selector_weight: NotNegativeNumber = 1.0
+    weighting: Literal["gumbel", "softmax"] = "gumbel"
+    temperature: PositiveNumber = 1.0
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Give every BatchNorm its branches, each a copy of the layer as it is, and put the selector beside."""

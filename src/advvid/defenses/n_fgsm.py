@@ -13,7 +13,7 @@ from torch import nn
 from advvid.attacks.base import Attack, frozen
 from advvid.attacks.gradient import GradientAttack
 from advvid.batch import Batch
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import NotNegativeNumber, PositiveNumber
 from advvid.defenses.base import Step
 from advvid.defenses.crafted import Crafted, clean
 from advvid.defenses.fgsm_rs import FGSMRS
@@ -40,14 +40,8 @@ class NFGSM(FGSMRS):
 
     name: ClassVar[str] = "n_fgsm"
 
-    step_factor: float | str = 1.0
-    noise_factor: float | str = 2.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.noise_factor = parse_number(self.noise_factor, "defense.noise_factor")
-        if self.noise_factor < 0:
-            raise AdvvidError(f"defense.noise_factor={self.noise_factor:g} is negative: choose a number of at least 0")
+    step_factor: PositiveNumber = 1.0
+    noise_factor: NotNegativeNumber = 2.0
 
     def noisy(self, attack: GradientAttack) -> GradientAttack:
         """Return the attack that adds the noise and makes no step."""

@@ -7,15 +7,16 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.distributed as dist
+from annotated_types import Gt, Le
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.gradient import GradientAttack
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import Numeral, Whole
 from advvid.defenses.base import Measure, Step, single
 from advvid.defenses.crafted import CraftedDefense, check_iterated
 from advvid.errors import AdvvidError
@@ -42,22 +43,9 @@ class OneStep(CraftedDefense):
 
     name: ClassVar[str] = "one_step"
 
-    monitor_every: int = 1
-    monitor_margin: float | str = 0.2
+    monitor_every: Whole = 1
+    monitor_margin: Annotated[float | str, Numeral(), Gt(0), Le(1)] = 0.2
     warned: bool = field(default=False, init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.monitor_margin = parse_number(self.monitor_margin, "defense.monitor_margin")
-        if isinstance(self.monitor_every, bool) or not isinstance(self.monitor_every, int) or self.monitor_every < 0:
-            raise AdvvidError(
-                f"defense.monitor_every={self.monitor_every!r} is not possible: choose a whole number of epochs, or 0"
-            )
-        if not 0 < self.monitor_margin <= 1:
-            raise AdvvidError(
-                f"defense.monitor_margin={self.monitor_margin:g} is no difference of accuracies: choose a number above 0 "
-                "and at most 1"
-            )
 
     @abstractmethod
     def one_step(self, attack: Attack) -> Attack:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from annotated_types import MinLen
 from torch import nn
 
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import Count, Number, Whole
 from advvid.defenses.at import AT
 from advvid.errors import AdvvidError
-from advvid.models.residual import Place, add_after, check_after, residual_blocks
+from advvid.models.residual import Place, add_after, residual_blocks
 from advvid.models.restoration import OverUnder
 
 
@@ -35,21 +37,11 @@ class OUDefend(AT):
         >>> model = OUDefend().wrap(classifier)         # doctest: +SKIP
     """
 
-    after: str = "block"
-    channels: int = 7
-    over_levels: int = 2
-    under_levels: int | Sequence[int] = 2
-    strength: float | str = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.strength = parse_number(self.strength, "defense.strength")
-        check_after(self.after)
-        if self.channels < 1:
-            raise AdvvidError(f"defense.channels={self.channels} leaves the blocks without channels: choose at least 1")
-        for level in (self.over_levels, *self._under()):
-            if isinstance(level, bool) or not isinstance(level, int) or level < 0:
-                raise AdvvidError(f"defense: {level!r} levels are not possible: choose whole numbers of at least 0")
+    after: Literal["block", "stage"] = "block"
+    channels: Count = 7
+    over_levels: Whole = 2
+    under_levels: Whole | Annotated[Sequence[Whole], MinLen(1)] = 2
+    strength: Number = 1.0
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Put the blocks into the model, in place.

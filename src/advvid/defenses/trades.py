@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.gradient import IteratedAttack
 from advvid.attacks.search import Goal, gradient_search
 from advvid.batch import Batch, clip_generators
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import NotNegativeNumber, PositiveNumber
 from advvid.defenses.base import Logs, Step, single
 from advvid.defenses.crafted import FORWARD, Crafted, CraftedDefense, check_classes, check_iterated, clean
 from advvid.defenses.divergence import Divergence, divergence
@@ -44,22 +45,10 @@ class TRADES(CraftedDefense):
         >>> TRADES(beta=6).objective(model, batch, {"pgd": PGD()}, step)     # doctest: +SKIP
     """
 
-    beta: float | str = 6.0
-    surrogate: str = "kl"
-    start: str = "attack"
-    noise: float | str = 0.001
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.beta, self.noise = parse_number(self.beta, "defense.beta"), parse_number(self.noise, "defense.noise")
-        if self.beta < 0:
-            raise AdvvidError(f"defense.beta={self.beta:g} would reward unlike answers: choose a number of at least 0")
-        if self.surrogate not in ("kl", "task"):
-            raise AdvvidError(f"defense.surrogate={self.surrogate!r} is not known: choose kl or task")
-        if self.start not in ("attack", "gaussian"):
-            raise AdvvidError(f"defense.start={self.start!r} is not known: choose attack or gaussian")
-        if not self.noise > 0:
-            raise AdvvidError(f"defense.noise={self.noise:g} leaves no gradient to follow: choose a number above 0")
+    beta: NotNegativeNumber = 6.0
+    surrogate: Literal["kl", "task"] = "kl"
+    start: Literal["attack", "gaussian"] = "attack"
+    noise: PositiveNumber = 0.001
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want classes, an attack whose search can follow the divergence, and a start at which that has a gradient."""

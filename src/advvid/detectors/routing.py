@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from advvid import checkpoint
+from advvid.core.allowed import FilePath
 from advvid.detectors.temporal_consistency import DENSE, SPARSE, TemporalConsistency
-from advvid.errors import AdvvidError
 from advvid.purifiers.base import Generators, Purifier
 from advvid.purifiers.jpeg import Jpeg
 from advvid.purifiers.temporal_defense import TemporalDefense
@@ -31,16 +31,10 @@ class Routing(TemporalConsistency):
 
     sparse: Purifier = field(default_factory=TemporalDefense)
     dense: Purifier = field(default_factory=Jpeg)
-    network: str | None = None
+    network: FilePath | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("sparse", "dense"):
-            value = getattr(self, name)
-            if not isinstance(value, Purifier):
-                raise AdvvidError(
-                    f"detector.{name} holds a {type(value).__name__}: choose a purifier, as in purifier@detector.{name}=jpeg"
-                )
         if self.network is not None:
             checkpoint.find(self.network)
 

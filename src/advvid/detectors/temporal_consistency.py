@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from advvid.core.allowed import Share, check_fields
 from advvid.errors import AdvvidError
 from advvid.models.per_frame import PerFrame
 
@@ -75,13 +76,14 @@ class TemporalConsistency:
         [0, 1, 2]
     """
 
-    gamma_1: float = 0.175
-    gamma_2: float = 0.3
+    gamma_1: Share = 0.175
+    gamma_2: Share = 0.3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma_1 <= self.gamma_2 <= 1:
+        check_fields(self)
+        if self.gamma_1 > self.gamma_2:
             raise AdvvidError(
-                f"gamma_1={self.gamma_1:g} and gamma_2={self.gamma_2:g} are not possible: choose 0 <= gamma_1 <= gamma_2 <= 1"
+                f"gamma_1={self.gamma_1:g} and gamma_2={self.gamma_2:g} are not possible: choose gamma_1 <= gamma_2"
             )
 
     def index(self, model: nn.Module, clips: Tensor) -> Tensor:

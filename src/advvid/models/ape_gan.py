@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated
 
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional
 
+from advvid.core.allowed import Count, checked
 from advvid.errors import AdvvidError
 
 # Kernel, stride and padding of a stage that halves time, height and width, or doubles them.
 HALVE = (4, 2, 1)
 
 
+@checked
 class Generator(nn.Module):
     """Clips to clips (Kinfu & Vidal, sec. 4.3; the layers and widths are those of the paper's code).
 
@@ -42,10 +46,10 @@ class Generator(nn.Module):
         True
     """
 
-    def __init__(self, width: int = 64, stages: int = 3, residual: bool = False, skips: bool = False) -> None:
+    def __init__(
+        self, width: Count = 64, stages: Annotated[int, Ge(1), Le(16)] = 3, residual: bool = False, skips: bool = False
+    ) -> None:
         super().__init__()
-        _check_count(width, "generator.width")
-        _check_count(stages, "generator.stages")
         self.stages, self.residual, self.skips = stages, residual, skips
         sizes = [width * 2**stage for stage in range(stages)]
         self.down = nn.ModuleList(_stage(nn.Conv3d(a, b, *HALVE)) for a, b in pairwise([3, *sizes]))
@@ -76,6 +80,7 @@ class Generator(nn.Module):
         return clips + x if self.residual else x.sigmoid()
 
 
+@checked
 class Discriminator(nn.Module):
     """Clips to one logit each, high for clean clips (Kinfu & Vidal, eq. 9; layers of the paper's code).
 
@@ -98,9 +103,8 @@ class Discriminator(nn.Module):
         torch.Size([2])
     """
 
-    def __init__(self, clip_shape: Sequence[int], width: int = 64) -> None:
+    def __init__(self, clip_shape: Sequence[int], width: Count = 64) -> None:
         super().__init__()
-        _check_count(width, "discriminator.width")
         channels, *size = clip_shape
         stages: list[nn.Module] = []
         for number in range(4):
@@ -125,8 +129,3 @@ class Discriminator(nn.Module):
 
 def _stage(conv: nn.Conv3d | nn.ConvTranspose3d) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm3d(conv.out_channels), nn.LeakyReLU(0.01, inplace=True))
-
-
-def _check_count(value: int, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise AdvvidError(f"defense.{name}={value!r} is not possible: choose a whole number of at least 1")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
+from advvid.core.allowed import Count, Positive, checked
 from advvid.errors import AdvvidError
 
 # Convolutions with their channels; the frames are pooled after each group.
@@ -19,6 +21,7 @@ GROUPS = (
 HIDDEN = 4096
 
 
+@checked
 class C3D(nn.Module):
     """Convolutions of 3x3x3 with pooling between them, then ``fc6``, ``fc7`` and ``fc8``.
 
@@ -53,19 +56,17 @@ class C3D(nn.Module):
     )
 
     def __init__(
-        self, num_classes: int, frames: int = 16, size: int = 112, width: float = 1.0, dropout: float = 0.5,
-        pool5: str = "both",
-    ) -> None:  # fmt: skip
+        self,
+        num_classes: Count,
+        frames: Count = 16,
+        size: Count = 112,
+        width: Positive = 1.0,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.5,
+        pool5: Literal["both", "end"] = "both",
+    ) -> None:
         super().__init__()
-        if pool5 not in ("both", "end"):
-            raise AdvvidError(f"model.net.pool5={pool5} is not known: choose from both, end")
         if round(GROUPS[0][0][1] * width) < 1:
             raise AdvvidError(f"model.width={width} leaves C3D without channels: choose at least 0.02")
-        if not isinstance(frames, int) or not isinstance(size, int) or min(frames, size) < 1:
-            raise AdvvidError(
-                f"model.frames={frames} and model.size={size} fix the size of C3D's fc6: give a number of frames and "
-                "the side of the frames in pixels"
-            )
         self.sides = (frames, size, size)
         channels = 3
         for number, group in enumerate(GROUPS, start=1):

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from advvid.core.allowed import Count, FilePath, Positive, checked
 from advvid.errors import AdvvidError
 from advvid.models.fit import check_logits
 from advvid.models.freeze import freeze as freeze_parts
@@ -17,6 +18,7 @@ from advvid.models.resample import resample_frames, resize_frames
 from advvid.models.weights import load_local_weights
 
 
+@checked
 class VideoClassifier(nn.Module):
     """A network with everything that stands between clips in [0, 1] and what the network takes.
 
@@ -56,25 +58,19 @@ class VideoClassifier(nn.Module):
     std: Tensor
 
     def __init__(
-        self, net: nn.Module, num_classes: int, mean: float | Sequence[float], std: float | Sequence[float],
-        clip_shape: Sequence[int] | None = None, size: int | Sequence[int] | None = None, frames: int | None = None,
-        views: int = 1, channels_last: bool = False, fit_pool: bool = False, checkpoint: str | None = None,
-        freeze: str | Sequence[str] | None = None, width: float = 1.0,
+        self, net: nn.Module, num_classes: Count, mean: float | Sequence[float], std: Positive | Sequence[Positive],
+        clip_shape: Sequence[Count] | None = None, size: Count | Sequence[Count] | None = None, frames: Count | None = None,
+        views: Count = 1, channels_last: bool = False, fit_pool: bool = False, checkpoint: FilePath | None = None,
+        freeze: str | Sequence[str] | None = None, width: Positive = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.num_classes, self.views, self.frames, self.width = num_classes, views, frames, width
         self.clip_shape = None if clip_shape is None else tuple(clip_shape)
         self.size = _pair(size)
         self.channels_last = channels_last
-        if num_classes < 1 or views < 1 or (frames is not None and frames < 1):
-            raise AdvvidError(
-                f"num_classes={num_classes}, views={views} and model.frames={frames} must be positive numbers"
-            )
         # Not persistent: constants of the configuration have no place among the weights.
         self.register_buffer("mean", _per_channel(mean, "mean"), persistent=False)
         self.register_buffer("std", _per_channel(std, "std"), persistent=False)
-        if not bool((self.std > 0).all()):
-            raise AdvvidError(f"model.std={std} must be positive")
         if fit_pool:
             fit_pools(net)
         if channels_last:
@@ -147,7 +143,7 @@ def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
     pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or min(pair) < 1:
+    if len(pair) != 2:
         raise AdvvidError(f"model.size={size} must be null, a side in pixels, or [height, width]")
     return pair[0], pair[1]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from advvid.core.allowed import Count, Positive, checked
 from advvid.errors import AdvvidError
 from advvid.models.inception_v3 import InceptionV3
 from advvid.models.per_frame import channels_last, on_frames
@@ -13,6 +16,7 @@ from advvid.models.per_frame import channels_last, on_frames
 CELLS: dict[str, type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
+@checked
 class CNNRecurrent(nn.Module):
     """CNN + vanilla RNN, LSTM or GRU (Donahue et al. 2015; Mu et al., DeepSAVA, sec. 4.2.7; Jia et al., table 3).
 
@@ -43,16 +47,18 @@ class CNNRecurrent(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, cell: str = "lstm", backbone: str = "small", hidden: int = 128, layers: int = 1,
-        bidirectional: bool = False, readout: str = "last", train_backbone: bool = True, width: float = 1.0,
-    ) -> None:  # fmt: skip
+        self,
+        num_classes: Count,
+        cell: Literal["rnn", "lstm", "gru"] = "lstm",
+        backbone: Literal["small", "resnet18", "inception_v3"] = "small",
+        hidden: Count = 128,
+        layers: Count = 1,
+        bidirectional: bool = False,
+        readout: Literal["last", "mean"] = "last",
+        train_backbone: bool = True,
+        width: Positive = 1.0,
+    ) -> None:
         super().__init__()
-        if cell not in CELLS:
-            raise AdvvidError(f"model.net.cell={cell} is not known: choose {', '.join(CELLS)}")
-        if readout not in ("last", "mean"):
-            raise AdvvidError(f"model.net.readout={readout} is not known: choose last or mean")
-        if hidden < 1 or layers < 1:
-            raise AdvvidError(f"model.net.hidden={hidden} and model.net.layers={layers} must be at least 1")
         # Below the name that files of torchvision's weights are matched with.
         net, features = _backbone(backbone, width)
         self.net = channels_last(net)
@@ -137,10 +143,8 @@ def _backbone(name: str, width: float) -> tuple[nn.Module, int]:
         raise AdvvidError(f"model.width={width} is for backbone=small: {name} has one width, so leave it at 1")
     if name == "resnet18":
         net: models.ResNet | InceptionV3 = models.resnet18(weights=None)
-    elif name == "inception_v3":
-        net = InceptionV3(1)
     else:
-        raise AdvvidError(f"model.net.backbone={name} is not known: choose small, resnet18 or inception_v3")
+        net = InceptionV3(1)
     features = net.fc.in_features
     net.fc = nn.Identity()
     return net, features

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Lt, MinLen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from advvid.core.allowed import Count, FilePath, Positive, checked
 from advvid.errors import AdvvidError
 from advvid.features import valid_frames
 from advvid.models.fit import check_logits
@@ -19,6 +21,7 @@ from advvid.models.weights import load_local_weights
 Maps = dict[str, list[Tensor]]
 
 
+@checked
 class FeatureTransformer(nn.Module):
     """One layer of multi-head attention with 8 heads for each modality (Choudhary et al., sec. 3.1; Vaswani et al. 2017).
 
@@ -54,19 +57,22 @@ class FeatureTransformer(nn.Module):
     output: ClassVar[str] = "logits"
 
     def __init__(
-        self, num_classes: int, modalities: Mapping[str, int] | None = None, width: float = 1.0, heads: int = 8,
-        layers: int = 1, feed_forward: float = 2.0, dropout: float = 0.1, clip_shape: Sequence[int] | None = None,
-        views: int = 1, checkpoint: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        num_classes: Count,
+        modalities: Annotated[Mapping[str, Count], MinLen(1)] | None = None,
+        width: Positive = 1.0,
+        heads: Count = 8,
+        layers: Count = 1,
+        feed_forward: Positive = 2.0,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
+        clip_shape: Sequence[Count] | None = None,
+        views: Count = 1,
+        checkpoint: FilePath | None = None,
+    ) -> None:
         super().__init__()
         self.modalities = {"rgb": 1024, "audio": 128} if modalities is None else dict(modalities)
-        if not self.modalities or min(num_classes, heads, layers) < 1 or width <= 0 or feed_forward <= 0:
-            raise AdvvidError(
-                f"num_classes={num_classes}, model.heads={heads}, model.layers={layers}, model.width={width} and "
-                f"model.feed_forward={feed_forward} must be positive, and model.modalities must name one at least"
-            )
-        if views != 1 or not 0 <= dropout < 1:
-            raise AdvvidError(f"views={views} must be 1 for features, and model.dropout={dropout} in [0, 1)")
+        if views != 1:
+            raise AdvvidError(f"views={views} must be 1 for features")
         if clip_shape is not None and (len(clip_shape) != 2 or clip_shape[1] != sum(self.modalities.values())):
             raise AdvvidError(
                 f"model=feature_transformer takes features [B, T, {sum(self.modalities.values())}], but the data's inputs "

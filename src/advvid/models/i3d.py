@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
+from advvid.core.allowed import Count, Positive, checked
 from advvid.errors import AdvvidError
 
 Triple = tuple[int, int, int]
@@ -31,6 +35,7 @@ POOLS: dict[str, tuple[str, Triple, Triple]] = {
 STEM = (64, 64, 192)
 
 
+@checked
 class I3D(nn.Module):
     """Three convolutions and nine Inception modules, BatchNorm after every convolution, logits averaged over time.
 
@@ -56,7 +61,9 @@ class I3D(nn.Module):
         torch.Size([1, 101])
     """
 
-    def __init__(self, num_classes: int, width: float = 1.0, dropout: float = 0.5) -> None:
+    def __init__(
+        self, num_classes: Count, width: Positive = 1.0, dropout: Annotated[float, Ge(0), Lt(1)] = 0.5
+    ) -> None:
         super().__init__()
         if round(min(min(channels) for channels in MIXED.values()) * width) < 1:
             raise AdvvidError(f"model.width={width} leaves branches of I3D without channels: choose at least 0.04")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import Inception3
 
+from advvid.core.allowed import Count, checked
 
+
+@checked
 class InceptionV3(Inception3):
     """Inception-v3 (Szegedy et al. 2016), for single frames.
 
@@ -25,7 +28,7 @@ class InceptionV3(Inception3):
         torch.Size([1, 10])
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: Count) -> None:
         super().__init__(num_classes, aux_logits=False, transform_input=False, init_weights=False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from advvid.core.allowed import Count, FilePath, Odd, Positive, Whole, checked
 from advvid.errors import AdvvidError
 from advvid.models.fit import give_shape
 from advvid.models.weights import load_local_weights
@@ -17,6 +19,7 @@ from advvid.models.weights import load_local_weights
 SHRINK = 4  # by the two strided convolutions of the encoder
 
 
+@checked
 class NextFramePredictor(nn.Module):
     """Predicts every frame's next one (Mu et al., DeepSAVA, app. C; Shi et al. 2015, ConvLSTM).
 
@@ -49,32 +52,28 @@ class NextFramePredictor(nn.Module):
     output: ClassVar[str] = "frames"
 
     def __init__(
-        self, channels: int | None = None, width: float = 1.0, kernel: int = 5, layers: int = 1,
-        clip_shape: Sequence[int] | None = None, num_classes: int = 0, views: int = 1,
-        checkpoint: str | Path | None = None,
+        self, channels: Literal[1, 3] | None = None, width: Positive = 1.0, kernel: Annotated[int, Ge(1), Odd()] = 5, layers: Count = 1,
+        clip_shape: Sequence[Count] | None = None, num_classes: Whole = 0, views: Count = 1,
+        checkpoint: FilePath | Path | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.hidden = round(64 * width)
-        if channels is None:
-            channels = 1 if clip_shape is None else int(clip_shape[0])
-        if channels not in (1, 3) or self.hidden < 2 or kernel < 1 or kernel % 2 == 0 or layers < 1:
-            raise AdvvidError(
-                f"model.channels={channels} must be 1 or 3, model.width={width} at least 0.05, model.kernel={kernel} odd "
-                f"and model.layers={layers} at least 1"
-            )
+        wide: int = channels or (1 if clip_shape is None else clip_shape[0])
+        if wide not in (1, 3) or self.hidden < 2:
+            raise AdvvidError(f"model.channels={wide} must be 1 or 3, and model.width={width} at least 0.05")
         if views != 1:
             raise AdvvidError("next_frame predicts one clip per video: leave dataset.test_clips=1")
-        self.channels, self.views, self.num_classes, self.width = channels, views, num_classes, width
+        self.channels, self.views, self.num_classes, self.width = wide, views, num_classes, width
         self.clip_shape = None if clip_shape is None else tuple(clip_shape)
         half = self.hidden // 2
         self.encoder = nn.Sequential(
-            nn.Conv2d(channels, half, 5, 2, 2), nn.LeakyReLU(0.1),
+            nn.Conv2d(wide, half, 5, 2, 2), nn.LeakyReLU(0.1),
             nn.Conv2d(half, self.hidden, 3, 2, 1), nn.LeakyReLU(0.1),
         )  # fmt: skip
         self.cells = nn.ModuleList(ConvLSTMCell(self.hidden, self.hidden, kernel) for _ in range(layers))
         self.decoder = nn.Sequential(
             nn.Conv2d(self.hidden, 4 * half, 3, 1, 1), nn.PixelShuffle(2), nn.LeakyReLU(0.1),
-            nn.Conv2d(half, 4 * channels, 3, 1, 1), nn.PixelShuffle(2),
+            nn.Conv2d(half, 4 * wide, 3, 1, 1), nn.PixelShuffle(2),
         )  # fmt: skip
         if checkpoint is not None:
             load_local_weights(self, checkpoint)

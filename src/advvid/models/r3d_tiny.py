@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from advvid.core.allowed import Count, Positive, checked
 from advvid.errors import AdvvidError
 
 
+@checked
 class R3DTiny(nn.Module):
     """A stem that shrinks the frames by four, two residual blocks, global average pooling and a linear layer.
 
@@ -26,7 +28,7 @@ class R3DTiny(nn.Module):
         torch.Size([2, 10])
     """
 
-    def __init__(self, num_classes: int, width: float = 1.0) -> None:
+    def __init__(self, num_classes: Count, width: Positive = 1.0) -> None:
         super().__init__()
         first, second, third = (round(channels * width) for channels in (16, 32, 64))
         if first < 1:

@@ -98,19 +98,12 @@ def add_after(
     Raises:
         AdvvidError: if the network has no residual blocks, or ``after`` is neither.
     """
-    check_after(after)
     places = residual_blocks(net, defense)
     if after == "stage":
         places = list({place.stage: place for place in places}.values())
     for place in places:
         setattr(place.parent, place.name, Followed(place.block, make(place), strength))
     return len(places)
-
-
-def check_after(after: str) -> None:
-    """Refuse a place that ``add_after`` does not know."""
-    if after not in ("block", "stage"):
-        raise AdvvidError(f"defense.after={after!r} is not known: choose block or stage")
 
 
 def frames_after(model: nn.Module, places: list[Place], clip_shape: tuple[int, ...]) -> list[int]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from advvid.core.allowed import Count, Positive, checked
 from advvid.errors import AdvvidError
 
 
+@checked
 class ResNet18(nn.Module):
     """ResNet-18 as used on CIFAR-10 (He et al. 2016, basic blocks; Lo & Patel's slides, CIFAR-10).
 
@@ -30,7 +32,7 @@ class ResNet18(nn.Module):
         torch.Size([2, 10])
     """
 
-    def __init__(self, num_classes: int, width: float = 1.0) -> None:
+    def __init__(self, num_classes: Count, width: Positive = 1.0) -> None:
         super().__init__()
         stages = [round(channels * width) for channels in (64, 128, 256, 512)]
         if stages[0] < 1:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from advvid.core.allowed import Count, Positive, checked
 from advvid.errors import AdvvidError
 
 # Blocks per stage; up to 34 layers of two 3x3x3 convolutions each, from 50 on bottlenecks.
@@ -25,6 +26,7 @@ FAMILIES = {"resnet": (64, 4), "wide": (128, 2), "resnext": (128, 2)}
 STEM = 64
 
 
+@checked
 class ResNet3D(nn.Module):
     """A 7x7x7 stem, four stages of residual blocks, global average pooling and a linear layer.
 
@@ -54,11 +56,17 @@ class ResNet3D(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, depth: int = 18, family: str = "resnet", shortcut: str = "B", cardinality: int = 32,
-        time_stride: int = 1, width: float = 1.0,
-    ) -> None:  # fmt: skip
+        self,
+        num_classes: Count,
+        depth: Literal[10, 18, 34, 50, 101, 152] = 18,
+        family: Literal["resnet", "wide", "resnext"] = "resnet",
+        shortcut: Literal["A", "B"] = "B",
+        cardinality: Count = 32,
+        time_stride: Count = 1,
+        width: Positive = 1.0,
+    ) -> None:
         super().__init__()
-        _check(depth, family, shortcut, cardinality, time_stride, width)
+        _check(depth, family, width)
         first, expansion = FAMILIES[family]
         stem, first = round(STEM * width), round(first * width)
         groups = cardinality if family == "resnext" else 1
@@ -176,16 +184,8 @@ def _shortcut(channels_in: int, channels_out: int, stride: int, kind: str) -> nn
     )
 
 
-def _check(depth: int, family: str, shortcut: str, cardinality: int, time_stride: int, width: float) -> None:
-    options: tuple[tuple[str, object, Sequence[object]], ...] = (
-        ("family", family, tuple(FAMILIES)),
-        ("shortcut", shortcut, ("A", "B")),
-        ("depth", depth, tuple(d for d in BLOCKS if family == "resnet" or d not in BASIC)),
-    )
-    for name, value, known in options:
-        if value not in known:
-            raise AdvvidError(f"model.net.{name}={value} is not known: choose from {', '.join(map(str, known))}")
-    if cardinality < 1 or time_stride < 1:
-        raise AdvvidError(f"model.net.cardinality={cardinality} and time_stride={time_stride} must be at least 1")
+def _check(depth: int, family: str, width: float) -> None:
+    if family != "resnet" and depth in BASIC:
+        raise AdvvidError(f"model.net.depth={depth} is not known for family={family}: choose 50, 101 or 152")
     if round(STEM * width) < 1:
         raise AdvvidError(f"model.width={width} leaves the network without channels: choose at least 0.02")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from advvid.core.allowed import Count, checked
 from advvid.errors import AdvvidError
 
 
+@checked
 class SlowFast(nn.Module):
     """Feeds a two-pathway network from one clip: all frames to the fast pathway, every fourth or so to the slow one.
 
@@ -21,7 +23,7 @@ class SlowFast(nn.Module):
         clips ``[B, 3, T, H, W]`` with T a multiple of ``alpha``; logits ``[B, K]``.
     """
 
-    def __init__(self, net: nn.Module, alpha: int = 4) -> None:
+    def __init__(self, net: nn.Module, alpha: Count = 4) -> None:
         super().__init__()
         self.net = net
         self.alpha = alpha

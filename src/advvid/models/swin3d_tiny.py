@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-from advvid.errors import AdvvidError
+from advvid.core.allowed import Count, Positive, checked
 
 HEADS = (2, 4)
 
 
+@checked
 class Swin3DTiny(SwinTransformer3d):
     """Torchvision's Video Swin Transformer (Liu et al. 2022) with two stages of two blocks, for the embedded data.
 
@@ -27,9 +28,7 @@ class Swin3DTiny(SwinTransformer3d):
         torch.Size([2, 10])
     """
 
-    def __init__(self, num_classes: int, width: float = 1.0) -> None:
-        if num_classes < 1 or width <= 0:
-            raise AdvvidError(f"num_classes={num_classes} and model.width={width} must be positive")
+    def __init__(self, num_classes: Count, width: Positive = 1.0) -> None:
         super().__init__(
             patch_size=[2, 4, 4], embed_dim=HEADS[0] * max(1, round(24 * width / HEADS[0])), depths=[2, 2],
             num_heads=list(HEADS), window_size=[4, 4, 4], num_classes=num_classes,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advvid.core.numbers import parse_number
+from advvid.core.allowed import checked
 from advvid.errors import AdvvidError
 
 Generators = Sequence[torch.Generator]
@@ -33,6 +33,11 @@ class Purifier(nn.Module):
 
     differentiable: bool = True
     random: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            checked(cls)
 
     def __init__(self, surrogate: nn.Module | None = None) -> None:
         super().__init__()
@@ -83,6 +88,11 @@ class StandIn(nn.Module):
 
     stands_for: tuple[type[Purifier], ...] = (Purifier,)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            checked(cls)
+
     def extra_repr(self) -> str:
         """Return the settings, by which results are kept apart."""
         return _own_settings(self)
@@ -114,28 +124,3 @@ def per_clip(clips: Tensor, generators: Generators | None, draw: Callable[[torch
     """Draw one tensor for each clip, from its own generator; returns them stacked on the clips' device."""
     each: Sequence[torch.Generator | None] = [None] * len(clips) if generators is None else generators
     return torch.stack([draw(generator) for generator in each]).to(clips.device)
-
-
-def number(value: float | str, name: str, low: float, high: float) -> float:
-    """Read a setting that may be a fraction and has to lie in a range.
-
-    Raises:
-        AdvvidError: naming the setting.
-    """
-    found = parse_number(value, name)
-    if not low <= found <= high:
-        raise AdvvidError(f"{name}={value!r} is not possible: choose a number from {low:g} to {high:g}")
-    return found
-
-
-def whole(value: int, name: str, low: int, high: int, odd: bool = False) -> int:
-    """Check a whole number that has to lie in a range.
-
-    Raises:
-        AdvvidError: naming the setting.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high or (odd and value % 2 == 0):
-        raise AdvvidError(
-            f"{name}={value!r} is not possible: choose {'an odd' if odd else 'a whole'} number from {low} to {high}"
-        )
-    return value

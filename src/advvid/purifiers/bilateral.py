@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional
 
-from advvid.purifiers.base import Generators, Purifier, number, on_frames, whole
+from advvid.core.allowed import Numeral, Odd
+from advvid.purifiers.base import Generators, Purifier, on_frames
 
 
 class Bilateral(Purifier):
@@ -28,11 +32,16 @@ class Bilateral(Purifier):
         tensor([0.5000])
     """
 
-    def __init__(self, size: int = 5, sigma_space: float | str = 1.5, sigma_color: float | str = 0.1) -> None:
+    def __init__(
+        self,
+        size: Annotated[int, Ge(1), Le(15), Odd()] = 5,
+        sigma_space: Annotated[float | str, Numeral(), Ge(0.01), Le(100)] = 1.5,
+        sigma_color: Annotated[float | str, Numeral(), Ge(0.001), Le(100)] = 0.1,
+    ) -> None:
         super().__init__()
-        self.size = whole(size, "purifier.bilateral.size", 1, 15, odd=True)
-        self.sigma_space = number(sigma_space, "purifier.bilateral.sigma_space", 0.01, 100)
-        self.sigma_color = number(sigma_color, "purifier.bilateral.sigma_color", 0.001, 100)
+        self.size = size
+        self.sigma_space = float(sigma_space)
+        self.sigma_color = float(sigma_color)
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
         """Return filtered clips; the border repeats its last pixel."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from advvid.purifiers.base import Generators, Purifier, whole
+from advvid.purifiers.base import Generators, Purifier
 
 
 class BitDepth(Purifier):
@@ -24,9 +27,9 @@ class BitDepth(Purifier):
 
     differentiable = False
 
-    def __init__(self, bits: int = 4, surrogate: nn.Module | None = None) -> None:
+    def __init__(self, bits: Annotated[int, Ge(1), Le(16)] = 4, surrogate: nn.Module | None = None) -> None:
         super().__init__(surrogate)
-        self.bits = whole(bits, "purifier.bit_depth.bits", 1, 16)
+        self.bits = bits
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
         """Return rounded clips."""

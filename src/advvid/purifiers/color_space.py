@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from advvid.errors import AdvvidError
-from advvid.purifiers.base import Generators, Purifier, number, per_clip
+from advvid.core.allowed import ShareNumber
+from advvid.purifiers.base import Generators, Purifier, per_clip
 from advvid.purifiers.grayscale import LUMA
 
 # From linear sRGB to CIE XYZ relative to its white (D65), IEC 61966-2-1.
@@ -39,11 +40,9 @@ class ColorSpace(Purifier):
 
     random = True
 
-    def __init__(self, space: str = "yuv", shift: float | str = 0.05) -> None:
+    def __init__(self, space: Literal["yuv", "hsv", "lab"] = "yuv", shift: ShareNumber = 0.05) -> None:
         super().__init__()
-        if space not in SPACES:
-            raise AdvvidError(f"purifier.color_space.space={space!r} is not known: choose one of {', '.join(SPACES)}")
-        self.space, self.shift = space, number(shift, "purifier.color_space.shift", 0, 1)
+        self.space, self.shift = space, float(shift)
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
         """Return the clips with shifted colours."""

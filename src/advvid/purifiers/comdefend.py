@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advvid.purifiers.base import Generators, Purifier, number, on_frames, per_clip, whole
+from advvid.core.allowed import FilePath, Numeral
+from advvid.purifiers.base import Generators, Purifier, on_frames, per_clip
 from advvid.purifiers.comdefend_networks import CODE, load_networks
 
 
@@ -41,13 +44,16 @@ class ComDefend(Purifier):
     differentiable = False
 
     def __init__(
-        self, checkpoint: str | None = None, noise: float | str | None = None, patch: int | None = 32,
+        self,
+        checkpoint: FilePath | None = None,
+        noise: Annotated[float | str, Numeral(), Ge(0), Le(1000)] | None = None,
+        patch: Annotated[int, Ge(4), Le(1024)] | None = 32,
         surrogate: nn.Module | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(surrogate)
         self.networks, trained = load_networks(checkpoint)
-        self.noise = trained if noise is None else number(noise, "purifier.comdefend.noise", 0, 1000)
-        self.patch = None if patch is None else whole(patch, "purifier.comdefend.patch", 4, 1024)
+        self.noise = trained if noise is None else float(noise)
+        self.patch = patch
         self.checkpoint, self.random = checkpoint, self.noise > 0
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from advvid.purifiers.base import Generators, Purifier, number, per_clip
+from advvid.core.allowed import ShareNumber
+from advvid.purifiers.base import Generators, Purifier, per_clip
 
 
 class FFTPerturbation(Purifier):
@@ -23,10 +24,10 @@ class FFTPerturbation(Purifier):
 
     random = True
 
-    def __init__(self, spread: float | str = 0.1, drop: float | str = 0.1) -> None:
+    def __init__(self, spread: ShareNumber = 0.1, drop: ShareNumber = 0.1) -> None:
         super().__init__()
-        self.spread = number(spread, "purifier.fft_perturbation.spread", 0, 1)
-        self.drop = number(drop, "purifier.fft_perturbation.drop", 0, 1)
+        self.spread = float(spread)
+        self.drop = float(drop)
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
         """Return the clips with perturbed spectra."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from advvid.purifiers.base import Generators, Purifier, number, on_frames
+from advvid.core.allowed import Numeral
+from advvid.purifiers.base import Generators, Purifier, on_frames
 
 
 class GaussianBlur(Purifier):
@@ -25,9 +28,9 @@ class GaussianBlur(Purifier):
         tensor([0.5000])
     """
 
-    def __init__(self, sigma: float | str = 1.0) -> None:
+    def __init__(self, sigma: Annotated[float | str, Numeral(), Ge(0.01), Le(20)] = 1.0) -> None:
         super().__init__()
-        self.sigma = number(sigma, "purifier.gaussian_blur.sigma", 0.01, 20)
+        self.sigma = float(sigma)
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
         """Return blurred clips; the border repeats its last pixel, so that any frame is large enough."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from advvid.purifiers.base import Generators, Purifier, on_frames, whole
+from advvid.purifiers.base import Generators, Purifier, on_frames
 
 # Floyd and Steinberg's error filter: how far right, how far down, and the share in sixteenths.
 FILTER = ((1, 0, 7), (-1, 1, 3), (0, 1, 5), (1, 1, 1))
@@ -39,9 +42,9 @@ class Halftone(Purifier):
 
     differentiable = False
 
-    def __init__(self, levels: int = 2, surrogate: nn.Module | None = None) -> None:
+    def __init__(self, levels: Annotated[int, Ge(2), Le(256)] = 2, surrogate: nn.Module | None = None) -> None:
         super().__init__(surrogate)
-        self.levels = whole(levels, "purifier.halftone.levels", 2, 256)
+        self.levels = levels
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
         """Return halftones."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from advvid.errors import AdvvidError
 from advvid.purifiers.base import Generators, Purifier, on_frames
 from advvid.purifiers.grayscale import LUMA
-
-CHANNELS = ("luma", "each")
 
 
 class HistogramEqualization(Purifier):
@@ -28,12 +27,8 @@ class HistogramEqualization(Purifier):
 
     differentiable = False
 
-    def __init__(self, channels: str = "luma", surrogate: nn.Module | None = None) -> None:
+    def __init__(self, channels: Literal["luma", "each"] = "luma", surrogate: nn.Module | None = None) -> None:
         super().__init__(surrogate)
-        if channels not in CHANNELS:
-            raise AdvvidError(
-                f"purifier.histogram_equalization.channels={channels!r} is not known: choose one of {', '.join(CHANNELS)}"
-            )
         self.channels = channels
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
-from advvid.purifiers.base import Generators, Purifier, on_frames, whole
+from advvid.purifiers.base import Generators, Purifier, on_frames
 
 
 class Jpeg(Purifier):
@@ -22,9 +25,9 @@ class Jpeg(Purifier):
 
     differentiable = False
 
-    def __init__(self, quality: int = 75, surrogate: nn.Module | None = None) -> None:
+    def __init__(self, quality: Annotated[int, Ge(1), Le(100)] = 75, surrogate: nn.Module | None = None) -> None:
         super().__init__(surrogate)
-        self.quality = whole(quality, "purifier.jpeg.quality", 1, 100)
+        self.quality = quality
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
         """Return the clips as they are read back."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional
 
-from advvid.purifiers.base import Generators, Purifier, on_frames, whole
+from advvid.core.allowed import Odd
+from advvid.purifiers.base import Generators, Purifier, on_frames
 
 
 class MeanFilter(Purifier):
@@ -18,9 +22,9 @@ class MeanFilter(Purifier):
         clips ``[B, 3, T, H, W]``.
     """
 
-    def __init__(self, size: int = 3) -> None:
+    def __init__(self, size: Annotated[int, Ge(1), Le(31), Odd()] = 3) -> None:
         super().__init__()
-        self.size = whole(size, "purifier.mean_filter.size", 1, 31, odd=True)
+        self.size = size
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
         """Return smoothed clips; the border repeats its last pixel."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from advvid.errors import AdvvidError
-from advvid.purifiers.base import Generators, Purifier, number, per_clip
-
-KINDS = ("gaussian", "uniform", "speckle")
+from advvid.core.allowed import ShareNumber
+from advvid.purifiers.base import Generators, Purifier, per_clip
 
 
 class NoiseInjection(Purifier):
@@ -26,11 +26,11 @@ class NoiseInjection(Purifier):
 
     random = True
 
-    def __init__(self, std: float | str = "8/255", kind: str = "gaussian") -> None:
+    def __init__(
+        self, std: ShareNumber = "8/255", kind: Literal["gaussian", "uniform", "speckle"] = "gaussian"
+    ) -> None:
         super().__init__()
-        self.std = number(std, "purifier.noise_injection.std", 0, 1)
-        if kind not in KINDS:
-            raise AdvvidError(f"purifier.noise_injection.kind={kind!r} is not known: choose one of {', '.join(KINDS)}")
+        self.std = float(std)
         self.kind = kind
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from advvid.purifiers.base import Generators, Purifier, number, on_frames, whole
+from advvid.core.allowed import Numeral, Odd
+from advvid.purifiers.base import Generators, Purifier, on_frames
 
 
 class NonLocalMeans(Purifier):
@@ -29,11 +33,16 @@ class NonLocalMeans(Purifier):
         tensor([0.5000])
     """
 
-    def __init__(self, strength: float | str = 0.1, patch: int = 5, search: int = 13) -> None:
+    def __init__(
+        self,
+        strength: Annotated[float | str, Numeral(), Ge(1e-3), Le(10)] = 0.1,
+        patch: Annotated[int, Ge(1), Le(31), Odd()] = 5,
+        search: Annotated[int, Ge(1), Le(63), Odd()] = 13,
+    ) -> None:
         super().__init__()
-        self.strength = number(strength, "purifier.non_local_means.strength", 1e-3, 10)
-        self.patch = whole(patch, "purifier.non_local_means.patch", 1, 31, odd=True)
-        self.search = whole(search, "purifier.non_local_means.search", 1, 63, odd=True)
+        self.strength = float(strength)
+        self.patch = patch
+        self.search = search
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
         """Return filtered clips; the border repeats its last pixel."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from advvid.errors import AdvvidError
-from advvid.purifiers.base import Generators, Purifier, number, on_frames
-
-MODES = ("bilinear", "bicubic", "nearest")
+from advvid.core.allowed import Numeral
+from advvid.purifiers.base import Generators, Purifier, on_frames
 
 
 class Resize(Purifier):
@@ -23,11 +24,13 @@ class Resize(Purifier):
         clips ``[B, 3, T, H, W]``.
     """
 
-    def __init__(self, scale: float | str = 0.5, mode: str = "bilinear") -> None:
+    def __init__(
+        self,
+        scale: Annotated[float | str, Numeral(), Ge(0.05), Le(4)] = 0.5,
+        mode: Literal["bilinear", "bicubic", "nearest"] = "bilinear",
+    ) -> None:
         super().__init__()
-        self.scale = number(scale, "purifier.resize.scale", 0.05, 4)
-        if mode not in MODES:
-            raise AdvvidError(f"purifier.resize.mode={mode!r} is not known: choose one of {', '.join(MODES)}")
+        self.scale = float(scale)
         self.mode = mode
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:

@@ -7,17 +7,21 @@ attack. The identity says that all of a change arrives. Of a change that a codec
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from advvid.purifiers.base import Purifier, StandIn, number
+from advvid.core.allowed import Numeral, checked
+from advvid.purifiers.base import Purifier, StandIn
 from advvid.purifiers.block_matching import follow, match
 from advvid.purifiers.comdefend import ComDefend
 from advvid.purifiers.integer_dct import cosines
 from advvid.purifiers.temporal_defense import TemporalDefense
 
 
+@checked
 class LowPass(nn.Module):
     """A blur in space and time that may take colour away: what a lossy codec lets through of a small change.
 
@@ -37,10 +41,15 @@ class LowPass(nn.Module):
         tensor(0.5000)
     """
 
-    def __init__(self, space: float | str = 2.0, time: float | str = 0.0, grey: bool = True) -> None:
+    def __init__(
+        self,
+        space: Annotated[float | str, Numeral(), Ge(0), Le(100)] = 2.0,
+        time: Annotated[float | str, Numeral(), Ge(0), Le(100)] = 0.0,
+        grey: bool = True,
+    ) -> None:
         super().__init__()
-        self.space = number(space, "surrogate.space", 0, 100)
-        self.time = number(time, "surrogate.time", 0, 100)
+        self.space = float(space)
+        self.time = float(time)
         self.grey = grey
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -75,9 +84,9 @@ class HeldMatch(StandIn):
 
     stands_for = (TemporalDefense,)
 
-    def __init__(self, spread: float | str = 0.25) -> None:
+    def __init__(self, spread: Annotated[float | str, Numeral(), Ge(0.01), Le(10)] = 0.25) -> None:
         super().__init__()
-        self.spread = number(spread, "surrogate.spread", 0.01, 10)
+        self.spread = float(spread)
 
     def forward(self, clips: Tensor, purifier: Purifier) -> Tensor:
         """Return rebuilt clips; differentiable."""
@@ -119,9 +128,9 @@ class SoftBits(StandIn):
 
     stands_for = (ComDefend,)
 
-    def __init__(self, temperature: float | str | None = None) -> None:
+    def __init__(self, temperature: Annotated[float | str, Numeral(), Ge(1e-3), Le(1e4)] | None = None) -> None:
         super().__init__()
-        self.temperature = None if temperature is None else number(temperature, "surrogate.temperature", 1e-3, 1e4)
+        self.temperature = None if temperature is None else float(temperature)
 
     def forward(self, clips: Tensor, purifier: Purifier) -> Tensor:
         """Return the frames that come back; differentiable."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional
 
-from advvid.purifiers.base import Generators, Purifier, number, on_frames
+from advvid.core.allowed import Numeral
+from advvid.purifiers.base import Generators, Purifier, on_frames
 
 
 class Swirl(Purifier):
@@ -30,10 +33,14 @@ class Swirl(Purifier):
         True
     """
 
-    def __init__(self, strength: float | str = 1.0, radius: float | str | None = None) -> None:
+    def __init__(
+        self,
+        strength: Annotated[float | str, Numeral(), Ge(-20), Le(20)] = 1.0,
+        radius: Annotated[float | str, Numeral(), Ge(0.1), Le(10_000)] | None = None,
+    ) -> None:
         super().__init__()
-        self.strength = number(strength, "purifier.swirl.strength", -20, 20)
-        self.radius = None if radius is None else number(radius, "purifier.swirl.radius", 0.1, 10_000)
+        self.strength = float(strength)
+        self.radius = None if radius is None else float(radius)
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:
         """Return swirled clips; what would be read beyond the border is the border's."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advvid.errors import AdvvidError
-from advvid.purifiers.base import Generators, Purifier, whole
+from advvid.purifiers.base import Generators, Purifier
 from advvid.purifiers.block_matching import match
 from advvid.purifiers.integer_dct import coarsened
-
-REFERENCES = ("neighbours", "previous", "reconstructed")
 
 
 class TemporalDefense(Purifier):
@@ -50,17 +50,17 @@ class TemporalDefense(Purifier):
     differentiable = False
 
     def __init__(
-        self, patch: int = 8, search: int = 7, quantiser: int = 512, references: str = "neighbours",
+        self,
+        patch: Annotated[int, Ge(2), Le(32)] = 8,
+        search: Annotated[int, Ge(0), Le(32)] = 7,
+        quantiser: Annotated[int, Ge(1), Le(2**16)] = 512,
+        references: Literal["neighbours", "previous", "reconstructed"] = "neighbours",
         surrogate: nn.Module | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(surrogate)
-        self.patch = whole(patch, "purifier.temporal_defense.patch", 2, 32)
-        self.search = whole(search, "purifier.temporal_defense.search", 0, 32)
-        self.quantiser = whole(quantiser, "purifier.temporal_defense.quantiser", 1, 2**16)
-        if references not in REFERENCES:
-            raise AdvvidError(
-                f"purifier.temporal_defense.references={references!r} is not known: choose one of {', '.join(REFERENCES)}"
-            )
+        self.patch = patch
+        self.search = search
+        self.quantiser = quantiser
         self.references = references
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:

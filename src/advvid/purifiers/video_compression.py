@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
+from advvid.core.allowed import Whole
 from advvid.data.encode import settings_of
 from advvid.data.loader import cores
 from advvid.data.round_trip import through_codec
-from advvid.purifiers.base import Generators, Purifier, whole
+from advvid.purifiers.base import Generators, Purifier
 
 
 class VideoCompression(Purifier):
@@ -40,15 +44,20 @@ class VideoCompression(Purifier):
     differentiable = False
 
     def __init__(
-        self, codec: str = "libx264", quality: int | None = 28, gop: int = 250, rate: int = 25,
-        processes: int | None = 1, surrogate: nn.Module | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        codec: Literal["libx264", "mpeg4", "ffv1"] = "libx264",
+        quality: Whole | None = 28,
+        gop: Annotated[int, Ge(1), Le(10_000)] = 250,
+        rate: Annotated[int, Ge(1), Le(1000)] = 25,
+        processes: Annotated[int, Ge(1), Le(256)] | None = 1,
+        surrogate: nn.Module | None = None,
+    ) -> None:
         super().__init__(surrogate)
         settings_of(codec, quality, gop)
         self.codec, self.quality = codec, quality
-        self.gop = whole(gop, "purifier.video_compression.gop", 1, 10_000)
-        self.rate = whole(rate, "purifier.video_compression.rate", 1, 1000)
-        found = whole(cores() if processes is None else processes, "purifier.video_compression.processes", 1, 256)
+        self.gop = gop
+        self.rate = rate
+        found = cores() if processes is None else processes
         self._processes = found  # no setting of the result
 
     def purify(self, clips: Tensor, generators: Generators | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from advvid.errors import AdvvidError
+from advvid.core.allowed import Count, check_fields
 
 # Predictions of each video that GAP looks at.
 TOP = 20
@@ -34,11 +34,10 @@ class MultiLabel:
 
     output: ClassVar[str] = "logits"
 
-    partitions: int = 5
+    partitions: Count = 5
 
     def __post_init__(self) -> None:
-        if self.partitions < 1:
-            raise AdvvidError(f"partitions={self.partitions} is not possible: choose a number of at least 1")
+        check_fields(self)
 
     def loss(self, out: Tensor, target: Tensor) -> Tensor:
         """Return the binary cross-entropy of each clip, summed over the classes, ``[B]`` in float32.
