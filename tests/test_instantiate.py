@@ -169,8 +169,8 @@ def test_wrong_arguments_and_refusing_constructors_become_one_sentence():
         safe_instantiate(
             {"_target_": "torch.nn.Conv3d", "in_channels": 3, "out_channels": 4, "kernel_size": 1, "groups": 2}
         )
-    with pytest.raises(AdvvidError, match=r"^model\.width=0 leaves"):
-        safe_instantiate({"_target_": "advvid.models.r3d_tiny.R3DTiny", "num_classes": 2, "width": 0})
+    with pytest.raises(AdvvidError, match=r"^model\.width=0\.001 leaves"):
+        safe_instantiate({"_target_": "advvid.models.r3d_tiny.R3DTiny", "num_classes": 2, "width": 0.001})
     with pytest.raises(AdvvidError, match="cannot be imported"):
         safe_instantiate({"_target_": "advvid.models.r3d_tinny.R3DTiny"})
     with pytest.raises(AdvvidError, match="_recursive_"):

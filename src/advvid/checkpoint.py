@@ -16,6 +16,7 @@ from advvid.core.pickles import unfolds
 from advvid.core.plain import check_plain
 from advvid.core.saved_config import checked
 from advvid.errors import AdvvidError
+from advvid.paths import user_path
 
 FORMAT = 1
 # What holds names and numbers in a checkpoint; the tensors lie beside it. Far above what any run writes.
@@ -125,7 +126,7 @@ def find(path: str | Path, which: str = "last") -> Path:
     Raises:
         AdvvidError: if there is none.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.is_dir():
         file = path / "checkpoints" / f"{which}.pt"
         if not file.is_file():

@@ -19,7 +19,7 @@ from advvid.defenses.base import Defense
 from advvid.detectors.routing import Routing
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
-from advvid.models.build import check_task
+from advvid.models.build import check_settings, check_task
 from advvid.purifiers.base import Purifier
 from advvid.runtime import Runtime
 from advvid.schedules import Schedule
@@ -69,6 +69,7 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     schedule: Schedule = safe_instantiate(cfg.schedule)
     dataset = require_dataset(safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select))
     check_task(cfg.model, dataset.task)
+    check_settings(cfg.model, dataset.clip_shape, dataset.views)
     if cfg.get("analysis") and dataset.task.output != "logits":
         raise AdvvidError(
             "analysis=... looks at right and wrong answers, which the prediction of frames does not have: leave it out for "
@@ -137,9 +138,6 @@ def _check_front(what: str, found: Sequence[Purifier], cfg: DictConfig, clip_sha
         raise AdvvidError(
             f"{what}=... stands before the finished model, not in training: choose mode=train_eval or mode=eval"
         )
-    samples = cfg.evaluation.eot_samples
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise AdvvidError(f"evaluation.eot_samples={samples!r} is not possible: choose a whole number of at least 1")
     if any(p.random for p in found) and (cfg.mode == "attack" or cfg.get("analysis")):
         raise AdvvidError(
             "a random purifier would be judged by its luckiest draw here: use mode=eval without analysis, or leave it out"

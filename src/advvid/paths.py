@@ -27,3 +27,19 @@ def cache_dir() -> Path:
     """Return the folder for generated data and manifests (``$ADVVID_CACHE``, else the user's cache folder)."""
     chosen = os.environ.get("ADVVID_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "advvid"
+
+
+def user_path(text: str | Path) -> Path:
+    """Return the path that a user means: ``~`` is the home folder, unless something of that very name lies here.
+
+    Example:
+        >>> user_path("runs/~a").as_posix()
+        'runs/~a'
+    """
+    path = Path(text)
+    if path.exists():
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # ~name of nobody
+        return path

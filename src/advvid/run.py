@@ -22,6 +22,7 @@ from advvid.batch import Batch
 from advvid.check_rules import finding
 from advvid.checks import model_checks
 from advvid.columns import Column, with_views
+from advvid.config.options import check_top
 from advvid.core.identity import Identity
 from advvid.core.option_parts import ROUNDING
 from advvid.core.resuming import CLIPS, elsewhere, go_on, may_lengthen, of_run
@@ -52,8 +53,6 @@ from advvid.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-MODES = ("train", "eval", "train_eval", "attack")
-
 
 def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str, Any]:
     """Carry out a run and return its robustness table (empty for ``mode=train``; see ``attack_clips`` for ``mode=attack``).
@@ -63,8 +62,7 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
         run_dir: where everything is written.
         choices: the chosen option of each group, by group.
     """
-    if cfg.mode not in MODES:
-        raise AdvvidError(f"mode={cfg.mode!r} is not known: choose one of {', '.join(MODES)}")
+    check_top(cfg)
     finished = cfg.mode in FINISHED
     if finished and cfg.checkpoint is None:
         raise AdvvidError(f"mode={cfg.mode} needs a finished run's model: give checkpoint=<run folder or .pt file>")
@@ -73,8 +71,6 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
             "checkpoint=... is for mode=eval and mode=attack: to start training from weights use model.checkpoint, to go on "
             "with a run resume=true"
         )
-    if cfg.evaluation.accesses not in ("all", "strongest"):
-        raise AdvvidError(f"evaluation.accesses={cfg.evaluation.accesses!r} is not known: choose all or strongest")
     if cfg.mode != "eval" and cfg.get("analysis"):
         raise AdvvidError("analysis=... looks at a trained model: add mode=eval checkpoint=<run folder or .pt file>")
     check_options(cfg)

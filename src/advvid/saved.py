@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from advvid import checkpoint
+from advvid.config.command_line import MULTIRUN, typed_path
 from advvid.core.saved_config import NAME
 from advvid.errors import AdvvidError
 from advvid.instantiate import find_target, safe_instantiate
@@ -40,9 +41,10 @@ def with_saved_choices(arguments: Sequence[str]) -> list[str]:
     arguments = list(arguments)
     given = dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith(("-", "+", "~")))
     source = given.get("checkpoint", "")
-    if given.get("mode") not in FINISHED or source in ("", "null") or "," in source:
+    several = "," in source and any(flag in arguments for flag in MULTIRUN)
+    if given.get("mode") not in FINISHED or source in ("", "null") or several:
         return arguments
-    saved = checkpoint.load_run(checkpoint.find(source))["config"]["choices"]
+    saved = checkpoint.load_run(checkpoint.find(typed_path(source)))["config"]["choices"]
     folders = [conf_dir(), *_own_folders(arguments)]
     # The name that is added is that of a file which lies there: the run only says which one.
     known = {g: [name for name in _options(folders, g) if name == saved.get(g)][:1] for g in GROUPS if g not in given}

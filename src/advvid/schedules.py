@@ -11,7 +11,8 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch.optim import lr_scheduler
 
-from advvid.core.allowed import Count, Positive, Whole, check_fields
+from advvid.core.allowed import check_fields
+from advvid.core.kinds import Count, NotNegative, Positive, Whole
 
 
 @dataclass(kw_only=True)
@@ -51,7 +52,7 @@ class Schedule:
     accumulate: Count = 1
     micro_batch: Count | None = None
     select: Literal["last", "best"] = "last"
-    checkpoint_minutes: Positive = 10.0
+    checkpoint_minutes: NotNegative = 10.0
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from advvid.core.allowed import Whole, check_fields
+from advvid.core.allowed import check_fields
+from advvid.core.kinds import Whole
 from advvid.data.round_trip import through_codec
 
 Kind = Literal["uint8", "codec"]

@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from advvid.config.command_line import MULTIRUN, as_typed, odd_run_folder
 from advvid.core.files import REMEDIES, storage_error
 from advvid.core.processes import end_after_parent
 from advvid.core.record import recorded
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 _problems: list[AdvvidError] = []
 # Empty until Hydra has made the folder of a run and hands over.
 _begun: list[bool] = []
+# The run folder, where its name is one that Hydra cannot keep.
+_folder: list[Path] = []
 
 
 def task(cfg: DictConfig) -> None:
@@ -62,11 +65,13 @@ def task(cfg: DictConfig) -> None:
 
 
 def _run(cfg: DictConfig) -> None:
+    from advvid.config.options import check_top
     from advvid.run import run
     from advvid.saved import adopt
 
+    check_top(cfg)
     hydra_cfg = HydraConfig.get()
-    run_dir = Path(hydra_cfg.runtime.output_dir)
+    run_dir = _folder[0] if _folder else Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
     key = "hydra.sweep.dir" if hydra_cfg.mode == RunMode.MULTIRUN else "hydra.run.dir"
     if cfg.resume and cfg.mode != "eval" and not any(f"{key}=" in o for o in hydra_cfg.overrides.hydra):
@@ -111,9 +116,10 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         # Hydra takes overrides on one side of a flag only; people write them on both.
-        flags = [a for a in sys.argv[1:] if a in ("-m", "--multirun")]
+        flags = [a for a in sys.argv[1:] if a in MULTIRUN]
         refuse_bases(sys.argv[1:])
-        sys.argv[1:] = flags + [a for a in with_saved_choices(sys.argv[1:]) if a not in flags]
+        _folder[:] = filter(None, [odd_run_folder(sys.argv[1:])])
+        sys.argv[1:] = flags + [a for a in as_typed(with_saved_choices(sys.argv[1:])) if a not in flags]
         with _without_bases(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
         if _problems:

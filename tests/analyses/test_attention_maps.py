@@ -99,7 +99,7 @@ def test_no_batch_size_changes_a_measure(tmp_path):
 
 
 def test_what_does_not_fit_is_refused_in_words(tmp_path):
-    with pytest.raises(AdvvidError, match=r"analysis\.pictures=-1 is not possible"):
+    with pytest.raises(AdvvidError, match=r"AttentionMaps\.pictures=-1 is not possible"):
         AttentionMaps(pictures=-1)
     with pytest.raises(
         AdvvidError, match=r"analysis=attention_maps needs a model with attention, which R3DTiny has not"

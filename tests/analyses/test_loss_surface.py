@@ -71,9 +71,9 @@ def test_the_line_is_found_where_the_best_steps_lie_on_one():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: LossSurface(sizes=[]), "analysis.sizes"),
-        (lambda: LossSurface(steps=[0, 1]), "analysis.steps"),
-        (lambda: BestStep(budgets=["4/255"]), "two budgets"),
+        (lambda: LossSurface(sizes=[]), r"LossSurface\.sizes=\[\] is not possible"),
+        (lambda: LossSurface(steps=[0, 1]), r"LossSurface\.steps\[0\]=0 is not possible"),
+        (lambda: BestStep(budgets=["4/255"]), "choose a list of at least 2"),
     ],
 )
 def test_grids_without_sense_are_refused(make, said):

@@ -10,23 +10,10 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch import nn
 
-from advvid.core.allowed import (
-    Count,
-    FilePath,
-    Number,
-    Odd,
-    Seed,
-    Share,
-    ShareNumber,
-    Step,
-    Whole,
-    check_fields,
-    checked,
-    describe,
-    fits,
-    require,
-)
+from advvid.core.allowed import check_fields, checked, fits, require
+from advvid.core.describe import describe
 from advvid.core.examples import examples
+from advvid.core.kinds import Count, FilePath, Number, Odd, Seed, Share, ShareNumber, Step, Whole
 from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate

@@ -122,7 +122,11 @@ ROUTING = {"_target_": "advvid.detectors.routing.Routing"}
         ({"detector": ROUTING}, (300, 1152), "detector=... changes pixels"),
         ({"detector": {"_target_": "advvid.attacks.pgd.PGD"}}, (3, 8, 32, 32), "detector holds a PGD"),
         ({"detector": ROUTING | {"gamma_1": 0.9}}, (3, 8, 32, 32), "gamma_1=0.9 and gamma_2=0.3 are not possible"),
-        ({"detector": ROUTING | {"sparse": 3}}, (3, 8, 32, 32), "detector.sparse holds a int: choose a purifier"),
+        (
+            {"detector": ROUTING | {"sparse": 3}},
+            (3, 8, 32, 32),
+            "detector.sparse=3 is not possible: choose a node",
+        ),
         ({"detector": ROUTING | {"network": "nowhere"}}, (3, 8, 32, 32), "nowhere"),
     ],
 )

@@ -93,7 +93,7 @@ def test_what_c3d_cannot_take_is_refused():
     with pytest.raises(AdvvidError, match=r"takes clips of 8 x 32 x 32, not 16 x 32 x 32: set model\.frames"):
         net(torch.rand(1, 3, 16, 32, 32))
     for options, words in (
-        ({"pool5": "start"}, "choose from both, end"),
+        ({"pool5": "start"}, "choose both or end"),
         ({"width": 0.001}, "without channels"),
         ({"size": None}, "fix the size of C3D's fc6"),
         ({"frames": 0}, "fix the size of C3D's fc6"),

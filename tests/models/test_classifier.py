@@ -166,5 +166,5 @@ def test_impossible_settings_are_refused(options):
         tiny(**options)
     with pytest.raises(AdvvidError, match=r"model\.mean"):
         VideoClassifier(Means(), 3, [0.1, 0.2], 1.0)
-    with pytest.raises(AdvvidError, match=r"model\.std"):
+    with pytest.raises(AdvvidError, match=r"VideoClassifier\.std=0\.0"):
         VideoClassifier(Means(), 3, 0.1, 0.0)

@@ -181,10 +181,10 @@ def test_time_is_divided_by_16_or_32(frames, time_stride, left):
 
 def test_impossible_options_are_refused():
     for options, words in (
-        ({"depth": 20}, "depth=20 is not known: choose from 10, 18"),
-        ({"depth": 34, "family": "wide"}, "choose from 50, 101, 152"),
-        ({"family": "resnest"}, "choose from resnet, wide, resnext"),
-        ({"shortcut": "C"}, "choose from A, B"),
+        ({"depth": 20}, "depth=20 is not possible: choose 10, 18"),
+        ({"depth": 34, "family": "wide"}, "choose 50, 101 or 152"),
+        ({"family": "resnest"}, "choose resnet, wide or resnext"),
+        ({"shortcut": "C"}, "choose A or B"),
         ({"cardinality": 0}, "at least 1"),
         ({"width": 0.001}, "without channels"),
     ):

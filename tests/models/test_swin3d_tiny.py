@@ -41,5 +41,5 @@ def test_the_order_of_frames_is_seen_and_learnt():
 
 @pytest.mark.parametrize("options", [{"num_classes": 0}, {"num_classes": 3, "width": 0}])
 def test_impossible_settings_are_refused(options):
-    with pytest.raises(AdvvidError, match="must be positive"):
+    with pytest.raises(AdvvidError, match="is not possible"):
         Swin3DTiny(**options)

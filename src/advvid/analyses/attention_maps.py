@@ -21,7 +21,7 @@ from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_mode
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
 from advvid.columns import Column, craft
-from advvid.core.allowed import Whole
+from advvid.core.kinds import Whole
 from advvid.models.attention import Maps, distance, require_attention, with_attention
 from advvid.progress import bar
 from advvid.statistics import wilson

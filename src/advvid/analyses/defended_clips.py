@@ -20,7 +20,7 @@ from advvid.analyses.detection import fitted
 from advvid.attacks.base import Attack, in_space
 from advvid.attacks.sparse import Sparse
 from advvid.columns import craft
-from advvid.core.allowed import Count
+from advvid.core.kinds import Count
 from advvid.errors import AdvvidError
 from advvid.pictures import RIGHT, WRONG, Strip, draw_sheet, shown_frames
 from advvid.progress import bar

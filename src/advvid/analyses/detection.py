@@ -22,7 +22,7 @@ from advvid.attacks.sparse import Sparse
 from advvid.batch import Batch
 from advvid.columns import Column, craft
 from advvid.core import digests
-from advvid.core.allowed import NotNegative, Share
+from advvid.core.kinds import NotNegative, Share
 from advvid.data.loader import Clips
 from advvid.detectors.joint_attack import JointPGD
 from advvid.detectors.temporal_consistency import TemporalConsistency

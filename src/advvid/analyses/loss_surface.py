@@ -17,7 +17,7 @@ from rich.table import Table
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import DPI, save
 from advvid.analyses.step_losses import check_grid, step_losses
-from advvid.core.allowed import Count, Positive, PositiveNumber
+from advvid.core.kinds import Count, Positive, PositiveNumber
 from advvid.statistics import bootstrap_difference
 
 # The share of the largest loss from which a step size counts as near the best.

@@ -23,7 +23,7 @@ from advvid.attacks.sparse import Sparse
 from advvid.batch import Batch
 from advvid.columns import Column, craft
 from advvid.core import digests
-from advvid.core.allowed import FilePath, Share
+from advvid.core.kinds import FilePath, Share
 from advvid.detectors.routing import Routing
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.jpeg import Jpeg

@@ -21,7 +21,7 @@ from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DPI, MARKERS, save
 from advvid.analyses.means import mean_difference, mean_of
 from advvid.analyses.scored import Checkpoints, named_paths, scored_models
-from advvid.core.allowed import Whole
+from advvid.core.kinds import Whole
 from advvid.errors import AdvvidError
 
 # Frames of a clip that are shown, spread over it.

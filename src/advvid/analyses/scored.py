@@ -14,9 +14,10 @@ from advvid import checkpoint
 from advvid.analyses.base import Context
 from advvid.columns import fingerprint
 from advvid.core import digests
-from advvid.core.allowed import FilePath
+from advvid.core.kinds import FilePath
 from advvid.errors import AdvvidError
 from advvid.models.rebuild import rebuild
+from advvid.paths import user_path
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def scored_models(context: Context, checkpoints: Sequence[str], labels: Sequence
 def selected(path: str) -> Path:
     """Return the checkpoint file of a run that its own schedule selects (``last`` or ``best``)."""
     file = checkpoint.find(path)
-    if not Path(path).expanduser().is_dir():
+    if not user_path(path).is_dir():
         return file
     schedule = checkpoint.load_run(file)["config"].get("schedule")
     return checkpoint.find(

@@ -21,7 +21,7 @@ from advvid.analyses.settings import written_values
 from advvid.attacks.base import Attack, in_space
 from advvid.attacks.joint import Both, Joint, JointAttack, with_selector
 from advvid.columns import Column
-from advvid.core.allowed import NotNegativeNumber
+from advvid.core.kinds import NotNegativeNumber
 from advvid.errors import AdvvidError
 from advvid.evaluator import Evaluator
 from advvid.statistics import bootstrap_difference, wilson

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from advvid.attacks.base import Attack
+from advvid.core.allowed import hints_of
+from advvid.core.kinds import members
 from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
 
@@ -19,19 +21,20 @@ def numeric_settings(attack: Attack, prefix: str = "") -> Iterator[str]:
         >>> list(numeric_settings(PGD()))
         ['steps', 'restarts', 'eps', 'step_size']
     """
+    hints = hints_of(type(attack))
     for setting in dataclasses.fields(attack):
         value = getattr(attack, setting.name)
         if isinstance(value, Attack):
             yield from numeric_settings(value, f"{prefix}{setting.name}.")
-        elif _may_hold_a_number(setting, value):
+        elif _may_hold_a_number(setting.name, value, hints.get(setting.name)):
             yield prefix + setting.name
 
 
-def _may_hold_a_number(setting: dataclasses.Field[Any], value: Any) -> bool:
-    if isinstance(value, bool) or setting.name == "targeted":  # a class has a number, but no order
+def _may_hold_a_number(name: str, value: Any, declared: Any) -> bool:
+    if isinstance(value, bool) or name == "targeted":  # a class has a number, but no order
         return False
     # An optional number, such as a width or a budget, may be null now.
-    return isinstance(value, int | float) or bool({"int", "float"} & set(str(setting.type).split(" | ")))
+    return isinstance(value, int | float) or any(kind in (int, float) for kind, _ in members(declared))
 
 
 def written_values(values: Sequence[float | int | str]) -> dict[str, float]:

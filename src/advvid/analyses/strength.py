@@ -22,7 +22,7 @@ from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_mode
 from advvid.analyses.settings import with_setting, written_values
 from advvid.checks import model_checks, table_checks
 from advvid.columns import Column
-from advvid.core.allowed import Number
+from advvid.core.kinds import Number
 from advvid.evaluator import Evaluator
 from advvid.fitting import fit_columns
 from advvid.results import near_ties

@@ -15,7 +15,7 @@ from advvid.attacks.cascade import Round, cascade
 from advvid.attacks.expectation import draw_seeds
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.search import Goal
-from advvid.core.allowed import Count, NotNegativeNumber, Whole
+from advvid.core.kinds import Count, NotNegativeNumber, Whole
 from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from advvid.attacks.base import AttackResult, resolve_step
 from advvid.attacks.gradient import IteratedAttack
 from advvid.attacks.search import Goal
-from advvid.core.allowed import Count, NotNegativeNumber, ShareNumber, Step
+from advvid.core.kinds import Count, NotNegativeNumber, ShareNumber, Step
 from advvid.errors import AdvvidError
 from advvid.threats.base import Aux, per_clip
 from advvid.threats.flow import warp

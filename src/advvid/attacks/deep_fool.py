@@ -13,7 +13,7 @@ from advvid.attacks.hyperplane import lengths, scaled, to_hyperplane
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.minimal import MinimalNormAttack, nearest_boundary
 from advvid.attacks.search import Goal, make_goal
-from advvid.core.allowed import Count, NotNegative
+from advvid.core.kinds import Count, NotNegative
 from advvid.tasks.base import Task
 from advvid.threats.base import per_clip
 

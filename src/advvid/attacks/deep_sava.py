@@ -14,7 +14,7 @@ from advvid.attacks.penalised import Variables
 from advvid.attacks.selection import Selection
 from advvid.attacks.sparse_attack import SparseAttack
 from advvid.batch import Space
-from advvid.core.allowed import NotNegativeNumber, Numeral, Positive
+from advvid.core.kinds import NotNegativeNumber, Numeral, Positive
 from advvid.similarity import dissimilarity
 from advvid.threats.base import Aux
 from advvid.threats.flow import warp

@@ -15,7 +15,7 @@ from advvid.attacks.expectation import draw_seeds, expected_loss
 from advvid.attacks.pgd import PGD
 from advvid.attacks.search import Goal, GradientRule, Keep
 from advvid.batch import derive_seed
-from advvid.core.allowed import Count
+from advvid.core.kinds import Count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from advvid.attacks.hyperplane import lengths
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.minimal import MinimalNormAttack
 from advvid.attacks.search import make_goal
-from advvid.core.allowed import Count, NotNegativeNumber, Share, Whole
+from advvid.core.kinds import Count, NotNegativeNumber, Share, Whole
 from advvid.tasks.base import Task
 from advvid.threats.base import draw, per_clip
 

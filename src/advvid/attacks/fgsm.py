@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from advvid.attacks.gradient import GradientAttack
-from advvid.core.allowed import Count, Step
+from advvid.core.kinds import Count, Step
 from advvid.threats.balls import LinfBall
 
 

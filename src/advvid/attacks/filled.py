@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from advvid.attacks.gradient import GradientAttack
-from advvid.core.allowed import Numeral
+from advvid.core.kinds import Numeral
 from advvid.errors import AdvvidError
 from advvid.threats.base import Aux
 

@@ -15,7 +15,7 @@ from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.flicker import Flicker, describe, margin_hinge
 from advvid.attacks.search import Goal, make_goal
 from advvid.batch import Batch
-from advvid.core.allowed import NotNegativeNumber
+from advvid.core.kinds import NotNegativeNumber
 from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification

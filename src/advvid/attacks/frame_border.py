@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Gt, Le
 
 from advvid.attacks.gradient import GradientAttack
-from advvid.core.allowed import Count, NotNegativeNumber, Positive, Step
+from advvid.core.kinds import Count, NotNegativeNumber, Positive, Step
 from advvid.threats.regions import Border
 
 

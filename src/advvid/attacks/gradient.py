@@ -22,7 +22,7 @@ from advvid.attacks.search import (
     make_goal,
     worst_of,
 )
-from advvid.core.allowed import Count, NotNegativeNumber, Step
+from advvid.core.kinds import Count, NotNegativeNumber, Step
 from advvid.tasks.base import Task
 from advvid.threats.base import Aux
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.pgd import PGD
 from advvid.attacks.search import Goal, GradientRule, loss_gradient
-from advvid.core.allowed import Count, NotNegative, Numeral
+from advvid.core.kinds import Count, NotNegative, Numeral
 from advvid.threats.base import per_clip
 
 

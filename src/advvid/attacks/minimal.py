@@ -12,7 +12,7 @@ from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.hyperplane import lengths
 from advvid.attacks.logits import best_label, margin, require_logits
 from advvid.attacks.search import Goal, Targeted
-from advvid.core.allowed import NotNegativeNumber
+from advvid.core.kinds import NotNegativeNumber
 from advvid.threats.balls import L2Ball, LinfBall, ball
 from advvid.threats.base import per_clip
 

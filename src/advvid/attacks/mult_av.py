@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from advvid.attacks.gradient import IteratedAttack
-from advvid.core.allowed import Count, Numeral, Positive
+from advvid.core.kinds import Count, Numeral, Positive
 from advvid.threats.pixels import Pixels
 from advvid.threats.ratio import BoundRegion, RatioBound
 from advvid.threats.rectangles import Rectangles

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
-from advvid.core.allowed import Positive
+from advvid.core.kinds import Positive
 from advvid.tasks.base import Task
 from advvid.threats.base import draw
 from advvid.threats.regions import Border

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
-from advvid.core.allowed import NotNegativeNumber
+from advvid.core.kinds import NotNegativeNumber
 from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from advvid.attacks.filled import FilledAttack
-from advvid.core.allowed import Count, NotNegativeNumber, Numeral, Positive, Step
+from advvid.core.kinds import Count, NotNegativeNumber, Numeral, Positive, Step
 from advvid.threats.pixels import Pixels
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
-from advvid.core.allowed import Whole
+from advvid.core.kinds import Whole
 from advvid.errors import AdvvidError
 from advvid.profiling import BACKWARD, FORWARD, scope
 from advvid.tasks.base import Task

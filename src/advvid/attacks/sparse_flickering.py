@@ -11,7 +11,7 @@ from advvid.attacks.penalised import Variables
 from advvid.attacks.selection import Selection
 from advvid.attacks.sparse_attack import SparseAttack
 from advvid.batch import Space
-from advvid.core.allowed import NotNegative
+from advvid.core.kinds import NotNegative
 from advvid.threats.base import Aux
 from advvid.threats.offsets import Offsets
 from advvid.threats.sparse import SparseOffsets

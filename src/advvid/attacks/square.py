@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.search import Goal, Targeted, make_goal
 from advvid.attacks.square_moves import PLACES, L2Moves, LinfMoves, share
-from advvid.core.allowed import NotNegativeNumber, Numeral
+from advvid.core.kinds import NotNegativeNumber, Numeral
 from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 from advvid.threats.base import draw, per_clip

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from advvid import checkpoint
 from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.pgd import PGD
-from advvid.core.allowed import FilePath
+from advvid.core.kinds import FilePath
 from advvid.errors import AdvvidError
 from advvid.models.modes import mode
 from advvid.models.r3d_tiny import R3DTiny

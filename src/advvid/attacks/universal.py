@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -17,8 +16,9 @@ from advvid.attacks.penalised import adversarial_term
 from advvid.attacks.perturbation_generator import PerturbationGenerator, seeded
 from advvid.attacks.search import Goal
 from advvid.batch import Batch
-from advvid.core.allowed import Count, FilePath, NotNegativeNumber
+from advvid.core.kinds import Count, FilePath, NotNegativeNumber
 from advvid.errors import AdvvidError
+from advvid.paths import user_path
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
 from advvid.threats.balls import LinfBall
@@ -67,7 +67,7 @@ class Universal(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.checkpoint is not None and not Path(self.checkpoint).expanduser().is_file():
+        if self.checkpoint is not None and not user_path(self.checkpoint).is_file():
             raise AdvvidError(
                 f"checkpoint={self.checkpoint} does not exist: give the file of a fitted universal attack"
             )
@@ -129,7 +129,7 @@ class Universal(Attack):
         task: Task,
     ) -> AttackResult:
         if self.checkpoint is not None:
-            path = Path(self.checkpoint).expanduser()
+            path = user_path(self.checkpoint)
             fitted = self.unfitted()
             fitted.load_state_dict(_read(str(path), path.stat().st_mtime_ns))
             return fitted._search(model, clips, labels, generators, targets, task)

@@ -1,1 +1,1 @@
-"""From a configuration to objects, and what can be chosen in one."""
+"""What a user may say: what can be chosen, the options that belong to no part, and the command line."""

@@ -12,52 +12,15 @@ import inspect
 import math
 import numbers
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from advvid.core.describe import describe, shown
+from advvid.core.kinds import LARGEST, Odd, Path, Rules, bound, members, numeral, plain
 from advvid.core.numbers import parse_number
 from advvid.errors import AdvvidError
-
-# No count of anything here comes near it, and what is larger does not fit into a tensor's sizes.
-LARGEST = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Numeral:
-    """Says that a ``float | str`` is a number, a fraction such as ``8/255``, or one of a few words."""
-
-    words: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Odd:
-    """Says that a whole number is odd."""
-
-
-@dataclass(frozen=True)
-class Path:
-    """Says that a string is the name of a file or folder, which may hold every character."""
-
-
-Count = Annotated[int, Ge(1)]
-Whole = Annotated[int, Ge(0)]
-Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
-Share = Annotated[float, Ge(0), Le(1)]
-# The same for settings that may be written as fractions; the class reads them with ``parse_number``.
-Number = Annotated[float | str, Numeral()]
-PositiveNumber = Annotated[float | str, Numeral(), Gt(0)]
-NotNegativeNumber = Annotated[float | str, Numeral(), Ge(0)]
-ShareNumber = Annotated[float | str, Numeral(), Ge(0), Le(1)]
-# See ``advvid.attacks.base.resolve_step``.
-Step = Annotated[float | str, Numeral(("optimal", "optimal/2", "eps")), Ge(0)]
-FilePath = Annotated[str, Path()]
-
-Rules = tuple[Any, ...]
 
 
 def require(value: Any, annotation: Any, name: str) -> None:
@@ -80,7 +43,7 @@ def require(value: Any, annotation: Any, name: str) -> None:
         place, found, wanted = _misfit(value, annotation, name)
         known = "known" if isinstance(found, str) and _words(wanted) else "possible"
         large = f" (of at most {LARGEST})" if isinstance(found, int) and abs(found) > LARGEST else ""
-        raise AdvvidError(f"{place}={_shown(found)} is not {known}: choose {describe(wanted)}{large}")
+        raise AdvvidError(f"{place}={shown(found)} is not {known}: choose {describe(wanted)}{large}")
 
 
 def require_all(values: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = "") -> None:
@@ -178,7 +141,8 @@ def fits(value: Any, annotation: Any, rules: Rules = ()) -> bool:
             else all(fits(v, inner[0]) for v in value)
         )
     if origin in (dict, Mapping):
-        return isinstance(value, Mapping) and all(fits(v, inner[1]) for v in value.values())
+        sized = isinstance(value, Mapping) and _within(len(value), rules, (MinLen,))
+        return sized and all(fits(v, inner[1]) for v in value.values())
     if isinstance(value, str) and (base is str or (base is float and numeral(rules))):
         return _is_text(value, rules)
     if base in (int, float):
@@ -196,21 +160,8 @@ def fits(value: Any, annotation: Any, rules: Rules = ()) -> bool:
     return not isinstance(kind, type) or isinstance(value, kind)
 
 
-def plain(annotation: Any, rules: Rules = ()) -> tuple[Any, Rules]:
-    """Return an annotation without its rules, and the rules."""
-    if get_origin(annotation) is Annotated:
-        base, *own = get_args(annotation)
-        return plain(base, (*rules, *own))
-    return annotation, rules
-
-
-def numeral(rules: Rules) -> Numeral | None:
-    """Return the rule that a string is a number, if it stands among rules."""
-    return next((rule for rule in rules if isinstance(rule, Numeral)), None)
-
-
 def _is_in_range(value: Any, rules: Rules) -> bool:
-    if not math.isfinite(value) or (isinstance(value, int) and abs(value) > LARGEST and not _bound(rules, Le)):
+    if not math.isfinite(value) or (isinstance(value, int) and abs(value) > LARGEST and not bound(rules, Le)):
         return False
     odd = not any(isinstance(rule, Odd) for rule in rules) or value % 2 == 1
     return odd and _within(value, rules, (Ge, Gt, Le, Lt))
@@ -224,31 +175,16 @@ def _within(value: Any, rules: Rules, kinds: tuple[type, ...]) -> bool:
     return all(tests[type(rule)](rule) for rule in rules if isinstance(rule, kinds))
 
 
-def _bound(rules: Rules, kind: type) -> bool:
-    return any(isinstance(rule, kind) for rule in rules)
-
-
 def _is_text(value: str, rules: Rules) -> bool:
     rule = numeral(rules)
     if rule is None:
-        return bool(value.strip()) and (value.isprintable() or ("\0" not in value and _bound(rules, Path)))
+        return bool(value.strip()) and (value.isprintable() or ("\0" not in value and bound(rules, Path)))
     if value in rule.words:
         return True
     try:
         return _is_in_range(parse_number(value), rules)
     except AdvvidError:
         return False
-
-
-def members(annotation: Any) -> Iterator[tuple[Any, Rules]]:
-    """Yield the types that an annotation allows, each with its rules."""
-    base, rules = plain(annotation)
-    if get_origin(base) not in (Union, types.UnionType):
-        yield base, rules
-        return
-    for member in get_args(base):
-        for inner, own in members(member):
-            yield inner, (*rules, *own)
 
 
 def _words(annotation: Any) -> bool:
@@ -273,63 +209,3 @@ def _misfit(value: Any, annotation: Any, name: str) -> tuple[str, Any, Any]:
             if not fits(found, wanted):
                 return _misfit(found, wanted, place)
     return name, value, annotation
-
-
-def describe(annotation: Any) -> str:
-    """Put into words what an annotation allows.
-
-    Example:
-        >>> describe(Annotated[int, Ge(0)] | Literal["auto"])
-        'a whole number of at least 0, or auto'
-    """
-    allowed = list(members(annotation))
-    said = list(dict.fromkeys(_said(base, rules) for base, rules in allowed))
-    return ", or ".join(sorted(said, key=lambda words: words == "null"))
-
-
-def _said(base: Any, rules: Rules) -> str:
-    origin, inner = get_origin(base), get_args(base)
-    if origin is Literal:
-        return _listed(inner)
-    if origin in (list, tuple, Sequence):
-        return f"a list, each of it {describe(inner[0])}"
-    if origin in (dict, Mapping):
-        return f"a mapping, each of it {describe(inner[1])}"
-    if base is int:
-        return f"{'an odd' if _bound(rules, Odd) else 'a whole'} number{_range(rules)}"
-    rule = numeral(rules)
-    if base is float and rule is None:
-        return f"a number{_range(rules)}"
-    if rule is not None:
-        return f"a number{_range(rules)}{_listed(('', 'a fraction such as 8/255', *rule.words))}"
-    if base is str:
-        return "a path" if _bound(rules, Path) else "a word that is not empty"
-    if base is bool:
-        return "true or false"
-    if base is None or base is types.NoneType:
-        return "null"
-    kind = origin or base
-    return f"a node whose _target_ is a kind of {kind.__name__}" if isinstance(kind, type) else "something to call"
-
-
-def _listed(words: Sequence[Any]) -> str:
-    """Return words as ``a, b or c``."""
-    *first, last = map(str, words)
-    return f"{', '.join(first)} or {last}" if first else last
-
-
-def _range(rules: Rules) -> str:
-    """Put the bounds among rules into words; a later rule is the narrower one."""
-    low: Any = next((rule for rule in reversed(rules) if isinstance(rule, Ge | Gt)), None)
-    high: Any = next((rule for rule in reversed(rules) if isinstance(rule, Le | Lt)), None)
-    if isinstance(low, Ge) and isinstance(high, Le):
-        return f" from {low.ge} to {high.le}"
-    said = [] if low is None else [f"of at least {low.ge}" if isinstance(low, Ge) else f"above {low.gt}"]
-    said += [] if high is None else [f"at most {high.le}" if isinstance(high, Le) else f"below {high.lt}"]
-    return "".join(f" {words}" for words in (" and ".join(said),) if words)
-
-
-def _shown(value: Any, most: int = 80) -> str:
-    """Return a value as one short line."""
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}..."

@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from advvid.core.allowed import LARGEST, Odd, Path, Rules, fits, members, numeral
+from advvid.core.allowed import fits
+from advvid.core.kinds import LARGEST, Odd, Path, Rules, members, numeral
 
 # Of these, a setting must refuse all that its declaration does not allow.
 SUSPECTS: tuple[Any, ...] = (

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from advvid.core import digests
 from advvid.core.option_parts import IN_CELLS, ROUNDING, SCORED, TRAINED, names_file, part_of
 from advvid.errors import AdvvidError
+from advvid.paths import user_path
 
 # Packages whose versions move bits of clips, networks and searches.
 PACKAGES = ("advvid", "torch", "torchvision", "pytorchvideo", "decord", "decord2", "av", "torchcodec", "numpy")
@@ -177,7 +177,7 @@ def _content(option: str, value: Any) -> Any:
         return [_content(option, item) for item in value]
     if not isinstance(value, str):
         return value
-    path = Path(value).expanduser()
+    path = user_path(value)
     places = (path, path / "checkpoints" / "last.pt", path / "checkpoints" / "best.pt")
     try:
         return {

@@ -10,7 +10,8 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch.optim import Optimizer
 
-from advvid.core.allowed import NotNegative, Positive, hints_of
+from advvid.core.allowed import hints_of
+from advvid.core.kinds import NotNegative, Positive
 
 Decay = Annotated[float, Ge(0), Lt(1)]
 # The ranges are those that the methods are defined for; torch.optim leaves out the upper ends of most.

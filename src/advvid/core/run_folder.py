@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from advvid.core.files import remove_abandoned, storage_error
 from advvid.core.locks import locked
 from advvid.errors import AdvvidError
+from advvid.paths import user_path
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def _refuse_needed(cfg: DictConfig, folder: Path, written: tuple[str, ...]) -> N
     """Refuse to remove what an option names."""
     gone = {path.resolve() for pattern in written for path in folder.glob(pattern)}
     for option, value in _texts(OmegaConf.to_container(cfg, resolve=False)):
-        place = Path(value).expanduser()
+        place = user_path(value)
         with suppress(OSError, ValueError):
             # A folder means the weights or the examples in it.
             needed = [place, *place.glob("checkpoints/*.pt"), *place.glob("*.pt")] if place.exists() else []

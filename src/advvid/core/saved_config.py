@@ -17,6 +17,8 @@ from advvid.core.plain import check_plain
 from advvid.errors import AdvvidError
 
 REFERENCE = re.compile(r"\$\{(\.*)([A-Za-z_]\w*(?:\.\w+)*)\}")
+# A reference or a question; a folder whose very name holds ${ is written \\${.
+ASKS = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
 # Names of options, which become headings of tables and parts of names of files.
 NAME = re.compile(r"\w[\w.+-]{0,99}", re.ASCII)
 # What an option of several words looks like: purifier=[jpeg,resize], experiment=kinfu/cat, attack@suite.mim.
@@ -40,7 +42,7 @@ def stored(cfg: DictConfig) -> dict[str, Any]:
             return {key: settled(inner, (*path, key)) for key, inner in value.items()}
         if isinstance(value, list):
             return [settled(inner, (*path, i)) for i, inner in enumerate(value)]
-        if not isinstance(value, str) or "${" not in value or _refers(plain, path, value):
+        if not isinstance(value, str) or not ASKS.search(value) or _refers(plain, path, value):
             return value
         found: Any = cfg
         for key in path:
@@ -97,7 +99,7 @@ def _check_references(value: Any, path: tuple[Any, ...], root: Any, what: str) -
     elif isinstance(value, list | tuple):
         for i, inner in enumerate(value):
             _check_references(inner, (*path, i), root, what)
-    elif isinstance(value, str) and "${" in value and not _refers(root, path, value):
+    elif isinstance(value, str) and ASKS.search(value) and not _refers(root, path, value):
         raise AdvvidError(
             f"{what} says {_short('.'.join(map(str, path)))}={_short(value)}, and a stored configuration asks for nothing: "
             "only a run that holds the value itself can be used, as this version writes it"

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from advvid.data.room import Room
 from advvid.errors import AdvvidError
+from advvid.paths import user_path
 
 # A file is its frames, then a description in JSON, then this: mark, length and checksum of the description.
 END = struct.Struct("<16sII")
@@ -90,7 +91,7 @@ class FrameCache:
     """
 
     def __init__(self, folder: Path, gigabytes: float) -> None:
-        self.folder = folder.expanduser().resolve()
+        self.folder = user_path(folder).resolve()
         _versions()  # here once, rather than in every loader process
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

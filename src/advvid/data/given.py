@@ -28,6 +28,7 @@ from advvid.data.scan import problem
 from advvid.data.video_folder import VideoFolder
 from advvid.errors import AdvvidError
 from advvid.instantiate import checked_plan, find_target, safe_instantiate
+from advvid.paths import user_path
 from advvid.tasks.classification import Classification
 
 # The target of a clip whose class nobody told: the model's own clean prediction stands in for it.
@@ -70,7 +71,7 @@ class GivenFiles:
         self.classes, self.missing = list(classes), dict[str, list[str]]()
         self.view = _view(node)
         self.clip_shape, self.views = (3, self.view.frames, self.view.size, self.view.size), self.view.views
-        self.paths = [Path(str(file)).expanduser() for file in ([files] if isinstance(files, str) else files)]
+        self.paths = [user_path(str(file)) for file in ([files] if isinstance(files, str) else files)]
         if not self.paths:
             raise AdvvidError("files=[] names no file: write files=[a.avi,b.mp4], or leave it out for the data set")
         absent = [str(path) for path in self.paths if not path.is_file()]

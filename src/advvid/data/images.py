@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -12,11 +11,13 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from advvid.batch import Space
-from advvid.core.allowed import Count, FilePath, Seed, Share, Whole, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, FilePath, Seed, Share, Whole
 from advvid.data.image_clips import ImageClips, cut, resize_pictures
 from advvid.data.limits import round_robin
 from advvid.data.loader import Workers
 from advvid.errors import AdvvidError
+from advvid.paths import user_path
 from advvid.tasks.classification import Classification
 
 CIFAR_FOLDER = "cifar-10-batches-py"
@@ -65,7 +66,7 @@ class Images(ABC):
         if splits is not None:
             raise AdvvidError(f"{self.name} has splits of its own: leave dataset.splits=null")
         self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        self.root = None if root is None else Path(root).expanduser()
+        self.root = None if root is None else user_path(root)
         self.size, self.shift, self.flip = size, shift, flip
         self.val_fraction, self.seed, self.workers = val_fraction, seed, workers
         self.classes, self.views, self.clip_shape = list(self.classes), 1, (3, 1, size, size)

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from advvid.batch import Batch, derive_seed
-from advvid.core.allowed import Whole, require
+from advvid.core.allowed import require
+from advvid.core.kinds import Whole
 from advvid.core.processes import obey_parent, signals_held
 from advvid.data.checked import check_batch, stackable
 from advvid.errors import AdvvidError

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from advvid.batch import Space
 from advvid.core import files
-from advvid.core.allowed import Count, FilePath, Seed, Whole, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, FilePath, Seed, Whole
 from advvid.core.locks import locked
 from advvid.core.processes import pool
 from advvid.data import motion_recipe as recipe
@@ -27,7 +28,7 @@ from advvid.data.limits import round_robin
 from advvid.data.loader import Workers
 from advvid.data.memory import MemoryClips
 from advvid.errors import AdvvidError
-from advvid.paths import cache_dir
+from advvid.paths import cache_dir, user_path
 from advvid.progress import bar
 from advvid.tasks.classification import Classification
 
@@ -110,7 +111,7 @@ class Motion:
         self.missing: dict[str, list[str]] = {}
         self.name = f"{'motion_look' if looks else 'motion'}_{seed}_{_recipe_hash()}"
         self.chosen = bool(root)
-        self.root = Path(root).expanduser() if root else cache_dir() / self.name
+        self.root = user_path(root) if root else cache_dir() / self.name
 
     def prepare(self) -> None:
         """Make the files where they are missing or damaged; about ten seconds on two cores."""

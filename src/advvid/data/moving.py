@@ -18,12 +18,13 @@ from torch.utils.data import Dataset
 
 from advvid.batch import Space
 from advvid.core import digests, files
-from advvid.core.allowed import Count, FilePath, Seed, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, FilePath, Seed
 from advvid.core.locks import locked
 from advvid.data import moving_digits as recipe
 from advvid.data.loader import Workers
 from advvid.errors import AdvvidError
-from advvid.paths import cache_dir
+from advvid.paths import cache_dir, user_path
 from advvid.tasks.next_frame import NextFrame
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class MovingMNIST:
         if splits is not None:
             raise AdvvidError("the sequences of the file are divided by their place in it: leave dataset.splits=null")
         self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        self.root = None if root is None else Path(root).expanduser()
+        self.root = None if root is None else user_path(root)
         self.frames, self.size, self.channels, self.workers = frames, size, channels, workers
         self.classes: list[str] = []  # nothing is classified
         self.views, self.clip_shape = 1, (channels, frames, size, size)

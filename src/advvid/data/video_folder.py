@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from annotated_types import Gt, Le, Lt
 
 from advvid.batch import Space
-from advvid.core.allowed import Count, FilePath, Positive, Seed, Share, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, FilePath, Positive, Seed, Share
 from advvid.data.cache import FrameCache
 from advvid.data.clips import Cut, VideoClips
 from advvid.data.decoders import Decoder, check_decoder
@@ -20,6 +21,7 @@ from advvid.data.lists import Entry, Lists, cut_validation, read_hmdb51, read_uc
 from advvid.data.loader import Workers, worker_count
 from advvid.data.scan import scan
 from advvid.errors import AdvvidError
+from advvid.paths import user_path
 from advvid.tasks.classification import Classification
 
 log = logging.getLogger(__name__)
@@ -124,7 +126,7 @@ class VideoFolder:
             raise AdvvidError(
                 f"dataset={layout} needs dataset.root=<folder of the class folders>: {LAYOUTS[layout]['home']}"
             )
-        self.given_root, self.given_splits = Path(root).expanduser(), splits
+        self.given_root, self.given_splits = user_path(root), splits
         area = None if scale is None else (float(scale[0]), float(scale[1]))
         self.cut = Cut(frames, stride, size, short_side or size, flip, area, test_clips, decoder)
         self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
@@ -150,7 +152,7 @@ class VideoFolder:
         other, mark = ("hmdb51", "*_test_split*.txt") if self.layout == "ucf101" else ("ucf101", "classInd.txt")
         places = [self.given_root / p for p in LAYOUTS[self.layout]["lists"]]
         if self.given_splits is not None:
-            places = [Path(self.given_splits).expanduser()]
+            places = [user_path(self.given_splits)]
             if not places[0].is_dir():
                 raise AdvvidError(
                     f"dataset.splits={self.given_splits} is not a folder: give the folder of the split lists"

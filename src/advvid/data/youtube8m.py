@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 
 from advvid.batch import derive_seed
 from advvid.core import digests
-from advvid.core.allowed import Count, FilePath, Seed, Whole, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, FilePath, Seed, Whole
 from advvid.data import tfrecord
 from advvid.data.feature_index import Index, index
 from advvid.data.limits import round_robin
@@ -23,7 +24,7 @@ from advvid.data.loader import Workers
 from advvid.data.vocabulary import FILE, Vocabulary, plain, read_vocabulary
 from advvid.errors import AdvvidError
 from advvid.features import FrameFeatures
-from advvid.paths import cache_dir
+from advvid.paths import cache_dir, user_path
 from advvid.tasks.multi_label import MultiLabel
 
 log = logging.getLogger(__name__)
@@ -156,8 +157,8 @@ class YouTube8M:
         if partition is not None and partition >= partitions:
             raise AdvvidError(f"dataset.partition={partition} must be null or 0 to {partitions - 1}")
         self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        self.root = None if root is None else Path(root).expanduser()
-        self.vocabulary = None if vocabulary is None else Path(vocabulary).expanduser()
+        self.root = None if root is None else user_path(root)
+        self.vocabulary = None if vocabulary is None else user_path(vocabulary)
         self.verticals, self.labels, self.frames, self.seed = list(verticals), labels, frames, seed
         self.partition, self.partitions, self.val_videos, self.workers = partition, partitions, val_videos, workers
         self.task = MultiLabel(partitions=partitions if partition is None else 1)

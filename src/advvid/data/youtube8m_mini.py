@@ -13,7 +13,8 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from advvid.core import files
-from advvid.core.allowed import Count, FilePath, Seed, Whole, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, FilePath, Seed, Whole
 from advvid.core.locks import locked
 from advvid.data import feature_recipe as recipe
 from advvid.data import tfrecord

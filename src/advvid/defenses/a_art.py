@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from advvid.batch import Batch
-from advvid.core.allowed import NotNegativeNumber
+from advvid.core.kinds import NotNegativeNumber
 from advvid.defenses.art import ART, same_draws
 from advvid.defenses.base import Logs, Step
 from advvid.defenses.crafted import Crafted

@@ -12,7 +12,7 @@ from annotated_types import MinLen
 
 from advvid.attacks.base import Attack
 from advvid.batch import derive_seed
-from advvid.core.allowed import Count, NotNegativeNumber
+from advvid.core.kinds import Count, NotNegativeNumber
 from advvid.core.numbers import parse_number
 from advvid.defenses.at import AT
 from advvid.defenses.base import Measure, Step, check_epsilon, single

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
 from advvid.batch import Batch
-from advvid.core.allowed import Count, FilePath, NotNegativeNumber
+from advvid.core.kinds import Count, FilePath, NotNegativeNumber
 from advvid.defenses.base import Logs, Measure, Step
 from advvid.defenses.crafted import FORWARD
 from advvid.defenses.critic import Critic
 from advvid.defenses.generative import Generative, purified
 from advvid.defenses.none import NoDefense
 from advvid.defenses.preparation import Preparation
-from advvid.errors import AdvvidError
 from advvid.models.ape_gan import Discriminator, Generator
 from advvid.models.purified import Purified
 from advvid.schedules import Schedule

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.core.allowed import Count, NotNegativeNumber
+from advvid.core.kinds import Count, NotNegativeNumber
 from advvid.defenses.base import Logs, OwnStep, Step, single
 from advvid.defenses.crafted import Crafted, CraftedDefense, clean
 

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.core.allowed import NotNegativeNumber, Whole
+from advvid.core.kinds import NotNegativeNumber, Whole
 from advvid.defenses.base import Logs, Measure, Step
 from advvid.defenses.crafted import Crafted, CraftedDefense
 from advvid.errors import AdvvidError

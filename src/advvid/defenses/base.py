@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
 from advvid.batch import Batch, clip_generators
-from advvid.core.allowed import Count, Numeral, check_fields
+from advvid.core.allowed import check_fields
+from advvid.core.kinds import Count, Numeral
 from advvid.errors import AdvvidError
 from advvid.models.modes import mode
 from advvid.parallel import Peers

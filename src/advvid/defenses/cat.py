@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Lt
 
 from advvid.attacks.base import Attack
-from advvid.core.allowed import NotNegativeNumber
+from advvid.core.kinds import NotNegativeNumber
 from advvid.defenses.at import AT
 from advvid.defenses.base import Step, check_epsilon, single
 

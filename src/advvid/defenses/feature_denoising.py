@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from advvid.core.allowed import Number
+from advvid.core.kinds import Number
 from advvid.defenses.at import AT
 from advvid.errors import AdvvidError
 from advvid.models.non_local import NonLocal

@@ -12,7 +12,7 @@ from torch import nn
 from advvid.attacks.base import Attack
 from advvid.attacks.gradient import GradientAttack
 from advvid.batch import Batch
-from advvid.core.allowed import PositiveNumber
+from advvid.core.kinds import PositiveNumber
 from advvid.defenses.base import Step
 from advvid.defenses.crafted import Crafted
 from advvid.defenses.one_step import OneStep

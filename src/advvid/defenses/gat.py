@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.core.allowed import FilePath
+from advvid.core.kinds import FilePath
 from advvid.defenses.ape_gan import APEGAN, GIVEN
 from advvid.defenses.base import Logs, Step
 from advvid.defenses.generative import purified

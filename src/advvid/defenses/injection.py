@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import torch
@@ -14,13 +13,14 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.core.allowed import Count, FilePath, Numeral
+from advvid.core.kinds import Count, FilePath, Numeral
 from advvid.defenses.ape_gan import GIVEN
 from advvid.defenses.base import Defense, Logs, Measure, Step, single
 from advvid.defenses.examples import Examples, origin_of
 from advvid.defenses.none import NoDefense
 from advvid.defenses.preparation import FOLDER, Preparation
 from advvid.errors import AdvvidError
+from advvid.paths import user_path
 from advvid.schedules import Schedule
 
 ADVERSARIAL: Final = "adversarial"
@@ -92,7 +92,7 @@ class Injection(Defense):
         classifier: nn.Module = model
         if self.examples == ADVERSARIAL or self.start == CLASSIFIER:
             classifier = self._classifier(model, preparation)
-        folder = Path(self.folder).expanduser() if self.folder else preparation.run_dir / FOLDER / "examples"
+        folder = user_path(self.folder) if self.folder else preparation.run_dir / FOLDER / "examples"
         self.made = Examples(folder, clips, attack, preparation.seed, origin_of(classifier, clips))
         self.numbers = {clips.ids[number]: number for number in self.made.chosen(count)}
         if self.examples == ADVERSARIAL:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.batch import Batch
-from advvid.core.allowed import NotNegativeNumber
+from advvid.core.kinds import NotNegativeNumber
 from advvid.defenses.base import Logs, Step, single
 from advvid.defenses.crafted import Crafted, CraftedDefense, check_classes
 from advvid.defenses.divergence import divergence

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advvid.core.allowed import NotNegativeNumber, PositiveNumber
+from advvid.core.kinds import NotNegativeNumber, PositiveNumber
 from advvid.defenses.base import Logs
 from advvid.defenses.branched import Branched
 from advvid.models.multi_branch import MultiBranch, Selector

@@ -13,7 +13,7 @@ from torch import nn
 from advvid.attacks.base import Attack, frozen
 from advvid.attacks.gradient import GradientAttack
 from advvid.batch import Batch
-from advvid.core.allowed import NotNegativeNumber, PositiveNumber
+from advvid.core.kinds import NotNegativeNumber, PositiveNumber
 from advvid.defenses.base import Step
 from advvid.defenses.crafted import Crafted, clean
 from advvid.defenses.fgsm_rs import FGSMRS

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.gradient import GradientAttack
-from advvid.core.allowed import Numeral, Whole
+from advvid.core.kinds import Numeral, Whole
 from advvid.defenses.base import Measure, Step, single
 from advvid.defenses.crafted import CraftedDefense, check_iterated
 from advvid.errors import AdvvidError

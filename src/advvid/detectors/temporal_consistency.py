@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from advvid.core.allowed import Share, check_fields
+from advvid.core.allowed import check_fields
+from advvid.core.kinds import Share
 from advvid.errors import AdvvidError
 from advvid.models.per_frame import PerFrame
 

@@ -10,7 +10,8 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advvid.core.allowed import Count, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count
 from advvid.errors import AdvvidError
 
 # Kernel, stride and padding of a stage that halves time, height and width, or doubles them.

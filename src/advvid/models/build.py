@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from advvid.errors import AdvvidError
-from advvid.instantiate import find_target, safe_instantiate
+from advvid.instantiate import checked_plan, find_target, safe_instantiate
 from advvid.models.fit import Fits
 from advvid.tasks.base import Asked
 
@@ -36,6 +36,15 @@ def check_task(cfg: DictConfig, task: Asked) -> None:
         raise AdvvidError(MISMATCH[task.output])
 
 
+def check_settings(cfg: DictConfig, clip_shape: Sequence[int], views: int) -> None:
+    """Refuse a model's settings of the wrong kind or out of range, before data are made; nothing is built.
+
+    Raises:
+        AdvvidError: naming the option.
+    """
+    checked_plan(_filled(cfg, 2, clip_shape, views))  # the number of classes is no setting of the model
+
+
 def build_model(
     cfg: DictConfig, num_classes: int, clip_shape: Sequence[int], views: int = 1, load_weights: bool = True
 ) -> nn.Module:
@@ -56,11 +65,9 @@ def build_model(
         >>> build_model(cfg.model, num_classes=10, clip_shape=(3, 8, 32, 32))(torch.rand(1, 3, 8, 32, 32)).shape
         torch.Size([1, 10])
     """
-    node = cfg.copy()
-    with open_dict(node):
-        node.num_classes, node.clip_shape, node.views = num_classes, list(clip_shape), views
-        if not load_weights:
-            node.checkpoint = None
+    node = _filled(cfg, num_classes, clip_shape, views)
+    if not load_weights:
+        node.checkpoint = None
     model = safe_instantiate(node)
     if not (isinstance(model, nn.Module) and isinstance(model, Fits)):
         raise AdvvidError(
@@ -69,3 +76,11 @@ def build_model(
         )
     model.check(clip_shape)
     return model
+
+
+def _filled(cfg: DictConfig, num_classes: int, clip_shape: Sequence[int], views: int) -> DictConfig:
+    """Return a copy of a model's node with what the data set says."""
+    node = cfg.copy()
+    OmegaConf.set_struct(node, False)
+    node.num_classes, node.clip_shape, node.views = num_classes, list(clip_shape), views
+    return node

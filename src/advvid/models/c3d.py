@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from advvid.core.allowed import Count, Positive, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, Positive
 from advvid.errors import AdvvidError
 
 # Convolutions with their channels; the frames are pooled after each group.

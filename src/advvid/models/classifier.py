@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from advvid.core.allowed import Count, FilePath, Positive, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, FilePath, Positive
 from advvid.errors import AdvvidError
 from advvid.models.fit import check_logits
 from advvid.models.freeze import freeze as freeze_parts

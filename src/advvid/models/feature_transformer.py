@@ -11,7 +11,8 @@ from annotated_types import Ge, Lt, MinLen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advvid.core.allowed import Count, FilePath, Positive, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, FilePath, Positive
 from advvid.errors import AdvvidError
 from advvid.features import valid_frames
 from advvid.models.fit import check_logits

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
-from advvid.core.allowed import Count, Positive, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, Positive
 from advvid.errors import AdvvidError
 
 Triple = tuple[int, int, int]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import Inception3
 
-from advvid.core.allowed import Count, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count
 
 
 @checked

@@ -11,7 +11,8 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advvid.core.allowed import Count, FilePath, Odd, Positive, Whole, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, FilePath, Odd, Positive, Whole
 from advvid.errors import AdvvidError
 from advvid.models.fit import give_shape
 from advvid.models.weights import load_local_weights

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from advvid.core.allowed import Count, Positive, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, Positive
 from advvid.errors import AdvvidError
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from advvid.core.allowed import Count, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count
 from advvid.errors import AdvvidError
 
 

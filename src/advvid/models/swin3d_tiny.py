@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-from advvid.core.allowed import Count, Positive, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Count, Positive
 
 HEADS = (2, 4)
 

@@ -18,6 +18,7 @@ from advvid.checkpoint import UNREADABLE
 from advvid.core.finite import require_finite_state
 from advvid.errors import AdvvidError
 from advvid.models.freeze import last_layer
+from advvid.paths import user_path
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def load_local_weights(model: nn.Module, path: str | Path) -> WeightsReport:
         >>> load_local_weights(model, "r3d_18-b3b3357e.pth").head
         ['fc.weight', 'fc.bias']
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     own = model.state_dict()
     found = _renamed(_tensors(_read(path), path), own, _other_names(model))
     report = WeightsReport(path)

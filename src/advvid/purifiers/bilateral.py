@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional
 
-from advvid.core.allowed import Numeral, Odd
+from advvid.core.kinds import Numeral, Odd
 from advvid.purifiers.base import Generators, Purifier, on_frames
 
 

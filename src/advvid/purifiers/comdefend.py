@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advvid.core.allowed import FilePath, Numeral
+from advvid.core.kinds import FilePath, Numeral
 from advvid.purifiers.base import Generators, Purifier, on_frames, per_clip
 from advvid.purifiers.comdefend_networks import CODE, load_networks
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from advvid import checkpoint
 from advvid.errors import AdvvidError
+from advvid.paths import user_path
 
 CODE = 12  # values per pixel of the code, one bit each after training
 ENCODER = (16, 32, 64, 128, 256, 128, 64, 32)
@@ -87,10 +88,10 @@ def load_networks(path: str | None) -> tuple[ComDefendNetworks, float]:
     Raises:
         AdvvidError: if there are none, naming the command that trains them.
     """
-    if path is None or not Path(path).expanduser().is_file():
+    if path is None or not user_path(path).is_file():
         at = "purifier.comdefend.checkpoint" + ("=null" if path is None else f"={path}")
         raise AdvvidError(f"ComDefend needs trained networks, and {at} holds none: train them with `{COMMAND}`")
-    file = Path(path).expanduser()
+    file = user_path(path)
     state = checkpoint.load(file)
     if state.get("kind") != KIND:
         raise AdvvidError(f"{file} holds no networks of ComDefend: train some with `{COMMAND}`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from advvid.core.allowed import ShareNumber
+from advvid.core.kinds import ShareNumber
 from advvid.purifiers.base import Generators, Purifier, per_clip
 
 

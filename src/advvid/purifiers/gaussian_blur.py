@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from advvid.core.allowed import Numeral
+from advvid.core.kinds import Numeral
 from advvid.purifiers.base import Generators, Purifier, on_frames
 
 

@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional
 
-from advvid.core.allowed import Odd
+from advvid.core.kinds import Odd
 from advvid.purifiers.base import Generators, Purifier, on_frames
 
 

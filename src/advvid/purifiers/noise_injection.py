@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from advvid.core.allowed import ShareNumber
+from advvid.core.kinds import ShareNumber
 from advvid.purifiers.base import Generators, Purifier, per_clip
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from advvid.core.allowed import Numeral, Odd
+from advvid.core.kinds import Numeral, Odd
 from advvid.purifiers.base import Generators, Purifier, on_frames
 
 

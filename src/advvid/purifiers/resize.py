@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from advvid.core.allowed import Numeral
+from advvid.core.kinds import Numeral
 from advvid.purifiers.base import Generators, Purifier, on_frames
 
 

@@ -13,7 +13,8 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from advvid.core.allowed import Numeral, checked
+from advvid.core.allowed import checked
+from advvid.core.kinds import Numeral
 from advvid.purifiers.base import Purifier, StandIn
 from advvid.purifiers.block_matching import follow, match
 from advvid.purifiers.comdefend import ComDefend

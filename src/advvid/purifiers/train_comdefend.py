@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from advvid.errors import AdvvidError
+from advvid.paths import user_path
 from advvid.progress import bar
 from advvid.purifiers.comdefend_networks import CODE, ComDefendNetworks, save_networks
 from advvid.purifiers.training_frames import frames_of_dataset, frames_of_folder, patches_of
@@ -137,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lowest = min(given.patches, given.patch, given.epochs, given.batch_size)
         if lowest < 1 or given.width <= 0 or given.step_size <= 0 or given.noise < 0:
             raise AdvvidError("numbers of patches, epochs and steps have to be positive: see --help")
-        folder = Path(given.data[0]).expanduser()
+        folder = user_path(given.data[0])
         frames = frames_of_folder(folder, given.seed) if folder.is_dir() else frames_of_dataset(given.data)
         patches = patches_of(frames, given.patch, given.patches, given.seed)
         held = len(patches) // 10 if len(patches) >= 10 else 0

@@ -8,7 +8,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from advvid.core.allowed import Whole
+from advvid.core.kinds import Whole
 from advvid.data.encode import settings_of
 from advvid.data.loader import cores
 from advvid.data.round_trip import through_codec

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from advvid.core.allowed import Count, check_fields
+from advvid.core.allowed import check_fields
+from advvid.core.kinds import Count
 
 # Predictions of each video that GAP looks at.
 TOP = 20
