@@ -49,7 +49,7 @@ def train_length(dataset: Clips, batch_size: int, drop_last: bool = True, rank: 
 
 
 def train_batches(
-    dataset: Clips, batch_size: int, seed: int, epoch: int, start: int = 0, workers: Workers = 0, drop_last: bool = True,
+    dataset: Clips, batch_size: int, seed: int, epoch: int, start: int = 0, workers: int | str = 0, drop_last: bool = True,
     rank: int = 0, world_size: int = 1,
 ) -> Iterator[Batch]:  # fmt: skip
     """Yield an epoch's batches in random order, each video once, from batch ``start`` on.
@@ -70,7 +70,7 @@ def train_batches(
 
 
 def eval_batches(
-    dataset: Clips, batch_size: int, numbers: Sequence[int] | None = None, workers: Workers = 0
+    dataset: Clips, batch_size: int, numbers: Sequence[int] | None = None, workers: int | str = 0
 ) -> Iterator[Batch]:
     """Yield every video exactly once, in order.
 
@@ -109,7 +109,7 @@ def _train_keys(
     return batches
 
 
-def _load(dataset: Clips, keys: Sequence[list[Any]], workers: Workers) -> Iterator[Batch]:
+def _load(dataset: Clips, keys: Sequence[list[Any]], workers: int | str) -> Iterator[Batch]:
     count = min(worker_count(workers), len(keys))
     if count == 0:
         for batch in keys:
@@ -134,7 +134,7 @@ def _without_traceback(loaded: Iterable[Any]) -> Iterator[Any]:
         raise AdvvidError(str(error).strip().rpartition("AdvvidError: ")[2]) from None
 
 
-def worker_count(workers: Workers) -> int:
+def worker_count(workers: int | str) -> int:
     """Return the number of loader processes; ``auto`` is one per core that this process may use, at most 8.
 
     Raises:
