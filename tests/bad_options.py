@@ -16,13 +16,13 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from advvid.config.catalogue import groups
 from advvid.config.options import Evaluation, Options, check_top
 from advvid.core.allowed import hints_of
 from advvid.core.examples import examples
 from advvid.core.libraries import declared
 from advvid.errors import AdvvidError
 from advvid.instantiate import checked_plan, find_target
-from advvid.listing import groups
 from advvid.models.build import check_settings
 from advvid.paths import conf_dir
 from advvid.suite import suite_columns
