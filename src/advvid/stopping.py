@@ -20,7 +20,8 @@ from advvid.core.processes import SIGNALS
 from advvid.errors import AdvvidError
 
 # A second Ctrl-C ends a run that is still saving; sooner than this it is the same one, which arrived twice.
-IMPATIENT = 1.0
+IMPATIENT, REPEATED = 1.0, 10.0
+_asked: list[float] = []  # when this process was asked to end
 GO_ON = "the same command with resume=true and hydra.run.dir=<run folder> (of a sweep: hydra.sweep.dir) goes on"
 
 
@@ -41,6 +42,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A run that stops together with its group is asked twice; the second time would cut off what it is tidying up.
+    patience = IMPATIENT if number == signal.SIGINT else REPEATED
+    if _asked and time.monotonic() - _asked[-1] < patience:
+        return
+    _asked.append(time.monotonic())
     raise Interrupted(number)
 
 
@@ -60,11 +66,13 @@ def interruptible() -> Iterator[None]:
         """Send a signal again whose exception came up where Python drops it, as while it deletes an object."""
         if isinstance(unraisable.exc_value, Interrupted):
             number = unraisable.exc_value.number
+            _asked.clear()
             threading.Timer(0.05, lambda: os.kill(os.getpid(), number)).start()
         else:
             told(unraisable)
 
     sys.unraisablehook = swallowed
+    _asked.clear()
     taken = [number for number in SIGNALS if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)]
     before = {number: signal.signal(number, _interrupt) for number in taken}
     try:

@@ -176,3 +176,45 @@ def test_a_process_does_not_take_its_own_lock_twice(tmp_path):
     until((tmp_path / "ready").exists)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+
+
+class _Dropping:
+    """Its deletion is where Python drops exceptions."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass
+
+
+def test_a_signal_ends_the_work_even_where_python_drops_its_exception_and_a_second_one_does_not_cut_off_the_tidying(
+    tmp_path,
+):
+    def work():
+        from advvid.stopping import Interrupted, interruptible
+
+        try:
+            with interruptible():
+                try:
+                    _Dropping()
+                    time.sleep(20)
+                finally:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    (tmp_path / "tidied").touch()
+        except Interrupted as stop:
+            (tmp_path / "said").write_text(str(stop))
+
+    began = time.monotonic()
+    os.waitpid(forked(work), 0)
+    assert time.monotonic() - began < 10
+    assert (tmp_path / "tidied").exists()
+    assert (tmp_path / "said").read_text() == "stopped by SIGTERM"
+
+
+def test_a_worker_that_is_killed_is_told_in_one_sentence():
+    with pytest.raises(AdvvidError, match="processes that worked for this one was killed"), processes.pool(2) as pool:
+        list(pool.map(_end, [0, 1]))
+
+
+def _end(_):
+    os.kill(os.getpid(), signal.SIGKILL)
