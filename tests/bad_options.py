@@ -16,7 +16,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from advvid.attacks.pgd import PGD
 from advvid.config.catalogue import groups
+from advvid.config.command_line import quoted
 from advvid.config.options import Evaluation, Options, check_top
 from advvid.core.allowed import hints_of
 from advvid.core.examples import examples
@@ -95,34 +97,53 @@ def _inside(node: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 def refusal(option: Option, value: Any) -> AdvvidError | None:
     """Return what is said of a value, before anything is made; None where it is let through."""
-    cfg = composed(option.group, option.file).copy()
+    cfg = composed(option.group, option.file)
     OmegaConf.set_struct(cfg, False)
-    path = option.name.split(".")
+    *path, last = option.name.split(".")
     node: Any = cfg
-    for key in path[:-1]:
+    for key in path:
         node = node[key]
-    node[path[-1]] = value
+    before = node._get_node(last)
+    node[last] = value
     try:
         if option.group == "":
             check_top(cfg)
         elif option.group == "suite":
-            suite_columns(cfg.suite, "pgd", None)  # type: ignore[arg-type]
+            suite_columns(cfg.suite, "pgd", PGD())
         elif option.group == "model":
             check_settings(cfg.model, (3, 8, 32, 32), 1)
         else:
             checked_plan(cfg[option.group], FILLED)
     except AdvvidError as error:
         return error
+    finally:
+        node._set_item_impl(last, before)
     return None
 
 
 def bad_values(option: Option) -> list[Any]:
-    """Return what the declaration of an option does not allow, as far as a configuration can hold it."""
-    return [value for value in examples(option.annotation)[1] if not _asks(value)]
+    """Return values that the declaration of an option does not allow."""
+    return examples(option.annotation)[1]
 
 
-def _asks(value: Any) -> bool:
-    return isinstance(value, str) and "${" in value
+def written(value: Any) -> str:
+    """Return a value as it is written on a command line."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}: {written(inner)}' for key, inner in value.items())}}}"
+    return (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    )
+
+
+def command(option: Option, value: Any) -> list[str]:
+    """Return the command line that gives an option a value."""
+    choice = [f"{option.group}=[{option.file}]" if option.group == "purifier" else f"{option.group}={option.file}"]
+    finished = ["mode=eval", "checkpoint=nowhere"] if option.group == "analysis" else []
+    return [*(choice if option.group else []), *finished, f"{option.name}={written(value)}"]
 
 
 def named(option: Option, error: AdvvidError) -> bool:
