@@ -134,7 +134,10 @@ def _plan(tree: Any, where: str) -> Any:
     odd = [str(k) for k in tree if str(k).startswith("_") and str(k).endswith("_") and k not in DIRECTIVES]
     if odd or tree.get("_convert_", "all") != "all":
         raise AdvvidError(f"{where} uses {odd[0] if odd else '_convert_'}, which advvid does not support: remove it")
-    kwargs = {str(k): _plan(v, f"{where}.{k}") for k, v in tree.items() if k not in DIRECTIVES}
+    given = {str(k): v for k, v in tree.items() if k not in DIRECTIVES}
+    # Before what is nested in it, whose settings may be references to these.
+    require_all({k: v for k, v in given.items() if not _holds_target(v)}, declared(target), f"{where}.")
+    kwargs = {k: _plan(v, f"{where}.{k}") for k, v in given.items()}
     args, partial = _plan(tree.get("_args_", []), f"{where}._args_"), tree.get("_partial_", False)
     if not isinstance(args, list) or not isinstance(partial, bool):
         raise AdvvidError(f"{where}: _args_ must be a list and _partial_ true or false")
@@ -144,14 +147,14 @@ def _plan(tree: Any, where: str) -> Any:
                 f"{where}: {name} builds a model: give its arguments by name, without _args_ and _partial_"
             )
         _keep_from_fetching(target, name, where, kwargs)
-    require_all({k: v for k, v in kwargs.items() if not _holds_call(v)}, declared(target), f"{where}.")
     return _Call(target, name, where, args, kwargs, partial)
 
 
-def _holds_call(value: Any) -> bool:
-    """Tell whether something is still to be made of a value, which can be judged only then."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return isinstance(value, _Call) or any(map(_holds_call, inside))
+def _holds_target(value: Any) -> bool:
+    """Tell whether something is still to be made of a value, which can be judged only then, or it is missing."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_holds_target, value.values()))
+    return any(map(_holds_target, value)) if isinstance(value, list | tuple) else value == "???"
 
 
 def find_target(name: Any, where: str) -> Callable[..., Any]:

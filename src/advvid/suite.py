@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from advvid.attacks.base import Attack
 from advvid.columns import Column
+from advvid.core.allowed import require
 from advvid.errors import AdvvidError
 from advvid.instantiate import safe_instantiate
 
 # A suite's key for groups of columns, whose mean is a type's accuracy (Kinfu & Vidal, table 4).
 TYPES = "types"
+# Whether the run's own attack is a column as well.
+INCLUDE = "include_attack"
 
 
 def suite_columns(suite: DictConfig, attack_name: str, attack: Attack) -> list[Column]:
@@ -25,9 +28,15 @@ def suite_columns(suite: DictConfig, attack_name: str, attack: Attack) -> list[C
     for name in nodes:
         if "@" in name or "/" in name:
             raise AdvvidError(f"the suite's column {name!r} cannot be called so: leave @ and / out of its name")
+    odd = next((str(key) for key in suite if key not in (TYPES, INCLUDE) and str(key) not in nodes), None)
+    if odd is not None:
+        raise AdvvidError(f"suite.{odd}={suite[odd]!r} is no column: add an attack, as in +attack@suite.{odd}=pgd")
     attacks = {name: safe_instantiate(node) for name, node in nodes.items()}
+    for name, found in attacks.items():
+        require(found, Attack, f"suite.{name}")
     columns = [Column(name, found, found.access) for name, found in attacks.items()]
-    if suite.get("include_attack", False):
+    require(suite.get(INCLUDE, False), bool, f"suite.{INCLUDE}")
+    if suite.get(INCLUDE, False):
         same_name = [c for c in columns if c.name == attack_name]
         if same_name and same_name[0].attack != attack:
             raise AdvvidError(
@@ -57,6 +66,9 @@ def suite_types(suite: DictConfig, columns: Sequence[Column]) -> Mapping[str, li
         AdvvidError: if a type names a column that the suite does not have.
     """
     known = [column.name for column in columns]
+    given = suite.get(TYPES)
+    plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
+    require(plain, Mapping[str, Sequence[str]] | None, "suite.types")
     types = {str(name): [str(member) for member in members] for name, members in (suite.get(TYPES) or {}).items()}
     for name, members in types.items():
         unknown = [member for member in members if member not in known]

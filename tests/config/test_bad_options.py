@@ -133,10 +133,10 @@ def test_a_sample_of_all_bad_options_at_the_command_line(tmp_path):
 
 def one_sentence(said, name, folder: Path):
     assert said.status == 1, said
-    assert "Traceback" not in said.text
-    assert said.text.startswith("error: "), said.text
-    assert name in said.text
-    assert len(said.text.strip().splitlines()) == 1, said.text
+    assert "Traceback" not in said.said
+    assert said.said.startswith("error: "), said.said
+    assert name in said.said
+    assert len(said.said.strip().splitlines()) == 1, said.said
     assert said.seconds < 5
     outside = [path for path in folder.rglob("*") if path.relative_to(folder).parts[0] != "run"]
     assert not outside

@@ -164,7 +164,7 @@ def test_freezing_by_name_and_refusing_unknown_names(videos):
 def test_impossible_settings_are_refused(options):
     with pytest.raises(AdvvidError):
         tiny(**options)
-    with pytest.raises(AdvvidError, match=r"model\.mean"):
+    with pytest.raises(AdvvidError, match=r"VideoClassifier\.mean"):
         VideoClassifier(Means(), 3, [0.1, 0.2], 1.0)
     with pytest.raises(AdvvidError, match=r"VideoClassifier\.std=0\.0"):
         VideoClassifier(Means(), 3, 0.1, 0.0)

@@ -27,6 +27,8 @@ def _said(base: Any, rules: Rules) -> str:
     origin, inner = get_origin(base), get_args(base)
     if origin is Literal:
         return _listed(inner)
+    if origin is tuple and Ellipsis not in inner:
+        return f"a list of {len(inner)}, each of it {describe(inner[0])}"
     if origin in (list, tuple, Sequence):
         return f"a list{_least(rules)}, each of it {describe(inner[0])}"
     if origin in (dict, Mapping):

@@ -59,8 +59,9 @@ class VideoClassifier(nn.Module):
     std: Tensor
 
     def __init__(
-        self, net: nn.Module, num_classes: Count, mean: float | Sequence[float], std: Positive | Sequence[Positive],
-        clip_shape: Sequence[Count] | None = None, size: Count | Sequence[Count] | None = None, frames: Count | None = None,
+        self, net: nn.Module, num_classes: Count, mean: float | tuple[float] | tuple[float, float, float],
+        std: Positive | tuple[Positive] | tuple[Positive, Positive, Positive],
+        clip_shape: Sequence[Count] | None = None, size: Count | tuple[Count, Count] | None = None, frames: Count | None = None,
         views: Count = 1, channels_last: bool = False, fit_pool: bool = False, checkpoint: FilePath | None = None,
         freeze: str | Sequence[str] | None = None, width: Positive = 1.0,
     ) -> None:  # fmt: skip
@@ -70,8 +71,8 @@ class VideoClassifier(nn.Module):
         self.size = _pair(size)
         self.channels_last = channels_last
         # Not persistent: constants of the configuration have no place among the weights.
-        self.register_buffer("mean", _per_channel(mean, "mean"), persistent=False)
-        self.register_buffer("std", _per_channel(std, "std"), persistent=False)
+        self.register_buffer("mean", _per_channel(mean), persistent=False)
+        self.register_buffer("std", _per_channel(std), persistent=False)
         if fit_pool:
             fit_pools(net)
         if channels_last:
@@ -143,14 +144,8 @@ class VideoClassifier(nn.Module):
 def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2:
-        raise AdvvidError(f"model.size={size} must be null, a side in pixels, or [height, width]")
-    return pair[0], pair[1]
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _per_channel(value: float | Sequence[float], name: str) -> Tensor:
-    tensor = torch.as_tensor(value, dtype=torch.float32).flatten()
-    if len(tensor) not in (1, 3):
-        raise AdvvidError(f"model.{name}={value} must be one number or one per channel")
-    return tensor.reshape(1, -1, 1, 1, 1)
+def _per_channel(value: float | Sequence[float]) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float32).reshape(1, -1, 1, 1, 1)
