@@ -25,18 +25,18 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.attacks.transfer import load_surrogate
-from advvid.columns import Column, craft
 from advvid.config.catalogue import notes, option_files
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
+from advvid.core.progress import bar
 from advvid.data.given import GivenFiles
 from advvid.data.loader import collate
 from advvid.data.motion import Motion
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
+from advvid.evaluation.columns import Column, craft
+from advvid.evaluation.table import Block
 from advvid.models.classifier import VideoClassifier
 from advvid.models.r3d_tiny import R3DTiny
-from advvid.paths import conf_dir
-from advvid.progress import bar
-from advvid.table import Block
 from advvid.tasks.classification import Classification
 
 

@@ -31,12 +31,12 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 from torchvision.transforms import v2
 
+from advvid.core.errors import AdvvidError
 from advvid.data.cache import FrameCache
 from advvid.data.clips import Cut, VideoClips
 from advvid.data.decoders import FrameVideo, check_decoder
 from advvid.data.lists import Entry
 from advvid.data.loader import cores, eval_batches, train_batches
-from advvid.errors import AdvvidError
 
 FRAMES, SIZE, BATCH = 16, 112, 8
 REPEATS = 64  # walks over the videos by loader processes, so that their start does not weigh

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advvid.core.errors import AdvvidError
 from advvid.data.loader import cores
 from advvid.data.round_trip import round_trips
-from advvid.errors import AdvvidError
 from advvid.purifiers.block_matching import BRIGHTNESS, match
 from advvid.purifiers.halftone import FILTER, diffuse
 from advvid.purifiers.video_compression import VideoCompression

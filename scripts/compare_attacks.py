@@ -21,15 +21,15 @@ import torch
 from omegaconf import OmegaConf
 
 import advvid
-from advvid import checkpoint
 from advvid.attacks.auto_attack import AutoAttack
-from advvid.columns import fingerprint
+from advvid.config.instantiate import safe_instantiate
+from advvid.core import checkpoint
+from advvid.core.progress import bar
 from advvid.data.loader import eval_batches
-from advvid.instantiate import safe_instantiate
+from advvid.evaluation.columns import fingerprint
+from advvid.evaluation.results import commit
+from advvid.metrics.statistics import wilson
 from advvid.models.build import build_model
-from advvid.progress import bar
-from advvid.results import commit
-from advvid.statistics import wilson
 from peers import versions
 from readme_results import fill
 from runs import TOP, carry_out

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from advvid.measures import compare_fooling, sparse_measures
-from advvid.statistics import wilson
+from advvid.evaluation.measures import compare_fooling, sparse_measures
+from advvid.metrics.statistics import wilson
 from readme_results import fill
 from runs import carry_out
 

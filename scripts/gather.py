@@ -2,7 +2,7 @@
 
 import sys
 
-from advvid.gather import main
+from advvid.runs.gather import main
 
 if __name__ == "__main__":
     sys.exit(main())

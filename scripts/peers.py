@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 # What an attack raises that was not made for such inputs.
 FAILURES = (

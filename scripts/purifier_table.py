@@ -20,12 +20,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from advvid.config.catalogue import option_files, settings
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
-from advvid.paths import conf_dir
-from advvid.run import run
-from advvid.saved import adopt, with_saved_choices
-from advvid.statistics import wilson
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
+from advvid.experiment.run import run
+from advvid.experiment.saved import adopt, with_saved_choices
+from advvid.metrics.statistics import wilson
 from compare_attacks import train
 from small_comdefend import FILE, networks
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 TOP = Path(__file__).resolve().parent.parent
 PUBLISHED = TOP / "outputs" / "published"

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from advvid.instantiate import safe_instantiate
-from advvid.statistics import bootstrap_mean
+from advvid.config.instantiate import safe_instantiate
+from advvid.metrics.statistics import bootstrap_mean
 from readme_results import fill
 from runs import carry_out
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import clip_generators, derive_seed
+from advvid.core.batch import clip_generators, derive_seed
 from peers import Peer, run_peer, versions
 
 # How far an adversarial clip is from the clean one, [B], from the change [B, 3, T, H, W].

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from advvid.batch import derive_seed
-from advvid.statistics import bootstrap_difference, wilson
+from advvid.core.batch import derive_seed
+from advvid.metrics.statistics import bootstrap_difference, wilson
 from strength_cells import Cell, Row
 
 YES, WITHIN, NO, FAILS = "yes", "within interval", "no", "peer fails"

@@ -19,15 +19,15 @@ from omegaconf import DictConfig, OmegaConf
 from advvid.attacks.pgd import PGD
 from advvid.config.catalogue import groups
 from advvid.config.command_line import quoted
+from advvid.config.instantiate import checked_plan, find_target
 from advvid.config.options import Evaluation, Options, check_top
 from advvid.core.allowed import hints_of
+from advvid.core.errors import AdvvidError
 from advvid.core.examples import examples
 from advvid.core.libraries import declared
-from advvid.errors import AdvvidError
-from advvid.instantiate import checked_plan, find_target
+from advvid.core.paths import conf_dir
+from advvid.evaluation.suite import suite_columns
 from advvid.models.build import check_settings
-from advvid.paths import conf_dir
-from advvid.suite import suite_columns
 
 GROUPS = (
     "dataset",

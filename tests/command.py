@@ -13,7 +13,7 @@ from tests.drills.process import Ended, carry_out
 
 def run(arguments: Sequence[str], folder: Path, entry: str = "advvid.train") -> Ended:
     """Carry out ``python -m <entry> <arguments>`` in a folder, and return how it ended with all that it said."""
-    importlib.import_module("advvid.run")  # the child has it then
+    importlib.import_module("advvid.experiment.run")  # the child has it then
     main = importlib.import_module(entry).main
 
     def there() -> None:

@@ -14,8 +14,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from advvid.instantiate import safe_instantiate
-from advvid.run import run
+from advvid.config.instantiate import safe_instantiate
+from advvid.experiment.run import run
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDED = {"attack": "brightness", "defense": "noisy", "model": "frame_mean", "dataset": "stripes"}

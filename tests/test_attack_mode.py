@@ -14,17 +14,18 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from rich.console import Console
 
-from advvid import attack_mode, checkpoint
-from advvid.attack_mode import table
 from advvid.attacks.base import AttackResult
 from advvid.attacks.gradient import GradientAttack
 from advvid.attacks.transfer import load_surrogate
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 from advvid.data.given import GivenFiles
 from advvid.data.motion import Motion
-from advvid.errors import AdvvidError
-from advvid.paths import conf_dir
-from advvid.run import run
-from advvid.saved import adopt, with_saved_choices
+from advvid.experiment import attack_mode
+from advvid.experiment.attack_mode import table
+from advvid.experiment.run import run
+from advvid.experiment.saved import adopt, with_saved_choices
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
 SMALL = ["tracker=none", "runtime=cpu", "name=test"]
@@ -333,7 +334,7 @@ def test_a_mistake_is_told_before_any_work(trained, videos, tmp_path, overrides,
 
 def test_a_checkpoint_of_another_task_is_told(trained, videos, tmp_path):
     state = checkpoint.load(checkpoint.find(trained))
-    state["config"]["dataset"] = {"_target_": "advvid.data.memory.MemoryClips"}
+    state["config"]["dataset"] = {"_target_": "advvid.data.memory_clips.MemoryClips"}
     state.pop("format")
     checkpoint.save(tmp_path / "other.pt", state)
     with pytest.raises(AdvvidError, match="needs a checkpoint that was trained on videos"):

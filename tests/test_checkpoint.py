@@ -5,8 +5,8 @@ import pickle
 import pytest
 import torch
 
-from advvid import checkpoint
-from advvid.errors import AdvvidError
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
 
 
 class Payload:

@@ -8,8 +8,8 @@ from torch import nn
 from advvid.attacks.fgsm import FGSM
 from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
-from advvid.checks import model_checks, table_checks
-from advvid.columns import Column
+from advvid.evaluation.checks import model_checks, table_checks
+from advvid.evaluation.columns import Column
 from advvid.tasks.classification import Classification
 
 N = 100

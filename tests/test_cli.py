@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from advvid.tally import summarise
+from advvid.evaluation.tally import summarise
 
 QUICK = [
     "tracker=none", "runtime=cpu", "dataset.limit_train=40", "dataset.limit_val=20", "dataset.limit_test=20",
@@ -185,8 +185,8 @@ def test_a_strangers_run_folder_runs_no_code(finished, tmp_path):
     for target in (
         "torch.hub.load",
         "torch.utils.cpp_extension.load_inline",
-        "advvid.run.os.system",
-        "advvid.paths.os.system",
+        "advvid.experiment.run.os.system",
+        "advvid.core.paths.os.system",
     ):
         state = torch.load(finished / "checkpoints" / "last.pt", weights_only=True)
         state["config"]["defense"] = {"_target_": target, "command": f"touch {tmp_path}/ran"}

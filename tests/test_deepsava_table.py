@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from advvid.statistics import wilson
+from advvid.metrics.statistics import wilson
 
 TOP = Path(__file__).resolve().parent.parent
 PUBLISHED = TOP / "outputs" / "published"

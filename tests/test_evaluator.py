@@ -10,12 +10,12 @@ import torch
 from advvid.attacks.base import AttackResult
 from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
-from advvid.batch import Batch
-from advvid.columns import Column
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.data.content import Contents
-from advvid.errors import AdvvidError
-from advvid.evaluator import Evaluator
-from advvid.tally import summarise, verdicts
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
+from advvid.evaluation.tally import summarise, verdicts
 from advvid.tasks.classification import Classification
 
 SIZE = 4

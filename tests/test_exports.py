@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from advvid.instantiate import find_target
-from advvid.paths import conf_dir
+from advvid.config.instantiate import find_target
+from advvid.core.paths import conf_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = sorted(path.parent.name for path in (ROOT / "src" / "advvid").glob("*/__init__.pyi"))

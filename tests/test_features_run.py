@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from advvid.data.youtube8m_mini import YouTube8MMini
-from advvid.tally import summarise
+from advvid.evaluation.tally import summarise
 
 RUN = [
     "dataset=youtube8m_mini", "dataset.videos=60", "dataset.val_videos=8", "dataset.limit_train=24", "model=feature_transformer",

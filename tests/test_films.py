@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from advvid import films
-from advvid.errors import AdvvidError
-from advvid.films import (
+from advvid.core.errors import AdvvidError
+from advvid.visuals import films
+from advvid.visuals.videos import (
     BAND,
     GAP,
     Panel,

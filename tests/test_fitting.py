@@ -7,11 +7,11 @@ from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.flickering_universal import FlickeringUniversal
 from advvid.attacks.pgd import PGD
 from advvid.attacks.universal import Universal
-from advvid.batch import Batch
-from advvid.columns import Column
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.data.content import Contents
-from advvid.errors import AdvvidError
-from advvid.fitting import fit_columns
+from advvid.evaluation.columns import Column
+from advvid.evaluation.fitting import fit_columns
 from advvid.tasks.classification import Classification
 
 COLUMNS = [

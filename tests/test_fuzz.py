@@ -15,22 +15,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from advvid import checkpoint
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 from advvid.data import tfrecord
 from advvid.data.feature_index import index
 from advvid.data.lists import cut_validation, read_hmdb51, read_ucf101
-from advvid.errors import AdvvidError
 from advvid.evaluation.table_file import read_table
-from advvid.gather import gather
-from advvid.journal import Journal
+from advvid.evaluation.tally import read_samples, verdicts
+from advvid.experiment.saved import adopt, with_saved_choices
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.models.rebuild import rebuild
-from advvid.paths import conf_dir
 from advvid.report.markdown import markdown
 from advvid.report.page import build_page
-from advvid.saved import adopt, with_saved_choices
-from advvid.tally import read_samples, verdicts
-from advvid.tracking import NoTracker
+from advvid.runs.gather import gather
+from advvid.tracking.trackers import NoTracker
+from advvid.training.journal import Journal
 
 # Every input has to be done with by then, as a machine that is busy with other tests has it.
 SECONDS = 5.0

@@ -7,10 +7,10 @@ import re
 import pytest
 from PIL import Image
 
-from advvid.errors import AdvvidError
-from advvid.found_runs import find_runs, varied
-from advvid.gather import gather, main
-from advvid.statistics import wilson
+from advvid.core.errors import AdvvidError
+from advvid.metrics.statistics import wilson
+from advvid.runs.found_runs import find_runs, varied
+from advvid.runs.gather import gather, main
 
 TARGETS = {"at": "a.AT", "cat": "a.CAT", "none": "a.No"}
 
@@ -133,7 +133,7 @@ def test_heat_map_over_two_settings(tmp_path):
 
 def test_heat_map_cells_hold_the_right_runs(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("advvid.pictures.heat_map", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr("advvid.visuals.pictures.heat_map", lambda *arguments: drawn.append(arguments))
     for i, (eps, seed, pgd) in enumerate([("10/255", 0, 0.1), ("2/255", 0, 0.2), ("2/255", 1, 0.3)]):
         make_run(tmp_path / str(i), eps=eps, seed=seed, pgd=pgd)
     gather([tmp_path], tmp_path)

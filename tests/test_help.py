@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from advvid.cli.explain import no_option, refuse_bases
+from advvid.cli.help import explain, keys, print_help
 from advvid.config.catalogue import groups
-from advvid.errors import AdvvidError
-from advvid.explain import no_option, refuse_bases
-from advvid.help import explain, keys, print_help
-from advvid.paths import conf_dir
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 from advvid.train import main
 
 FILES = {

@@ -7,11 +7,11 @@ import time
 import pytest
 from rich.console import Console
 
-from advvid import gather as gathering
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.evaluation.table_file import read_table
-from advvid.found_runs import find_runs
 from advvid.report.__main__ import main as report
+from advvid.runs import gather as gathering
+from advvid.runs.found_runs import find_runs
 
 SCORE = {"acc": 0.5, "ci95": [0.4, 0.6], "budget": "l-inf 8/255", "access": "white_box", "metrics": {"top5": 0.9}}
 

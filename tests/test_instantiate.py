@@ -9,19 +9,19 @@ import torch
 from omegaconf import ListConfig, OmegaConf
 from torch import nn
 
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
 
 PLANTED = [
     "torch.hub.load",
     "torch.load",
     "torch.utils.cpp_extension.load_inline",
-    "advvid.run.os.system",
-    "advvid.paths.os.system",
-    "advvid.paths.Path.unlink",
-    "advvid.instantiate.importlib.import_module",
-    "advvid.instantiate.functools.partial",
-    "advvid.instantiate.safe_instantiate",
+    "advvid.experiment.run.os.system",
+    "advvid.core.paths.os.system",
+    "advvid.core.paths.Path.unlink",
+    "advvid.config.instantiate.importlib.import_module",
+    "advvid.config.instantiate.functools.partial",
+    "advvid.config.instantiate.safe_instantiate",
     "builtins.eval",
     "os.system",
     "subprocess.Popen",
@@ -67,7 +67,7 @@ def test_planted_targets_are_refused_by_name_and_place(target):
 def test_planted_targets_are_refused_at_any_depth_before_anything_is_made(partial, monkeypatch):
     made = []
     monkeypatch.setattr(nn.Conv3d, "__init__", lambda *args, **kwargs: made.append(args))
-    planted = {"_target_": "advvid.paths.os.system", "command": "true", "_partial_": partial}
+    planted = {"_target_": "advvid.core.paths.os.system", "command": "true", "_partial_": partial}
     tree = {
         "_target_": "torch.nn.Sequential",
         "_args_": [{"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1}],

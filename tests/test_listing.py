@@ -6,8 +6,8 @@ from rich.console import Console
 
 from advvid.cli.listing import main
 from advvid.config.catalogue import describe, family, groups, option_files, settings
-from advvid.errors import AdvvidError
-from advvid.paths import conf_dir
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 
 
 def test_description_is_the_first_comment_that_is_no_directive(tmp_path):

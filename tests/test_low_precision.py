@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from advvid import low_precision
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
+from advvid.distributed import low_precision
 
 
 def network():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from advvid.errors import AdvvidError
-from advvid.measures import (
+from advvid.core.errors import AdvvidError
+from advvid.evaluation.measures import (
     average_absolute_perturbation,
     average_iterations,
     average_success_perturbation,

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
-from advvid.columns import Column
+from advvid.core.batch import Batch
 from advvid.data.content import Contents
-from advvid.evaluator import Evaluator
-from advvid.memory import activation_bytes, free_bytes, in_parts, micro_batch, out_of_memory
+from advvid.distributed.micro_batches import activation_bytes, free_bytes, in_parts, micro_batch, out_of_memory
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
 from advvid.tasks.classification import Classification
 
 
@@ -41,11 +41,11 @@ def test_counting_leaves_the_model_alone(small, clips):
 
 def test_a_batch_that_would_not_fit_is_split(small, clips, monkeypatch):
     each = activation_bytes(small.eval(), clips[:1])
-    monkeypatch.setattr("advvid.memory.free_bytes", lambda device: int(each * 10))
+    monkeypatch.setattr("advvid.distributed.micro_batches.free_bytes", lambda device: int(each * 10))
     assert micro_batch(small, clips[:1], 50, None, "the attack") == 6
     assert micro_batch(small, clips[:1], 4, None, "the attack") == 4
     assert micro_batch(small, clips[:1], 50, 3, "the attack") == 3
-    monkeypatch.setattr("advvid.memory.free_bytes", lambda device: 0)
+    monkeypatch.setattr("advvid.distributed.micro_batches.free_bytes", lambda device: 0)
     assert micro_batch(small, clips[:1], 50, None, "the attack") == 1
 
 
@@ -130,8 +130,8 @@ def test_bounds_of_container_and_process_count_as_little_memory(tmp_path, monkey
     cpu, mib = torch.device("cpu"), 2**20
     for name, value in (("meminfo", "MemAvailable: 8192 kB"), ("status", "VmSize:\t 1024 kB")):
         (tmp_path / name).write_text(f"Other: 1 kB\n{value}\n")
-        monkeypatch.setattr(f"advvid.memory.{name.upper()}", tmp_path / name)
-    monkeypatch.setattr("advvid.memory.CGROUP", tmp_path)
+        monkeypatch.setattr(f"advvid.distributed.micro_batches.{name.upper()}", tmp_path / name)
+    monkeypatch.setattr("advvid.distributed.micro_batches.CGROUP", tmp_path)
     monkeypatch.setattr("resource.getrlimit", lambda kind: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert free_bytes(cpu) == 8 * mib  # no container
     (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {mib}\n")

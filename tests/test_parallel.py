@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from advvid import checkpoint
-from advvid.parallel import Peers
-from advvid.runtime import Runtime
-from advvid.validation import Meter
+from advvid.core import checkpoint
+from advvid.distributed.parallel import Peers
+from advvid.distributed.runtime import Runtime
+from advvid.training.validation import Meter
 
 SMALL = [
     "schedule.epochs=3", "schedule.batch_size=8", "dataset.limit_train=128", "dataset.limit_test=23", "dataset.limit_val=20",

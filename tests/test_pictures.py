@@ -6,8 +6,8 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from advvid.errors import AdvvidError
-from advvid.pictures import RIGHT, WRONG, contact_sheet, heat_map, magnification
+from advvid.core.errors import AdvvidError
+from advvid.visuals.pictures import RIGHT, WRONG, contact_sheet, heat_map, magnification
 
 
 def pixels(path):

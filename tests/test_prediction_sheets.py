@@ -5,9 +5,9 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from advvid.pictures import RIGHT, WRONG
-from advvid.prediction_sheets import prediction_sheet
 from advvid.tasks.next_frame import NextFrame
+from advvid.visuals.pictures import RIGHT, WRONG
+from advvid.visuals.prediction_sheets import prediction_sheet
 
 
 def draw(path, after):

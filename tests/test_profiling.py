@@ -5,8 +5,8 @@ import time
 import torch
 
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
-from advvid.profiling import Profile
+from advvid.core.batch import Batch
+from advvid.core.profiling import Profile
 
 
 def shares(page):

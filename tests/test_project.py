@@ -27,9 +27,9 @@ def test_versions_and_licence_agree():
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
 
 
-@pytest.mark.parametrize("module", ["advvid.gather", "advvid.cli.listing"])
+@pytest.mark.parametrize("module", ["advvid.runs.gather", "advvid.cli.listing"])
 def test_commands_start(module):
-    arguments = ["--help"] if module == "advvid.gather" else ["tracker"]
+    arguments = ["--help"] if module == "advvid.runs.gather" else ["tracker"]
     done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= 2

@@ -8,12 +8,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from advvid import checkpoint
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
+from advvid.config.instantiate import safe_instantiate
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
+from advvid.experiment.saved import adopt, with_saved_choices
 from advvid.models.rebuild import rebuild
-from advvid.paths import conf_dir
-from advvid.saved import adopt, with_saved_choices
 
 
 @cache

@@ -8,17 +8,17 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from advvid import checkpoint
 from advvid.attacks.pgd import PGD
-from advvid.data.memory import MemoryClips
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
+from advvid.core.schedules import Schedule
+from advvid.data.memory_clips import MemoryClips
 from advvid.defenses.at import AT
 from advvid.defenses.awp import AWP
-from advvid.errors import AdvvidError
-from advvid.runtime import Runtime
-from advvid.schedules import Schedule
-from advvid.sharding import groups
-from advvid.tracking import NoTracker
-from advvid.trainer import Trainer
+from advvid.distributed.runtime import Runtime
+from advvid.distributed.sharding import groups
+from advvid.tracking.trackers import NoTracker
+from advvid.training.trainer import Trainer
 
 TWO = Runtime(device="cpu", devices=2, strategy="fsdp", threads=1)
 

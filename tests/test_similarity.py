@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from advvid.errors import AdvvidError
-from advvid.similarity import default_scales, dissimilarity, ssim
+from advvid.core.errors import AdvvidError
+from advvid.metrics.similarity import default_scales, dissimilarity, ssim
 from advvid.threats.sparse import l21
 
 

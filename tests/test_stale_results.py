@@ -7,10 +7,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import open_dict
 
-from advvid import cells
+from advvid.core.paths import conf_dir
 from advvid.data.content import Contents
-from advvid.paths import conf_dir
-from advvid.run import run
+from advvid.evaluation import cells
+from advvid.experiment.run import run
 
 SMALL = (
     "model.width=0.25", "dataset.limit_train=20", "dataset.limit_val=10", "dataset.limit_test=12", "schedule.epochs=1",

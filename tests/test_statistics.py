@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from advvid.errors import AdvvidError
-from advvid.statistics import bootstrap_difference, bootstrap_mean, paired_difference, wilson
+from advvid.core.errors import AdvvidError
+from advvid.metrics.statistics import bootstrap_difference, bootstrap_mean, paired_difference, wilson
 
 
 def rng(seed=0):

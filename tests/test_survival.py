@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
-from advvid.columns import Column
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.data.content import Contents
-from advvid.errors import AdvvidError
-from advvid.evaluator import Evaluator
-from advvid.survival import Survival, survivals
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
+from advvid.evaluation.postprocess import Survival, survivals
 from advvid.tasks.classification import Classification
 
 

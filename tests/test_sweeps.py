@@ -10,7 +10,7 @@ import time
 import pytest
 from omegaconf import OmegaConf
 
-from advvid.paths import conf_dir
+from advvid.core.paths import conf_dir
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs pip install advvid[sweeps]")
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install advvid[sweeps]")

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from advvid.attacks.auto_attack import AutoAttack
-from advvid.check_rules import finding
-from advvid.errors import AdvvidError
-from advvid.statistics import wilson
-from advvid.table import percent, read_samples, robustness_table, summarise
+from advvid.core.errors import AdvvidError
+from advvid.evaluation.check_rules import finding
+from advvid.evaluation.table import percent, read_samples, robustness_table, summarise
+from advvid.metrics.statistics import wilson
 
 
 def record(clip, label, clean, **attacks):

@@ -9,9 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from advvid.errors import AdvvidError
-from advvid.paths import conf_dir
-from advvid.tracking import WandbTracker
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
+from advvid.tracking.trackers import WandbTracker
 
 
 @pytest.fixture
@@ -76,5 +76,5 @@ def test_misuse_is_told():
 
 
 def test_wandb_is_not_imported_before_it_is_used():
-    code = "import sys, advvid.tracking; advvid.tracking.WandbTracker(); sys.exit('wandb' in sys.modules)"
+    code = "import sys, advvid.tracking.trackers; advvid.tracking.trackers.WandbTracker(); sys.exit('wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

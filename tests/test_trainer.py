@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from advvid import checkpoint
 from advvid.attacks.pgd import PGD
-from advvid.data.memory import MemoryClips
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
+from advvid.core.schedules import Schedule
+from advvid.data.memory_clips import MemoryClips
 from advvid.defenses.aat import AAT
 from advvid.defenses.none import NoDefense
-from advvid.errors import AdvvidError
-from advvid.runtime import Runtime
-from advvid.schedules import Schedule
-from advvid.tracking import NoTracker
-from advvid.trainer import Trainer
+from advvid.distributed.runtime import Runtime
+from advvid.tracking.trackers import NoTracker
+from advvid.training.trainer import Trainer
 from conftest import Small3D
 
 

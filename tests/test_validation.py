@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from advvid.validation import Meter
+from advvid.training.validation import Meter
 
 
 def test_what_a_defense_tells_is_a_mean_over_clips():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from advvid.visibility import column_measures, visibility
+from advvid.evaluation.visibility import column_measures, visibility
 
 
 def test_a_uniform_change_of_one_frame():
@@ -22,7 +22,7 @@ def test_long_clips_are_compared_a_few_frames_at_a_time(monkeypatch):
     draws = torch.Generator().manual_seed(0)
     clips, changed = (torch.rand(3, 3, 7, 16, 16, generator=draws) for _ in range(2))
     whole = visibility(changed, clips)["dssim"]
-    monkeypatch.setattr("advvid.visibility.AT_ONCE", 2 * clips[:, :, 0].numel())
+    monkeypatch.setattr("advvid.evaluation.visibility.AT_ONCE", 2 * clips[:, :, 0].numel())
     torch.testing.assert_close(visibility(changed, clips)["dssim"], whole)
     assert (whole > 6).all()  # noise is nothing like other noise: each of 7 frames counts
 

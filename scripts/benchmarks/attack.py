@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advvid.runtime import Runtime
+from advvid.distributed.runtime import Runtime
 from benchmarks import rivals
 from benchmarks.measure import Part, Run, Setup, interleave, matrix_speed, middle, shown, speed_ratio
 from benchmarks.networks import CLASSES, SHAPE, TINY, answers, noise, pass_operations, untrained

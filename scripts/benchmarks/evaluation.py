@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
-from advvid.columns import Column
+from advvid.core.batch import Batch
 from advvid.data.content import Contents
-from advvid.evaluator import Evaluator
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
 from advvid.tasks.classification import Classification
 from benchmarks import rivals
 from benchmarks.measure import Part, Setup, interleave, middle, shown, speed_ratio

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
-from advvid.columns import Column
+from advvid.core.batch import Batch
 from advvid.data.content import Contents
-from advvid.evaluator import Evaluator
-from advvid.memory import activation_bytes, free_bytes, micro_batch
+from advvid.distributed.micro_batches import activation_bytes, free_bytes, micro_batch
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
 from advvid.tasks.classification import Classification
 from benchmarks import rivals, training
 from benchmarks.measure import MIB, Part, Setup, peak, reset_peak

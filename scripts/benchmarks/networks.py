@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from advvid.attacks.base import frozen
+from advvid.core.paths import conf_dir
 from advvid.models.build import build_model
-from advvid.paths import conf_dir
 from benchmarks.measure import Setup
 from compare_attacks import COMMON, MODELS, TOP
 

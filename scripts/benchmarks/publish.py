@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from advvid.results import commit
+from advvid.evaluation.results import commit
 from benchmarks.measure import Setup
 from readme_results import fill
 

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import frozen
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.batch import Batch
+from advvid.core.schedules import Schedule
 from advvid.defenses.at import AT
 from advvid.defenses.base import Step
-from advvid.instantiate import safe_instantiate
-from advvid.runtime import Runtime
-from advvid.schedules import Schedule
-from advvid.tracking import NoTracker
-from advvid.trainer import Trainer
+from advvid.distributed.runtime import Runtime
+from advvid.tracking.trackers import NoTracker
+from advvid.training.trainer import Trainer
 from benchmarks.measure import Part, Run, Setup, interleave, matrix_speed, middle, shown, speed_ratio
 from benchmarks.networks import CLASSES, SHAPE, TINY, composed, noise, pass_operations, untrained
 

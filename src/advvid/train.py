@@ -19,12 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from advvid.config.command_line import MULTIRUN, as_typed, odd_run_folder
+from advvid.core.errors import AdvvidError
 from advvid.core.files import REMEDIES, storage_error
+from advvid.core.paths import conf_dir
 from advvid.core.processes import end_after_parent
 from advvid.core.record import recorded
-from advvid.errors import AdvvidError
-from advvid.paths import conf_dir
-from advvid.stopping import GO_ON, StoppedError, interruptible
+from advvid.distributed.signals import GO_ON, StoppedError, interruptible
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ def task(cfg: DictConfig) -> None:
 
 def _run(cfg: DictConfig) -> None:
     from advvid.config.options import check_top
-    from advvid.run import run
-    from advvid.saved import adopt
+    from advvid.experiment.run import run
+    from advvid.experiment.saved import adopt
 
     check_top(cfg)
     hydra_cfg = HydraConfig.get()
@@ -104,12 +104,12 @@ def _without_bases(arguments: Sequence[str]) -> Iterator[None]:
 def main() -> None:
     """Run the command line: help, one run or a multirun; problems come out as one sentence and exit status 1."""
     if {"--help", "-h"} & set(sys.argv[1:]):
-        from advvid.help import print_help
+        from advvid.cli.help import print_help
 
         print_help()
         return
-    from advvid.explain import refuse_bases
-    from advvid.saved import with_saved_choices
+    from advvid.cli.explain import refuse_bases
+    from advvid.experiment.saved import with_saved_choices
 
     end_after_parent()
     # Hydra then raises its errors instead of printing them, so that they can be put into one clear sentence.
@@ -127,11 +127,11 @@ def main() -> None:
     except AdvvidError as error:
         sys.exit(f"error: {error}")
     except (HydraException, OmegaConfBaseException) as error:
-        from advvid.help import explain
+        from advvid.cli.help import explain
 
         sys.exit(f"error: {explain(error)}")
     except ValueError as error:
-        from advvid.explain import no_option
+        from advvid.cli.explain import no_option
 
         sentence = no_option(error, sys.argv[1:])
         if sentence is None:  # a fault of the code, which keeps its traceback

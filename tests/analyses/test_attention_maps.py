@@ -12,9 +12,9 @@ from advvid.analyses.attention_figures import shown_maps
 from advvid.analyses.attention_maps import AttentionMaps, measured, whole
 from advvid.analyses.base import carry_out
 from advvid.attacks.pgd import PGD
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.attention import with_attention
-from advvid.tracking import NoTracker
+from advvid.tracking.trackers import NoTracker
 
 SWIN = "model=swin3d_tiny"
 ATTACK = PGD(eps=1.0, step_size="eps", steps=1, random_start=False, norm="l2_each")
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_refused_in_words(tmp_path):
 
 def test_it_takes_features(tmp_path):
     from advvid.attacks.base import in_space
-    from advvid.features import FrameFeatures
+    from advvid.core.features import FrameFeatures
     from advvid.models.feature_transformer import FeatureTransformer
     from advvid.tasks.multi_label import MultiLabel
 

@@ -14,9 +14,9 @@ from world import CLASSES, SHAPE, context, network, split
 from advvid.analyses.base import carry_out
 from advvid.analyses.defended_clips import DefendedClips, psnr
 from advvid.attacks.pgd import PGD
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.purifiers.bit_depth import BitDepth
-from advvid.tracking import NoTracker
+from advvid.tracking.trackers import NoTracker
 
 
 def test_the_noise_ratio_by_hand():

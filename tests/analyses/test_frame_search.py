@@ -12,8 +12,8 @@ from advvid.analyses.base import carry_out
 from advvid.analyses.frame_search import FrameSearch, summary
 from advvid.attacks.pgd import PGD
 from advvid.attacks.sparse import Sparse
-from advvid.errors import AdvvidError
-from advvid.tracking import NoTracker
+from advvid.core.errors import AdvvidError
+from advvid.tracking.trackers import NoTracker
 
 
 def clip(loss, fooled, frames, calls=10):

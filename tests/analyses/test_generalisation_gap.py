@@ -3,7 +3,7 @@ import json
 import pytest
 
 from advvid.analyses.generalisation_gap import GeneralisationGap, line
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 def test_gaps_by_epoch_and_at_both_ends(tmp_path):

@@ -12,8 +12,8 @@ from advvid.analyses.best_step import BestStep, fit
 from advvid.analyses.loss_surface import LossSurface, spread
 from advvid.analyses.step_losses import step_losses
 from advvid.attacks.pgd import PGD
-from advvid.batch import clip_generators
-from advvid.errors import AdvvidError
+from advvid.core.batch import clip_generators
+from advvid.core.errors import AdvvidError
 
 
 def test_noted_losses_are_those_of_pgd_with_as_many_steps(tmp_path):

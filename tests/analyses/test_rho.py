@@ -7,8 +7,8 @@ from advvid.analyses.base import carry_out
 from advvid.analyses.rho import Rho, compared
 from advvid.attacks.deep_fool import DeepFool
 from advvid.attacks.pgd import PGD
-from advvid.errors import AdvvidError
-from advvid.tracking import NoTracker
+from advvid.core.errors import AdvvidError
+from advvid.tracking.trackers import NoTracker
 from conftest import LinearModel
 
 

@@ -14,12 +14,12 @@ from advvid.analyses.base import carry_out
 from advvid.analyses.routing import RoutingTable, tables
 from advvid.attacks.pgd import PGD
 from advvid.attacks.sparse import Sparse
+from advvid.core.errors import AdvvidError
 from advvid.detectors.routing import Routing
-from advvid.errors import AdvvidError
 from advvid.purifiers.bit_depth import BitDepth
 from advvid.purifiers.gaussian_blur import GaussianBlur
 from advvid.purifiers.noise_injection import NoiseInjection
-from advvid.tracking import NoTracker
+from advvid.tracking.trackers import NoTracker
 
 
 def kind(index, none, temporal, spatial):

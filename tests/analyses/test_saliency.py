@@ -5,7 +5,7 @@ from torch import nn
 from world import SHAPE, context, network, saved, split
 
 from advvid.analyses.saliency import Saliency, evenness, frame_shares
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 class OneFrame(nn.Module):

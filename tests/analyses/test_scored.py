@@ -7,7 +7,7 @@ import torch
 from world import context, network, saved
 
 from advvid.analyses.scored import named_paths, scored_models, selected
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 def test_a_model_is_built_from_its_own_configuration(tmp_path):

@@ -7,7 +7,7 @@ from advvid.attacks.frame_border import FrameBorder
 from advvid.attacks.mult_av import MultAV
 from advvid.attacks.pgd import PGD
 from advvid.attacks.transfer import Transfer
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 def test_values_come_in_rising_order_as_they_were_written():

@@ -11,8 +11,8 @@ from advvid.analyses.base import carry_out
 from advvid.analyses.strength import Strength
 from advvid.attacks.base import AttackResult
 from advvid.attacks.pgd import PGD
-from advvid.errors import AdvvidError
-from advvid.tracking import NoTracker
+from advvid.core.errors import AdvvidError
+from advvid.tracking.trackers import NoTracker
 from conftest import LinearModel
 
 VALUES = ["4/255", 0, "1/255", "2/255"]

@@ -10,12 +10,12 @@ from advvid.analyses.base import carry_out
 from advvid.analyses.transfer_matrix import BLANK, TransferMatrix
 from advvid.attacks.base import AttackResult
 from advvid.attacks.pgd import PGD
-from advvid.columns import Column
+from advvid.core.errors import AdvvidError
 from advvid.data.content import Contents
-from advvid.errors import AdvvidError
-from advvid.evaluator import Evaluator
-from advvid.tally import summarise
-from advvid.tracking import NoTracker
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
+from advvid.evaluation.tally import summarise
+from advvid.tracking.trackers import NoTracker
 
 ATTACK = PGD(eps="3/255", steps=4)
 

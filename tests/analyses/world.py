@@ -7,12 +7,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from advvid import checkpoint
 from advvid.analyses.base import Context
 from advvid.attacks.pgd import PGD
-from advvid.data.memory import MemoryClips
+from advvid.core import checkpoint
+from advvid.core.paths import conf_dir
+from advvid.data.memory_clips import MemoryClips
 from advvid.models.build import build_model
-from advvid.paths import conf_dir
 from advvid.tasks.classification import Classification
 
 CLASSES = list("abcde")

@@ -8,7 +8,7 @@ from advvid.attacks.apgd import APGD
 from advvid.attacks.apgd_search import checkpoints
 from advvid.attacks.logits import dlr, likely_classes, margin, targeted_dlr
 from advvid.attacks.pgd import PGD
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 SHAPE = (3, 2, 4, 4)

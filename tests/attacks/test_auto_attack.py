@@ -7,7 +7,7 @@ from toy import accuracy, generators, trained
 from advvid.attacks.apgd import APGD
 from advvid.attacks.auto_attack import AutoAttack
 from advvid.attacks.fab import FAB
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 FEW = {"eps": "5/255", "steps": 8, "queries": 30, "targets": 2}

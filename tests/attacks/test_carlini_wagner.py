@@ -7,7 +7,7 @@ from toy import accuracy, trained
 from advvid.attacks.carlini_wagner import CarliniWagner
 from advvid.attacks.hyperplane import lengths
 from advvid.attacks.logits import margin
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 SHAPE = (3, 2, 4, 4)

@@ -5,8 +5,8 @@ import torch
 
 from advvid.attacks.combined_pgd import CombinedPGD
 from advvid.attacks.pgd import PGD
-from advvid.batch import clip_generators
-from advvid.errors import AdvvidError
+from advvid.core.batch import clip_generators
+from advvid.core.errors import AdvvidError
 from advvid.threats.flow import warp
 from advvid.threats.frames import touched_frames
 from advvid.threats.moved import MovedFrames

@@ -15,10 +15,10 @@ from advvid.attacks.frame_border import FrameBorder
 from advvid.attacks.logits import likely_classes
 from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
-from advvid.batch import clip_generators
 from advvid.config.catalogue import option_files, settings
-from advvid.errors import AdvvidError
-from advvid.features import FrameFeatures, valid_frames
+from advvid.core.batch import clip_generators
+from advvid.core.errors import AdvvidError
+from advvid.core.features import FrameFeatures, valid_frames
 from advvid.tasks.multi_label import MultiLabel
 
 SPACE, TASK = FrameFeatures(sizes=(6, 2)), MultiLabel()

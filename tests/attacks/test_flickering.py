@@ -9,8 +9,8 @@ from advvid.attacks.flicker import Descent, describe, margin_hinge
 from advvid.attacks.flickering import Flickering
 from advvid.attacks.flickering_universal import FittedFlickering, FlickeringUniversal
 from advvid.attacks.search import Goal
-from advvid.batch import Batch
-from advvid.errors import AdvvidError
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.tasks.classification import Classification
 from advvid.threats.offsets import Offsets
 from conftest import LinearModel

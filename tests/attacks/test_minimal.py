@@ -8,8 +8,8 @@ from advvid.attacks.deep_fool import DeepFool
 from advvid.attacks.fab import FAB
 from advvid.attacks.hyperplane import lengths, to_hyperplane
 from advvid.attacks.logits import margin
-from advvid.batch import Space
-from advvid.errors import AdvvidError
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 SHAPE = (3, 2, 4, 4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from advvid.attacks.mult_av import MultAV
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 FORMS = ["linf", "l2", "roa", "af", "spa"]

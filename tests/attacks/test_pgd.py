@@ -5,7 +5,7 @@ import torch
 
 from advvid.attacks.fgsm import FGSM
 from advvid.attacks.pgd import PGD
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 SHAPE = (3, 2, 4, 4)

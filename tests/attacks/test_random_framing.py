@@ -5,7 +5,7 @@ import torch
 
 from advvid.attacks.frame_border import FrameBorder
 from advvid.attacks.random_framing import RandomFraming
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 class Blind(torch.nn.Module):

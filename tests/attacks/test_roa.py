@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from advvid.attacks.roa import ROA
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 SEARCH = {"per_frame": False, "stride": 20}  # every third pixel of 16

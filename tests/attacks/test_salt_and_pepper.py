@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from advvid.attacks.salt_and_pepper import SaltAndPepper
-from advvid.batch import clip_generators
-from advvid.errors import AdvvidError
+from advvid.core.batch import clip_generators
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 

@@ -11,7 +11,7 @@ from advvid.attacks.deep_sava import DeepSAVA
 from advvid.attacks.keyframe import Proposer
 from advvid.attacks.sparse import Sparse
 from advvid.attacks.sparse_flickering import SparseFlickering
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 SHAPE = (3, 6, 12, 12)

@@ -8,8 +8,8 @@ from advvid.attacks.logits import margin
 from advvid.attacks.random_noise import RandomNoise
 from advvid.attacks.square import Square
 from advvid.attacks.square_moves import L2Moves, LinfMoves, bumps, extent, share
-from advvid.batch import Space
-from advvid.errors import AdvvidError
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 CLIP = (3, 4, 12, 12)

@@ -7,12 +7,12 @@ from omegaconf import OmegaConf
 from torch import nn
 from toy import accuracy, generators, trained
 
-from advvid import checkpoint
 from advvid.attacks.pgd import PGD
 from advvid.attacks.transfer import Transfer, untrained
-from advvid.errors import AdvvidError
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 from advvid.models.build import build_model
-from advvid.paths import conf_dir
 
 
 class Closed(nn.Module):

@@ -7,8 +7,8 @@ from toy import accuracy, generators, gratings, trained
 from advvid.attacks.perturbation_generator import PerturbationGenerator
 from advvid.attacks.random_noise import RandomNoise
 from advvid.attacks.universal import FittedUniversal, Universal
-from advvid.batch import Batch
-from advvid.errors import AdvvidError
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 
 EPS = 0.12
 

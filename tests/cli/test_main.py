@@ -30,7 +30,7 @@ def handed_on(monkeypatch):
         (["-m", "seed=0,1"], "advvid.train", ["advvid train", "-m", "seed=0,1"]),
         (["eval", "checkpoint=a"], "advvid.train", ["advvid eval", "mode=eval", "checkpoint=a"]),
         (["attack", "checkpoint=a"], "advvid.train", ["advvid attack", "mode=attack", "checkpoint=a"]),
-        (["gather", "a", "--over", "seed"], "advvid.gather", ["advvid gather", "a", "--over", "seed"]),
+        (["gather", "a", "--over", "seed"], "advvid.runs.gather", ["advvid gather", "a", "--over", "seed"]),
     ],
 )
 def test_words_are_handed_on(handed_on, words, module, argv):

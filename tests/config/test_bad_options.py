@@ -8,14 +8,14 @@ from tests import bad_options
 from tests.command import run
 
 from advvid.config.command_line import PATHS
+from advvid.config.instantiate import checked_plan, find_target
 from advvid.core.allowed import hints_of
+from advvid.core.errors import AdvvidError
 from advvid.core.examples import examples
 from advvid.core.kinds import Path as IsPath
 from advvid.core.kinds import members
 from advvid.core.libraries import declared
-from advvid.errors import AdvvidError
-from advvid.instantiate import checked_plan, find_target
-from advvid.paths import conf_dir
+from advvid.core.paths import conf_dir
 
 # Arguments that a network of another library takes as **kwargs: they follow the model's own options.
 UNDECLARED = {"model_num_class", "head_num_classes", "head_activation", "spatial_size", "temporal_size", "num_classes"}

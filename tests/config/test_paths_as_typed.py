@@ -9,11 +9,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from tests.command import run
 
-from advvid import checkpoint
 from advvid.config.command_line import as_typed, odd_run_folder, quoted, typed_path
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir, user_path
 from advvid.core.saved_config import checked, stored
-from advvid.errors import AdvvidError
-from advvid.paths import conf_dir, user_path
 
 QUICK = [
     "tracker=none", "runtime=cpu", "schedule.epochs=1", "dataset.limit_train=20", "dataset.limit_val=10",
@@ -155,13 +155,13 @@ def test_a_folder_of_any_name_is_trained_in_resumed_evaluated_attacked_gathered_
             shutil.copy(next(iter(sorted(user_cache().rglob("*.avi")))), work / name / "clip.avi")
         said = run(arguments, work)
         assert said.status == 0, said.said
-    for entry, arguments in (("advvid.gather", [f"./{name}"]), ("advvid.report.__main__", [f"./{name}"])):
+    for entry, arguments in (("advvid.runs.gather", [f"./{name}"]), ("advvid.report.__main__", [f"./{name}"])):
         said = run(arguments, work, entry)
         assert said.status == 0, said.said
     assert [path.name for path in work.iterdir() if path.suffix not in (".html", ".md")] == [name]
 
 
 def user_cache():
-    from advvid.paths import cache_dir
+    from advvid.core.paths import cache_dir
 
     return cache_dir()

@@ -21,7 +21,7 @@ from advvid.core.allowed import hints_of
 from advvid.core.examples import examples
 from advvid.core.identity import Identity
 from advvid.core.option_parts import NEUTRAL, ROUNDING, fits, part_of
-from advvid.paths import conf_dir
+from advvid.core.paths import conf_dir
 
 # Hydra's own settings say where a run is written; experiments hold options of other groups.
 APART = ("hydra",)

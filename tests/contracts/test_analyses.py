@@ -10,10 +10,10 @@ from test_configs import composed
 
 from advvid.analyses.base import Analysis, carry_out
 from advvid.config.catalogue import option_files
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
-from advvid.run import run
-from advvid.tracking import NoTracker
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
+from advvid.experiment.run import run
+from advvid.tracking.trackers import NoTracker
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "analyses"))
 from world import context, network

@@ -7,9 +7,9 @@ import torch
 from hydra.utils import instantiate
 from test_configs import composed
 
-from advvid.batch import clip_generators
-from advvid.columns import Column, craft
 from advvid.config.catalogue import notes, option_files
+from advvid.core.batch import clip_generators
+from advvid.evaluation.columns import Column, craft
 from advvid.tasks.classification import Classification
 
 NAMES = list(option_files("attack"))

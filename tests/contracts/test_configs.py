@@ -8,7 +8,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from advvid.config.catalogue import option_files
-from advvid.paths import conf_dir
+from advvid.core.paths import conf_dir
 
 CONF = conf_dir()
 GROUPS = ("model", "dataset", "attack", "defense", "schedule", "suite", "analysis", "runtime", "tracker")

@@ -5,11 +5,11 @@ import torch
 from test_configs import composed
 
 from advvid.config.catalogue import option_files
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
 from advvid.data.checked import check_split
 from advvid.data.loader import collate, train_batches
 from advvid.data.protocol import require_dataset
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
 
 NAMES = list(option_files("dataset"))
 LIMITS = {"limit_train": 6, "limit_val": 4, "limit_test": 4}

@@ -8,12 +8,11 @@ import options_walk
 import pytest
 from hydra import compose, initialize_config_dir
 
-from advvid import checkpoint
-from advvid.core import digests
+from advvid.core import checkpoint, digests
 from advvid.core.option_parts import NEUTRAL, ROUNDING, part_of
+from advvid.core.paths import conf_dir
 from advvid.data.motion import Motion
-from advvid.paths import conf_dir
-from advvid.run import run
+from advvid.experiment.run import run
 
 SMALL = (
     "tracker=none", "defense=at", "name=small", "runtime=cpu", "model.width=0.25", "schedule.epochs=1",

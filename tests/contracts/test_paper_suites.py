@@ -6,10 +6,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from test_configs import composed
 
-from advvid.check_rules import RULES
-from advvid.checks import table_checks
-from advvid.columns import Column
 from advvid.config.catalogue import notes, option_files
+from advvid.evaluation.check_rules import RULES
+from advvid.evaluation.checks import table_checks
+from advvid.evaluation.columns import Column
 
 
 def columns(suite):

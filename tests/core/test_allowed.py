@@ -10,13 +10,13 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch import nn
 
+from advvid.config.instantiate import safe_instantiate
 from advvid.core.allowed import check_fields, checked, fits, require
 from advvid.core.describe import describe
+from advvid.core.errors import AdvvidError
 from advvid.core.examples import examples
 from advvid.core.kinds import Count, FilePath, Number, Odd, Seed, Share, ShareNumber, Step, Whole
 from advvid.core.numbers import parse_number
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
 
 CASES = {
     Count: ([1, 2**31 - 1], [0, True, 1.0, "1", None, 2**31, 2**70, math.nan, [1], {"a": 1}]),

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from advvid.core import locks, processes
+from advvid.core.errors import AdvvidError
 from advvid.core.files import HOST
 from advvid.core.locks import locked
-from advvid.errors import AdvvidError
 
 
 def forked(work):
@@ -95,7 +95,7 @@ def test_a_signal_to_the_group_is_the_parents_and_an_error_ends_the_pool_at_once
     pids.mkdir()
 
     def work():
-        from advvid.stopping import Interrupted, interruptible
+        from advvid.distributed.signals import Interrupted, interruptible
 
         try:
             with interruptible(), processes.pool(2) as pool:
@@ -147,7 +147,7 @@ def test_a_run_that_outlives_the_process_it_worked_for_is_waited_for(tmp_path, m
     said = tmp_path / "said"
 
     def work():
-        from advvid.stopping import Interrupted, interruptible
+        from advvid.distributed.signals import Interrupted, interruptible
 
         try:
             with interruptible(), locked(file, "the run"):
@@ -191,7 +191,7 @@ def test_a_signal_ends_the_work_even_where_python_drops_its_exception_and_a_seco
     tmp_path,
 ):
     def work():
-        from advvid.stopping import Interrupted, interruptible
+        from advvid.distributed.signals import Interrupted, interruptible
 
         try:
             with interruptible():

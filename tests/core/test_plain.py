@@ -8,11 +8,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from advvid import checkpoint
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
 from advvid.core.pickles import unfolds
 from advvid.core.plain import check_plain, parse_json, read_json, read_yaml
 from advvid.core.saved_config import checked, stored
-from advvid.errors import AdvvidError
 
 
 def bomb(depth=60, kind=list):

@@ -8,22 +8,21 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from advvid import checkpoint
 from advvid.attacks.pgd import PGD
-from advvid.core import digests
+from advvid.config.instantiate import safe_instantiate
+from advvid.core import checkpoint, digests
+from advvid.core.errors import AdvvidError
 from advvid.core.identity import described
+from advvid.core.paths import conf_dir
 from advvid.core.resuming import may_lengthen, of_parts
+from advvid.core.schedules import Schedule
 from advvid.data.motion import Motion
 from advvid.defenses.aat import AAT
 from advvid.defenses.at import AT
 from advvid.defenses.cat import CAT
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
+from advvid.experiment.run import run
 from advvid.models.r3d_tiny import R3DTiny
-from advvid.paths import conf_dir
-from advvid.run import run
-from advvid.schedules import Schedule
-from advvid.trainer import Trainer
+from advvid.training.trainer import Trainer
 
 SMALL = (
     "tracker=none", "defense=at", "name=small", "runtime=cpu", "model.width=0.25", "schedule.epochs=2",

@@ -5,10 +5,10 @@ import os
 import pytest
 from omegaconf import OmegaConf
 
+from advvid.core.errors import AdvvidError
 from advvid.core.locks import locked
 from advvid.core.record import recorded
 from advvid.core.run_folder import LOCK, make_room, remove_run
-from advvid.errors import AdvvidError
 
 WRITTEN = [
     "metrics.jsonl", "checkpoints/last.pt", "checkpoints/best.pt", "prerequisites/gan/metrics.jsonl",

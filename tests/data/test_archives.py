@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
+from advvid.core.errors import AdvvidError
 from advvid.data.archives import compare, hmdb_names, ucf_names, unpack
 from advvid.data.encode import write_video
 from advvid.data.prepare import HMDB51, UCF101, main
 from advvid.data.reencode import shrink, shrink_all
-from advvid.errors import AdvvidError
 
 # Stands in for the program that unpacks .rar: it takes bsdtar's arguments and reads a zip under that name.
 BSDTAR = """#!{python} -S

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from advvid.core.errors import AdvvidError
 from advvid.data import cache as cache_module
 from advvid.data.cache import FrameCache
 from advvid.data.clips import Cut, VideoClips
@@ -21,7 +22,6 @@ from advvid.data.encode import write_video
 from advvid.data.lists import Entry
 from advvid.data.loader import eval_batches, train_batches
 from advvid.data.video_folder import VideoFolder
-from advvid.errors import AdvvidError
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here: set ADVVID_REALDATA")

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 from advvid.data.given import UNKNOWN, GivenFiles
 from advvid.data.motion import Motion
 from advvid.data.video_folder import VideoFolder
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
-from advvid.paths import conf_dir
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here: set ADVVID_REALDATA")
@@ -152,8 +152,10 @@ def test_mistakes_are_one_sentence(videos, tmp_path):
     with pytest.raises(AdvvidError, match=r"dataset.short_side=50 is smaller"):
         GivenFiles(node("dataset=ucf101", "dataset.short_side=50"), good, None, CLASSES)
     other = node()
-    other._target_ = "advvid.data.memory.MemoryClips"
-    with pytest.raises(AdvvidError, match=r"trained on videos, but its data set is advvid.data.memory.MemoryClips"):
+    other._target_ = "advvid.data.memory_clips.MemoryClips"
+    with pytest.raises(
+        AdvvidError, match=r"trained on videos, but its data set is advvid.data.memory_clips.MemoryClips"
+    ):
         GivenFiles(other, good, None, CLASSES)
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torchvision
 
+from advvid.core.errors import AdvvidError
 from advvid.data.image_clips import ImageClips, cut, resize_pictures
 from advvid.data.images import CIFAR10, Digits
 from advvid.data.loader import eval_batches, train_batches
-from advvid.errors import AdvvidError
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

@@ -5,11 +5,11 @@ import os
 import pytest
 import torch
 
+from advvid.core.errors import AdvvidError
 from advvid.data import loader
 from advvid.data.limits import round_robin
 from advvid.data.loader import eval_batches, train_batches, train_length, worker_count
-from advvid.data.memory import MemoryClips
-from advvid.errors import AdvvidError
+from advvid.data.memory_clips import MemoryClips
 
 
 def clips(count=10):

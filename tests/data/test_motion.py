@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from advvid.core.errors import AdvvidError
 from advvid.data import motion
 from advvid.data import motion_recipe as recipe
-from advvid.data.memory import MemoryClips
+from advvid.data.memory_clips import MemoryClips
 from advvid.data.motion import Motion
-from advvid.errors import AdvvidError
 
 SMALL = {"train": (1, range(8, 9)), "val": (1, range(26, 27)), "test": (1, range(1, 2))}
 

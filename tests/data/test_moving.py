@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from advvid.core.errors import AdvvidError
 from advvid.data import moving_digits as recipe
 from advvid.data.moving import FILE, MovingDigits, MovingMNIST
-from advvid.errors import AdvvidError
 
 
 @pytest.fixture(scope="module")

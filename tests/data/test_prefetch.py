@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.data.loader import eval_batches, train_batches
-from advvid.data.memory import MemoryClips
+from advvid.data.memory_clips import MemoryClips
 from advvid.data.prefetch import prefetch
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

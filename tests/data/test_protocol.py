@@ -4,12 +4,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from advvid.batch import Space
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 from advvid.data.motion import Motion
 from advvid.data.protocol import MEMBERS, Dataset, require_dataset
-from advvid.errors import AdvvidError
-from advvid.parts import build
-from advvid.paths import conf_dir
+from advvid.experiment.parts import build
 from advvid.tasks.classification import Classification
 
 
@@ -92,7 +92,7 @@ def test_a_split_is_made_once_and_held_to_what_it_owes(monkeypatch):
 
 
 def test_a_run_refuses_a_bad_test_split_before_it_trains(tmp_path, monkeypatch):
-    from advvid.run import run
+    from advvid.experiment.run import run
 
     whole = Motion.split
     monkeypatch.setattr(Motion, "split", lambda self, name: object() if name == "test" else whole(self, name))

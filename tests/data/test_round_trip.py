@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
+from advvid.core.errors import AdvvidError
 from advvid.data.encode import write_video
 from advvid.data.round_trip import round_trip, round_trips
-from advvid.errors import AdvvidError
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here: set ADVVID_REALDATA")

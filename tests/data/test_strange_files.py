@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from advvid.core.errors import AdvvidError
 from advvid.data import tfrecord
 from advvid.data.archives import _refuse_odd, hmdb_names, ucf_names, unpack
 from advvid.data.encode import write_video
@@ -14,7 +15,6 @@ from advvid.data.feature_index import index
 from advvid.data.lists import read_hmdb51, read_ucf101
 from advvid.data.prepare import UCF101, prepare
 from advvid.data.video_folder import VideoFolder
-from advvid.errors import AdvvidError
 
 OUTSIDE = [
     "A/../../secret.avi",

@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
+from advvid.core.errors import AdvvidError
 from advvid.data import tfrecord
-from advvid.errors import AdvvidError
 
 FIRST = tfrecord.sequence_example(
     {"id": b"ab", "labels": [1, 300]}, {"rgb": [b"\x00\x01", b"zz"], "audio": [b"q", b"r"]}

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from advvid.core.errors import AdvvidError
 from advvid.data.decoders import FrameVideo
 from advvid.data.lists import Entry, cut_validation, group_of, read_hmdb51, read_ucf101
 from advvid.data.loader import eval_batches, train_batches
 from advvid.data.scan import problem, scan
 from advvid.data.video_folder import VideoFolder
-from advvid.errors import AdvvidError
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here: set ADVVID_REALDATA")

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from advvid.batch import Space
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
+from advvid.core.features import valid_frames
 from advvid.data import feature_recipe as recipe
 from advvid.data import tfrecord
 from advvid.data.loader import eval_batches
 from advvid.data.youtube8m import YouTube8M, dequantise
 from advvid.data.youtube8m_mini import YouTube8MMini
-from advvid.errors import AdvvidError
-from advvid.features import valid_frames
 
 
 @pytest.fixture(autouse=True)

@@ -11,18 +11,18 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from stepping import metrics
 
-from advvid import checkpoint
 from advvid.config.catalogue import option_files
-from advvid.data.memory import MemoryClips
+from advvid.core import checkpoint
+from advvid.core.paths import conf_dir
+from advvid.data.memory_clips import MemoryClips
 from advvid.defenses.crafted import FORWARD
-from advvid.defenses.prerequisite import Prerequisites
+from advvid.distributed.parallel import Peers
+from advvid.distributed.runtime import Runtime
+from advvid.experiment.parts import build
 from advvid.models.build import build_model
-from advvid.parallel import Peers
-from advvid.parts import build
-from advvid.paths import conf_dir
-from advvid.runtime import Runtime
-from advvid.tracking import NoTracker
-from advvid.trainer import Trainer
+from advvid.tracking.trackers import NoTracker
+from advvid.training.prerequisites import Prerequisites
+from advvid.training.trainer import Trainer
 
 NAMES = list(option_files("defense"))
 CLASSES = list("abc")
@@ -106,7 +106,7 @@ def split(count, seed, frames):
 
 
 def run(name, folder, *overrides, fabric=None, peers=None, precision="fp32", frames=4, resume=False, dies_after=None):
-    """Train as ``advvid.run`` does, and return the trainer after its work."""
+    """Train as ``advvid.experiment.run`` does, and return the trainer after its work."""
     folder.mkdir(parents=True, exist_ok=True)
     cfg = configured(name, *overrides)
     parts = build(cfg, "pgd")

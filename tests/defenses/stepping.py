@@ -6,13 +6,13 @@ import json
 
 import torch
 
-from advvid.batch import Batch
-from advvid.data.memory import MemoryClips
+from advvid.core.batch import Batch
+from advvid.core.schedules import Schedule
+from advvid.data.memory_clips import MemoryClips
 from advvid.defenses.base import Step
-from advvid.runtime import Runtime
-from advvid.schedules import Schedule
-from advvid.tracking import NoTracker
-from advvid.trainer import Trainer
+from advvid.distributed.runtime import Runtime
+from advvid.tracking.trackers import NoTracker
+from advvid.training.trainer import Trainer
 from conftest import Small3D
 
 

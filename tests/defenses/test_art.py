@@ -9,24 +9,24 @@ from stepping import metrics, random_batch, same, split, step, trained
 
 from advvid.attacks.base import in_space
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
+from advvid.core.features import FrameFeatures
+from advvid.core.paths import conf_dir
+from advvid.core.schedules import Schedule
 from advvid.defenses.a_art import AART
 from advvid.defenses.art import ART
 from advvid.defenses.crafted import Crafted
 from advvid.defenses.none import NoDefense
-from advvid.errors import AdvvidError
-from advvid.features import FrameFeatures
-from advvid.instantiate import safe_instantiate
+from advvid.distributed.runtime import Runtime
 from advvid.models.attention import distance, with_attention
 from advvid.models.build import build_model
 from advvid.models.feature_transformer import FeatureTransformer
-from advvid.paths import conf_dir
-from advvid.runtime import Runtime
-from advvid.schedules import Schedule
 from advvid.tasks.multi_label import MultiLabel
-from advvid.tracking import NoTracker
-from advvid.trainer import Trainer
-from advvid.validation import Meter
+from advvid.tracking.trackers import NoTracker
+from advvid.training.trainer import Trainer
+from advvid.training.validation import Meter
 
 FGM = PGD(eps=0.5, step_size="eps", steps=1, random_start=False, norm="l2_each")
 ALONE = {"fgm": FGM}

@@ -8,14 +8,14 @@ from hydra import compose, initialize_config_dir
 from stepping import random_batch, step
 
 from advvid.attacks.pgd import PGD
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 from advvid.defenses.avg import AVG
 from advvid.defenses.awp import AWP
 from advvid.defenses.free_at import FreeAT
 from advvid.defenses.mart import MART
 from advvid.defenses.trades import TRADES
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
-from advvid.paths import conf_dir
 
 ATTACKS = {"pgd": PGD()}
 

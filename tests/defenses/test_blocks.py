@@ -9,11 +9,11 @@ from stepping import random_batch, same, step
 from torch import nn
 
 from advvid.attacks.pgd import PGD
+from advvid.core.errors import AdvvidError
 from advvid.defenses.at import AT
 from advvid.defenses.feature_denoising import FeatureDenoising
 from advvid.defenses.none import NoDefense
 from advvid.defenses.oudefend import OUDefend
-from advvid.errors import AdvvidError
 from advvid.models.non_local import NonLocal
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.models.residual import Followed, residual_blocks

@@ -8,13 +8,13 @@ import torch
 from advvid.attacks.frame_border import FrameBorder
 from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.defenses.aat import AAT, AATTypes
 from advvid.defenses.at import AT
 from advvid.defenses.base import Step
 from advvid.defenses.cat import CAT
 from advvid.defenses.none import NoDefense
-from advvid.errors import AdvvidError
 
 ATTACKS = {"pgd": PGD()}
 TYPES = {"pgd": PGD(), "border": FrameBorder()}

@@ -8,7 +8,7 @@ import torch
 from every import NAMES, in_each_process, run
 from stepping import metrics
 
-from advvid.runtime import Runtime
+from advvid.distributed.runtime import Runtime
 
 # Curves of a defense's own in metrics.jsonl, beyond budget and cost.
 CURVES = {

@@ -11,6 +11,7 @@ from stepping import random_batch, same, step, trained
 from torch import nn
 
 from advvid.attacks.pgd import PGD
+from advvid.core.errors import AdvvidError
 from advvid.defenses.ape_gan import APEGAN
 from advvid.defenses.at import AT
 from advvid.defenses.cat import CAT
@@ -19,10 +20,9 @@ from advvid.defenses.frozen_gan_at import FrozenGANAT
 from advvid.defenses.gat import GAT
 from advvid.defenses.mart import MART
 from advvid.defenses.none import NoDefense
-from advvid.errors import AdvvidError
+from advvid.distributed.parallel import Peers
 from advvid.models.ape_gan import Discriminator, Generator
 from advvid.models.purified import Purified
-from advvid.parallel import Peers
 from conftest import Small3D
 
 PGD_ALONE = {"pgd": PGD()}

@@ -7,23 +7,22 @@ import torch
 from stepping import metrics, same, split, step, trained
 from torch import nn
 
-from advvid import checkpoint
 from advvid.attacks.deep_sava import DeepSAVA
 from advvid.attacks.fgsm import FGSM
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
-from advvid.core import digests
-from advvid.data.memory import MemoryClips
+from advvid.core import checkpoint, digests
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
+from advvid.core.schedules import Schedule
+from advvid.data.memory_clips import MemoryClips
 from advvid.defenses.examples import Examples, origin_of
 from advvid.defenses.injection import Injection
 from advvid.defenses.none import NoDefense
-from advvid.defenses.prerequisite import Prerequisites
-from advvid.errors import AdvvidError
-from advvid.runtime import Runtime
-from advvid.schedules import Schedule
+from advvid.distributed.runtime import Runtime
 from advvid.tasks.classification import Classification
-from advvid.tracking import NoTracker
-from advvid.trainer import Trainer
+from advvid.tracking.trackers import NoTracker
+from advvid.training.prerequisites import Prerequisites
+from advvid.training.trainer import Trainer
 from conftest import Small3D
 
 SAVA = {"deep_sava": DeepSAVA(key_frame="first", steps=3)}

@@ -12,20 +12,20 @@ from advvid.attacks.frame_border import FrameBorder
 from advvid.attacks.pgd import PGD
 from advvid.attacks.roa import ROA
 from advvid.attacks.salt_and_pepper import SaltAndPepper
-from advvid.batch import Batch
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 from advvid.defenses.avg import AVG
 from advvid.defenses.awp import AWP
 from advvid.defenses.multibn import MultiBN
 from advvid.defenses.multibn_manual import MultiBNManual
 from advvid.defenses.none import NoDefense
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
-from advvid.low_precision import two_frames_go_wrong
+from advvid.distributed.low_precision import two_frames_go_wrong
 from advvid.models.branches import BranchNorm
 from advvid.models.multi_branch import Through
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.models.resnet3d import ResNet3D
-from advvid.paths import conf_dir
 from conftest import Small3D
 
 TWO = {"pgd": PGD(eps="4/255", step_size="1/255"), "roa": ROA()}

@@ -11,14 +11,14 @@ from torch import nn
 from advvid.attacks.frame_border import FrameBorder
 from advvid.attacks.mult_av import MultAV
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.defenses.fgsm_rs import FGSMRS
 from advvid.defenses.free_at import FreeAT
 from advvid.defenses.n_fgsm import NFGSM
 from advvid.defenses.one_step import accuracy
-from advvid.errors import AdvvidError
 from advvid.tasks.classification import Classification
-from advvid.validation import score
+from advvid.training.validation import score
 from conftest import Small3D
 
 EPS = 8 / 255

@@ -8,10 +8,9 @@ import torch
 from every import NAMES, run
 from stepping import metrics
 
-from advvid import checkpoint
-from advvid.core import digests
-from advvid.errors import AdvvidError
-from advvid.trainer import Trainer
+from advvid.core import checkpoint, digests
+from advvid.core.errors import AdvvidError
+from advvid.training.trainer import Trainer
 
 # What trains something else first, with the folders of it.
 FIRST = {"injection": ["classifier"], "ape_gan": ["classifier"], "frozen_gan_at": ["classifier", "generator"]}

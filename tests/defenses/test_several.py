@@ -11,14 +11,14 @@ from advvid.attacks.mi_fgsm import MIFGSM
 from advvid.attacks.pgd import PGD
 from advvid.attacks.roa import ROA
 from advvid.attacks.salt_and_pepper import SaltAndPepper
-from advvid.batch import Batch
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 from advvid.defenses.at import AT
 from advvid.defenses.avg import AVG
 from advvid.defenses.max import MAX
 from advvid.defenses.msd import MSD
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
-from advvid.paths import conf_dir
 from conftest import LinearModel
 
 SHAPE = (3, 2, 6, 6)

@@ -7,10 +7,10 @@ import torch
 from every import NAMES, configured, run
 from stepping import metrics
 
-from advvid import run as advvid_run
-from advvid.errors import AdvvidError
-from advvid.parts import build
-from advvid.runtime import Runtime
+from advvid.core.errors import AdvvidError
+from advvid.distributed.runtime import Runtime
+from advvid.experiment import run as advvid_run
+from advvid.experiment.parts import build
 
 # Adam would make much of what rounding leaves of a gradient that is zero.
 SGD = ("schedule.optimizer._target_=torch.optim.SGD", "schedule.optimizer.lr=0.02")

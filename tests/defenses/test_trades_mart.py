@@ -12,11 +12,11 @@ from advvid.attacks.fgsm import FGSM
 from advvid.attacks.mi_fgsm import MIFGSM
 from advvid.attacks.pgd import PGD
 from advvid.attacks.roa import ROA
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.defenses.divergence import divergence
 from advvid.defenses.mart import MART, runner_up
 from advvid.defenses.trades import TRADES
-from advvid.errors import AdvvidError
 from advvid.tasks.next_frame import NextFrame
 from conftest import LinearModel
 

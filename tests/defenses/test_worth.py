@@ -19,7 +19,7 @@ from advvid.defenses.n_fgsm import NFGSM
 from advvid.defenses.none import NoDefense
 from advvid.defenses.trades import TRADES
 from advvid.tasks.classification import Classification
-from advvid.validation import score
+from advvid.training.validation import score
 
 PGD_12 = PGD(eps="12/255")
 LO = {"pgd": PGD_12, "roa": ROA(), "framing": FrameBorder(width=10), "salt_and_pepper": SaltAndPepper()}

@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "contracts"))
 from test_configs import composed
 
 from advvid.attacks.pgd import PGD
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
 from advvid.detectors.routing import Routing
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
-from advvid.parts import made_routing
+from advvid.experiment.parts import made_routing
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.gaussian_blur import GaussianBlur
 from advvid.purifiers.noise_injection import NoiseInjection

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from advvid.core.errors import AdvvidError
 from advvid.detectors.joint_attack import JointPGD
 from advvid.detectors.temporal_consistency import TemporalConsistency, exception_index, frame_logits, smooth_index
 from advvid.detectors.thresholds import choose, judge, roc
-from advvid.errors import AdvvidError
 
 
 @pytest.mark.parametrize(

@@ -140,16 +140,16 @@ def quicken() -> None:
 
     torch.set_num_threads(1)
     import advvid.cli.listing
-    import advvid.papers.__main__
-    import advvid.papers.work
-    import advvid.run
-    import advvid.saved
+    import advvid.experiment.run
+    import advvid.experiment.saved
+    import advvid.studies.__main__
+    import advvid.studies.work
     import advvid.train
     from advvid.data import motion
 
     motion.SPLITS = {"train": (3, range(8, 26)), "val": (1, range(26, 31)), "test": (1, range(1, 8))}
     forked: Any = SimpleNamespace(Popen=ForkedPopen, STDOUT=subprocess.STDOUT)
-    advvid.papers.work.subprocess = forked
+    advvid.studies.work.subprocess = forked
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

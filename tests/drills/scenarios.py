@@ -51,7 +51,7 @@ class Scenario:
     def main(self) -> Callable[[], Any]:
         """Return what carries out the command line."""
         if self.program == "papers":
-            from advvid.papers.__main__ import main
+            from advvid.studies.__main__ import main
         else:
             from advvid.train import main
         return main

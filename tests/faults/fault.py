@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
-from advvid.checks import model_checks
-from advvid.columns import Column
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.data.content import Contents
-from advvid.errors import AdvvidError
-from advvid.evaluator import Evaluator
-from advvid.results import assemble
+from advvid.evaluation.checks import model_checks
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
+from advvid.evaluation.results import assemble
 from advvid.tasks.classification import Classification
 
 CPU = torch.device("cpu")

@@ -12,15 +12,15 @@ from tests.faults.fault import CPU, Fault, World
 from torch import Tensor
 
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
-from advvid.checks import table_checks
-from advvid.columns import Column
+from advvid.core.batch import Batch
 from advvid.data.checked import check_split
 from advvid.data.loader import eval_batches
+from advvid.evaluation.checks import table_checks
+from advvid.evaluation.columns import Column
 from advvid.evaluation.worth import above_chance, level_columns, small_validation
-from advvid.statistics import wilson
+from advvid.metrics.statistics import wilson
 from advvid.tasks.classification import Classification
-from advvid.validation import score
+from advvid.training.validation import score
 
 
 class Split:

@@ -13,20 +13,20 @@ from tests.faults.in_data import Split
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advvid import checkpoint
 from advvid.analyses.base import Analysis, Context, carry_out
 from advvid.attacks.flickering_universal import FlickeringUniversal
 from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
-from advvid.batch import Batch
-from advvid.columns import Column
+from advvid.core import checkpoint
+from advvid.core.batch import Batch
 from advvid.data.content import Contents
-from advvid.fitting import fit_columns
+from advvid.evaluation.columns import Column
+from advvid.evaluation.fitting import fit_columns
 from advvid.models.weights import load_local_weights
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.purified import PurifiedModel
 from advvid.tasks.classification import Classification
-from advvid.tracking import NoTracker
+from advvid.tracking.trackers import NoTracker
 
 Answer = Callable[[nn.Module, Tensor], Tensor]
 

@@ -5,12 +5,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from advvid.errors import AdvvidError
-from advvid.features import valid_frames
+from advvid.core.errors import AdvvidError
+from advvid.core.features import valid_frames
+from advvid.core.paths import conf_dir
 from advvid.models.attention import attention_layers, distance, require_attention, with_attention
 from advvid.models.build import build_model
 from advvid.models.feature_transformer import FeatureTransformer
-from advvid.paths import conf_dir
 
 
 def swin(shape=(3, 4, 16, 16), views=1):

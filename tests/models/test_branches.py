@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.branches import BranchNorm, Choice, add_branches
 from advvid.models.cnn_recurrent import CNNRecurrent
 from advvid.models.multi_branch import MultiBranch, Selector, Through

@@ -5,7 +5,7 @@ import torch
 from omegaconf import OmegaConf
 
 from advvid.config.catalogue import option_files, settings
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.build import build_model, check_task
 from advvid.models.classifier import VideoClassifier
 from advvid.models.fit import Fits, give_shape

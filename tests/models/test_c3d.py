@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 from advvid.models.c3d import C3D
 from advvid.models.classifier import VideoClassifier
 from advvid.models.weights import load_local_weights
-from advvid.paths import conf_dir
 
 CHANNELS = {"1a": 64, "2a": 128, "3a": 256, "3b": 256, "4a": 512, "4b": 512, "5a": 512, "5b": 512}
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from advvid.cli.listing import cards, main
 from advvid.config.catalogue import describe, notes, option_files, settings
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.cards import measure, native_clip, short
 
 FILES = option_files("model")
@@ -44,7 +44,7 @@ def test_counts_agree_with_those_of_fvcore(name):
     from fvcore.nn import FlopCountAnalysis
     from omegaconf import OmegaConf
 
-    from advvid.instantiate import safe_instantiate
+    from advvid.config.instantiate import safe_instantiate
 
     config = OmegaConf.create({"model": settings(FILES[name])}).model
     config.num_classes = 400

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.classifier import VideoClassifier
 from advvid.models.pooling import FittedPool, fit_pools
 from advvid.models.r3d_tiny import R3DTiny

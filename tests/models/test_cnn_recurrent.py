@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from advvid.attacks.pgd import PGD
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.cnn_recurrent import CNNRecurrent
 from advvid.models.per_frame import FrameClassifier
 from advvid.models.weights import load_local_weights

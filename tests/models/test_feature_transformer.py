@@ -10,8 +10,8 @@ from torch import nn
 from advvid.attacks.base import in_space
 from advvid.attacks.pgd import PGD
 from advvid.config.catalogue import option_files, settings
-from advvid.errors import AdvvidError
-from advvid.features import FrameFeatures, valid_frames
+from advvid.core.errors import AdvvidError
+from advvid.core.features import FrameFeatures, valid_frames
 from advvid.models.build import build_model
 from advvid.models.feature_transformer import EncoderLayer, FeatureTransformer, positions
 from advvid.tasks.multi_label import MultiLabel

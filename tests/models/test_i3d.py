@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.i3d import I3D, pad_same
 from advvid.models.weights import load_local_weights
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.next_frame import ConvLSTMCell, NextFramePredictor
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from advvid.attacks.pgd import PGD
 from advvid.config.catalogue import option_files, settings
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.build import build_model
 
 SMALL = {"width": 0.125, "size": 32, "frames": 8}

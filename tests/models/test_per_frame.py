@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from advvid.config.catalogue import option_files, settings
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.build import build_model
 from advvid.models.per_frame import FrameAverage, FrameClassifier, PerFrame
 from advvid.models.r3d_tiny import R3DTiny

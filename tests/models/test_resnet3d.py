@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from advvid.config.catalogue import option_files, settings
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.build import build_model
 from advvid.models.resnet3d import ResNet3D
 from advvid.models.weights import load_local_weights

@@ -6,8 +6,8 @@ import pickle
 import pytest
 import torch
 
-from advvid import checkpoint
-from advvid.errors import AdvvidError
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
 from advvid.models.classifier import VideoClassifier
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.models.slowfast import SlowFast

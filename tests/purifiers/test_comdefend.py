@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from advvid.core.errors import AdvvidError
 from advvid.data.encode import write_video
-from advvid.errors import AdvvidError
 from advvid.purifiers.comdefend import ComDefend, _cut, _joined
 from advvid.purifiers.comdefend_networks import CODE, ComDefendNetworks, load_networks, save_networks
 from advvid.purifiers.train_comdefend import Training, main, psnr, train
@@ -53,7 +53,7 @@ def test_without_trained_networks_it_names_the_command():
 
 
 def test_a_file_that_holds_something_else_is_refused(tmp_path):
-    from advvid import checkpoint
+    from advvid.core import checkpoint
 
     checkpoint.save(tmp_path / "other.pt", {"model": {}})
     with pytest.raises(AdvvidError, match="holds no networks of ComDefend"):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.purifiers.gaussian_blur import GaussianBlur
 from advvid.purifiers.halftone import FILTER, Halftone, diffuse
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.purifiers.bilateral import Bilateral
 from advvid.purifiers.bit_depth import BitDepth
 from advvid.purifiers.color_space import SPACES, ColorSpace, to_lab

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "contracts"))
 from test_configs import CONF, composed
 
 from advvid.config.catalogue import option_files
-from advvid.instantiate import safe_instantiate
+from advvid.config.instantiate import safe_instantiate
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.comdefend_networks import ComDefendNetworks, save_networks
 from advvid.purifiers.identity import Identity

@@ -11,20 +11,20 @@ from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
 from advvid.attacks.sparse import Sparse
 from advvid.attacks.square import Square
-from advvid.batch import Batch
-from advvid.columns import Column
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.data.content import Contents
-from advvid.errors import AdvvidError
 from advvid.evaluation.adaptive import behind_purifiers
-from advvid.evaluator import Evaluator
-from advvid.parts import made_purifiers
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
+from advvid.evaluation.tally import summarise, verdicts
+from advvid.experiment.parts import made_purifiers
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.bit_depth import BitDepth
 from advvid.purifiers.gaussian_blur import GaussianBlur
 from advvid.purifiers.jpeg import Jpeg
 from advvid.purifiers.noise_injection import NoiseInjection
 from advvid.purifiers.purified import PurifiedModel
-from advvid.tally import summarise, verdicts
 from advvid.tasks.classification import Classification
 
 PGD_4 = PGD(eps="4/255", steps=4)

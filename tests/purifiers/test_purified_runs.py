@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from advvid.tally import summarise
+from advvid.evaluation.tally import summarise
 
 SMALL = [
     "tracker=none", "runtime=cpu", "dataset.limit_test=10", "evaluation.batch_size=5", "evaluation.pictures=1",

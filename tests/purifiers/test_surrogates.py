@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from advvid.attacks.pgd import PGD
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.bit_depth import BitDepth
 from advvid.purifiers.comdefend import ComDefend

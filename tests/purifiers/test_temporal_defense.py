@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import fft
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.purifiers.block_matching import match
 from advvid.purifiers.integer_dct import coarsened, transform
 from advvid.purifiers.temporal_defense import TemporalDefense

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from advvid.core.errors import AdvvidError
 from advvid.data.round_trip import round_trip
-from advvid.errors import AdvvidError
 from advvid.purifiers.gaussian_blur import GaussianBlur
 from advvid.purifiers.video_compression import VideoCompression
 

@@ -6,8 +6,8 @@ import torch
 import yaml
 
 from advvid.analyses.strength import Strength
-from advvid.pictures import contact_sheet
-from advvid.statistics import wilson
+from advvid.metrics.statistics import wilson
+from advvid.visuals.pictures import contact_sheet
 
 
 def score(acc, n=100, **more):

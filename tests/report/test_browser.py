@@ -10,7 +10,7 @@ from PIL import Image
 from report_folders import everything
 
 from advvid.report.page import build_page
-from advvid.report.tables import read_tables
+from advvid.report.study_tables import read_tables
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = [

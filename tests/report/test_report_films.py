@@ -11,13 +11,13 @@ from PIL import Image
 from report_folders import add_samples, add_sheet
 
 from advvid.attacks.pgd import PGD
-from advvid.batch import Batch
-from advvid.columns import Column
-from advvid.pictures import Strip, draw_sheet
+from advvid.core.batch import Batch
+from advvid.evaluation.columns import Column
+from advvid.report.animations import cut, films
 from advvid.report.embed import MILLISECONDS, Embedded, Room, figure, moving, still
-from advvid.report.films import cut, films
-from advvid.sheets import Sheets
 from advvid.tasks.classification import Classification
+from advvid.visuals.pictures import Strip, draw_sheet
+from advvid.visuals.sheets import Sheets
 
 RESULT = {"attacks": {"pgd": {}}, "config": {"evaluation": {"batch_size": 4}}}
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 from report_folders import check, column, hydra, make_run
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.report.notes import Notes
 from advvid.report.runs import comparisons, run_sections
 from advvid.report.sources import command_of, scale_of, training_cost

@@ -7,7 +7,7 @@ import pytest
 
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts"))
-from advvid.errors import AdvvidError  # noqa: E402
+from advvid.core.errors import AdvvidError  # noqa: E402
 from readme_results import ELSEWHERE, FILES, OPENING, main, render  # noqa: E402
 
 PUBLISHED = TOP / "outputs" / "published"

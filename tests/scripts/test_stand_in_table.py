@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from advvid.parts import build
-from advvid.paths import conf_dir
+from advvid.core.paths import conf_dir
+from advvid.experiment.parts import build
 
 TOP = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TOP / "scripts"))

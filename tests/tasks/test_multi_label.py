@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from advvid.errors import AdvvidError
-from advvid.tally import summarise
+from advvid.core.errors import AdvvidError
+from advvid.evaluation.tally import summarise
 from advvid.tasks.multi_label import MultiLabel, gap, hit_at_one, perr
 
 # Three videos, four classes.

@@ -5,8 +5,8 @@ import torch
 
 from advvid.attacks.base import in_space
 from advvid.attacks.pgd import PGD
-from advvid.batch import Space, clip_generators
-from advvid.features import FrameFeatures, valid_frames
+from advvid.core.batch import Space, clip_generators
+from advvid.core.features import FrameFeatures, valid_frames
 from advvid.threats.balls import L2Ball, L2EachBall, LinfBall
 
 SPACE = FrameFeatures(sizes=(6, 2))

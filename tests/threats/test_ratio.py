@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from advvid.batch import Space
-from advvid.errors import AdvvidError
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from advvid.threats.ratio import BoundRegion, RatioBound
 from advvid.threats.regions import Border
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from advvid.batch import Space
-from advvid.errors import AdvvidError
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from advvid.threats.flow import warp
 from advvid.threats.sparse import SparseFrames, SparseOffsets
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from advvid.batch import clip_generators
-from advvid.errors import AdvvidError
+from advvid.core.batch import clip_generators
+from advvid.core.errors import AdvvidError
 from advvid.threats.balls import L2Ball, LinfBall
 from advvid.threats.frames import Frames
 from advvid.threats.pixels import Pixels

@@ -19,12 +19,12 @@ from advvid.analyses.base import Analysis, Context
 from advvid.analyses.means import mean_difference, mean_of
 from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
-from advvid.columns import Column, craft
+from advvid.core.batch import Batch
 from advvid.core.kinds import Whole
+from advvid.core.progress import bar
+from advvid.evaluation.columns import Column, craft
+from advvid.metrics.statistics import wilson
 from advvid.models.attention import Maps, distance, require_attention, with_attention
-from advvid.progress import bar
-from advvid.statistics import wilson
 
 # Per clip; see ``measured``.
 MEASURES = ("mse", "relative", "frobenius", "peak", "peak_adversarial", "evenness")

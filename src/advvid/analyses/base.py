@@ -15,19 +15,19 @@ from torch import device as Device
 from torch import nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
 from advvid.core import files
 from advvid.core.allowed import check_fields
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.core.finite import FiniteWatch, require_finite
 from advvid.core.identity import Identity, versions
 from advvid.data.content import Contents
 from advvid.data.loader import Clips, eval_batches
-from advvid.errors import AdvvidError
 from advvid.evaluation.behaviour import require_evaluation_mode
-from advvid.results import commit
-from advvid.results import versions as package_versions
+from advvid.evaluation.results import commit
+from advvid.evaluation.results import versions as package_versions
 from advvid.tasks.base import Task
-from advvid.tracking import Tracker
+from advvid.tracking.trackers import Tracker
 
 SCHEMA = 1
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from advvid.analyses.base import Context
-from advvid.batch import Batch
 from advvid.core import digests, files
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
+from advvid.core.progress import bar
 from advvid.data.content import Contents
 from advvid.data.loader import Clips, eval_batches
-from advvid.errors import AdvvidError
-from advvid.progress import bar
 
 
 def by_batch(

@@ -18,9 +18,9 @@ from rich.text import Text
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DPI, QUIET, save
 from advvid.analyses.step_losses import check_grid, step_losses
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Positive, PositiveNumber
 from advvid.core.numbers import parse_number
-from advvid.errors import AdvvidError
 
 DRAWS = 2000
 PAPER = 0.2  # the paper's line: slope and offset

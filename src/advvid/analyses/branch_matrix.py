@@ -20,13 +20,13 @@ from advvid.analyses.batches import no_answers
 from advvid.analyses.figures import matrix
 from advvid.attacks.base import Attack, in_space
 from advvid.attacks.joint import Both, Joint
-from advvid.columns import Column
-from advvid.errors import AdvvidError
-from advvid.evaluator import CLEAN, Evaluator
+from advvid.core.errors import AdvvidError
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import CLEAN, Evaluator
+from advvid.evaluation.table import percent
+from advvid.evaluation.tally import has_verdicts, verdicts
+from advvid.metrics.statistics import bootstrap_difference, bootstrap_mean, wilson
 from advvid.models.multi_branch import MultiBranch, Through
-from advvid.statistics import bootstrap_difference, bootstrap_mean, wilson
-from advvid.table import percent
-from advvid.tally import has_verdicts, verdicts
 from advvid.tasks.base import Task
 
 Right = Mapping[str, NDArray[np.bool_]]

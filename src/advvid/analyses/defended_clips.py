@@ -19,14 +19,14 @@ from advvid.analyses.batches import right_clips
 from advvid.analyses.detection import fitted
 from advvid.attacks.base import Attack, in_space
 from advvid.attacks.sparse import Sparse
-from advvid.columns import craft
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count
-from advvid.errors import AdvvidError
-from advvid.pictures import RIGHT, WRONG, Strip, draw_sheet, shown_frames
-from advvid.progress import bar
+from advvid.core.progress import bar
+from advvid.evaluation.columns import craft
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.purified import PurifiedModel
 from advvid.purifiers.temporal_defense import TemporalDefense
+from advvid.visuals.pictures import RIGHT, WRONG, Strip, draw_sheet, shown_frames
 
 CLEAN, ATTACKED, DEFENDED = "clean", "attacked", "behind the defense"
 STATES = (CLEAN, ATTACKED, DEFENDED)

@@ -19,19 +19,19 @@ from advvid.analyses.detection_figures import histogram, roc_figure
 from advvid.attacks.base import Attack
 from advvid.attacks.pgd import PGD
 from advvid.attacks.sparse import Sparse
-from advvid.batch import Batch
-from advvid.columns import Column, craft
 from advvid.core import digests
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegative, Share
 from advvid.data.loader import Clips
 from advvid.detectors.joint_attack import JointPGD
 from advvid.detectors.temporal_consistency import TemporalConsistency
 from advvid.detectors.thresholds import choose, judge, roc
-from advvid.errors import AdvvidError
-from advvid.fitting import fit_columns
+from advvid.evaluation.columns import Column, craft
+from advvid.evaluation.fitting import fit_columns
+from advvid.evaluation.table import Block
+from advvid.metrics.statistics import wilson
 from advvid.models.per_frame import PerFrame
-from advvid.statistics import wilson
-from advvid.table import Block
 
 CLEAN, SPARSE, DENSE = "clean", "sparse", "dense"
 

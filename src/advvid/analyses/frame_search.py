@@ -23,11 +23,11 @@ from advvid.attacks.base import in_space
 from advvid.attacks.deep_sava import DeepSAVA
 from advvid.attacks.keyframe import KeyFrame
 from advvid.attacks.sparse_attack import SparseAttack
-from advvid.batch import Batch
-from advvid.columns import Column, craft
 from advvid.core import digests
-from advvid.errors import AdvvidError
-from advvid.statistics import wilson
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
+from advvid.evaluation.columns import Column, craft
+from advvid.metrics.statistics import wilson
 
 FIRST: Final = "first"
 BAYESIAN: Final = "bayesian"

@@ -17,7 +17,7 @@ from scipy.stats import linregress, t
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DPI, save
 from advvid.analyses.scored import Checkpoints, named_paths, selected
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 # What a run's metrics.jsonl calls them: clips as they are trained on, and validation clips under the same attack. Where a
 # budget moves, the latter has a name of its own; else it is the attack that validation watches.

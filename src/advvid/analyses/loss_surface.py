@@ -18,7 +18,7 @@ from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import DPI, save
 from advvid.analyses.step_losses import check_grid, step_losses
 from advvid.core.kinds import Count, Positive, PositiveNumber
-from advvid.statistics import bootstrap_difference
+from advvid.metrics.statistics import bootstrap_difference
 
 # The share of the largest loss from which a step size counts as near the best.
 NEAR = 0.95

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advvid.statistics import bootstrap_difference, bootstrap_mean
+from advvid.metrics.statistics import bootstrap_difference, bootstrap_mean
 
 Values = Sequence[float] | NDArray[np.float64]
 

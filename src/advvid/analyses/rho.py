@@ -20,9 +20,9 @@ from advvid.analyses.means import mean_difference, mean_of
 from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
 from advvid.attacks.base import in_space
 from advvid.attacks.deep_fool import DeepFool
-from advvid.columns import Column, craft
-from advvid.errors import AdvvidError
-from advvid.progress import bar
+from advvid.core.errors import AdvvidError
+from advvid.core.progress import bar
+from advvid.evaluation.columns import Column, craft
 
 
 @dataclass(frozen=True, kw_only=True)

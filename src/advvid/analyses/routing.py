@@ -20,17 +20,17 @@ from advvid.analyses.scored import rebuilt
 from advvid.attacks.base import Attack
 from advvid.attacks.pgd import PGD
 from advvid.attacks.sparse import Sparse
-from advvid.batch import Batch
-from advvid.columns import Column, craft
 from advvid.core import digests
+from advvid.core.batch import Batch
 from advvid.core.kinds import FilePath, Share
 from advvid.detectors.routing import Routing
+from advvid.evaluation.columns import Column, craft
+from advvid.evaluation.table import Block
+from advvid.metrics.statistics import wilson
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.jpeg import Jpeg
 from advvid.purifiers.purified import PurifiedModel
 from advvid.purifiers.temporal_defense import TemporalDefense
-from advvid.statistics import wilson
-from advvid.table import Block
 
 NONE, TEMPORAL, SPATIAL, ROUTED, ORACLE = "none", "temporal", "spatial", "routed", "oracle"
 TITLES = {

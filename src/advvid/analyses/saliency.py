@@ -21,8 +21,8 @@ from advvid.analyses.base import Analysis, Context
 from advvid.analyses.figures import COLOURS, DPI, MARKERS, save
 from advvid.analyses.means import mean_difference, mean_of
 from advvid.analyses.scored import Checkpoints, named_paths, scored_models
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Whole
-from advvid.errors import AdvvidError
 
 # Frames of a clip that are shown, spread over it.
 MOST_FRAMES = 8

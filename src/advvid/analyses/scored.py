@@ -10,14 +10,13 @@ from typing import Any
 
 from torch import nn
 
-from advvid import checkpoint
 from advvid.analyses.base import Context
-from advvid.columns import fingerprint
-from advvid.core import digests
+from advvid.core import checkpoint, digests
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import FilePath
-from advvid.errors import AdvvidError
+from advvid.core.paths import user_path
+from advvid.evaluation.columns import fingerprint
 from advvid.models.rebuild import rebuild
-from advvid.paths import user_path
 
 log = logging.getLogger(__name__)
 

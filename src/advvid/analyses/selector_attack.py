@@ -20,13 +20,13 @@ from advvid.analyses.figures import curves
 from advvid.analyses.settings import written_values
 from advvid.attacks.base import Attack, in_space
 from advvid.attacks.joint import Both, Joint, JointAttack, with_selector
-from advvid.columns import Column
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber
-from advvid.errors import AdvvidError
-from advvid.evaluator import Evaluator
-from advvid.statistics import bootstrap_difference, wilson
-from advvid.table import percent
-from advvid.tally import has_verdicts, summarise, verdicts
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
+from advvid.evaluation.table import percent
+from advvid.evaluation.tally import has_verdicts, summarise, verdicts
+from advvid.metrics.statistics import bootstrap_difference, wilson
 
 
 @dataclass(frozen=True, kw_only=True)

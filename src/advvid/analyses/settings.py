@@ -8,9 +8,9 @@ from typing import Any
 
 from advvid.attacks.base import Attack
 from advvid.core.allowed import hints_of
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import members
 from advvid.core.numbers import parse_number
-from advvid.errors import AdvvidError
 
 
 def numeric_settings(attack: Attack, prefix: str = "") -> Iterator[str]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from advvid.analyses.base import Context
-from advvid.batch import Batch, clip_generators
-from advvid.cells import Cells
 from advvid.core import digests
-from advvid.errors import AdvvidError
+from advvid.core.batch import Batch, clip_generators
+from advvid.core.errors import AdvvidError
+from advvid.evaluation.cells import Cells
 from advvid.tasks.base import Task
 from advvid.threats.balls import LinfBall
 

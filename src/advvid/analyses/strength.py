@@ -20,14 +20,14 @@ from advvid.analyses.figures import curves
 from advvid.analyses.notes import raised_checks
 from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
 from advvid.analyses.settings import with_setting, written_values
-from advvid.checks import model_checks, table_checks
-from advvid.columns import Column
 from advvid.core.kinds import Number
-from advvid.evaluator import Evaluator
-from advvid.fitting import fit_columns
-from advvid.results import near_ties
-from advvid.table import percent
-from advvid.tally import has_verdicts, summarise, verdicts
+from advvid.evaluation.checks import model_checks, table_checks
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
+from advvid.evaluation.fitting import fit_columns
+from advvid.evaluation.results import near_ties
+from advvid.evaluation.table import percent
+from advvid.evaluation.tally import has_verdicts, summarise, verdicts
 
 
 @dataclass(frozen=True, kw_only=True)

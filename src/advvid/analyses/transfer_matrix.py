@@ -15,17 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.crafted import Row, clean_row, crafted_row
 from advvid.analyses.figures import matrix
 from advvid.analyses.notes import raised_checks
 from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
+from advvid.analyses.transfers import Row, clean_row, crafted_row
 from advvid.attacks.base import Attack
 from advvid.attacks.transfer import UNTRAINED, Transfer, untrained
-from advvid.checks import table_checks
-from advvid.columns import Column, fingerprint
-from advvid.results import NEAR_TIE
-from advvid.statistics import wilson
-from advvid.table import percent
+from advvid.evaluation.checks import table_checks
+from advvid.evaluation.columns import Column, fingerprint
+from advvid.evaluation.results import NEAR_TIE
+from advvid.evaluation.table import percent
+from advvid.metrics.statistics import wilson
 
 BLANK = "untrained network"
 

@@ -12,8 +12,8 @@ from advvid.attacks.base import AttackResult
 from advvid.attacks.expectation import expected_loss
 from advvid.attacks.logits import dlr, require_logits, targeted_dlr
 from advvid.attacks.search import Goal
-from advvid.batch import derive_seed
-from advvid.errors import AdvvidError
+from advvid.core.batch import derive_seed
+from advvid.core.errors import AdvvidError
 from advvid.threats.base import Threat, per_clip
 
 # The constants of Croce & Hein 2020, sec. 3: momentum, the share of successful steps below which a step size is

@@ -18,7 +18,7 @@ from advvid.attacks.fab import FAB
 from advvid.attacks.logits import require_logits
 from advvid.attacks.search import Goal
 from advvid.attacks.square import Square
-from advvid.batch import derive_seed
+from advvid.core.batch import derive_seed
 from advvid.core.kinds import Count, NotNegativeNumber
 from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from advvid.attacks.result import AttackResult as AttackResult
 from advvid.attacks.result import require_form
-from advvid.batch import Space, derive_seed
 from advvid.core.allowed import check_fields
+from advvid.core.batch import Space, derive_seed
+from advvid.core.errors import AdvvidError
 from advvid.core.numbers import parse_number
-from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
 from advvid.threats.base import Threat

@@ -12,8 +12,8 @@ from advvid.attacks.base import AttackResult
 from advvid.attacks.logits import margin, require_logits
 from advvid.attacks.minimal import MinimalNormAttack
 from advvid.attacks.search import Goal, make_goal
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegative, NotNegativeNumber, Positive
-from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.threats.base import per_clip
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from advvid.attacks.base import AttackResult, resolve_step
 from advvid.attacks.gradient import IteratedAttack
 from advvid.attacks.search import Goal
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, ShareNumber, Step
-from advvid.errors import AdvvidError
 from advvid.threats.base import Aux, per_clip
 from advvid.threats.flow import warp
 from advvid.threats.frames import frame_mask

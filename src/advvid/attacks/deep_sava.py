@@ -13,9 +13,9 @@ from advvid.attacks.keyframe import KeyFrame
 from advvid.attacks.penalised import Variables
 from advvid.attacks.selection import Selection
 from advvid.attacks.sparse_attack import SparseAttack
-from advvid.batch import Space
+from advvid.core.batch import Space
 from advvid.core.kinds import NotNegativeNumber, Numeral, Positive
-from advvid.similarity import dissimilarity
+from advvid.metrics.similarity import dissimilarity
 from advvid.threats.base import Aux
 from advvid.threats.flow import warp
 from advvid.threats.sparse import SparseFrames

@@ -14,7 +14,7 @@ from advvid.attacks.base import AttackResult
 from advvid.attacks.expectation import draw_seeds, expected_loss
 from advvid.attacks.pgd import PGD
 from advvid.attacks.search import Goal, GradientRule, Keep
-from advvid.batch import derive_seed
+from advvid.core.batch import derive_seed
 from advvid.core.kinds import Count
 
 

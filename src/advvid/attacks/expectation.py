@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from advvid.batch import derive_seed
+from advvid.core.batch import derive_seed
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from advvid.attacks.hyperplane import lengths, scaled, to_hyperplane
 from advvid.attacks.minimal import nearest_boundary
 from advvid.attacks.search import Goal
-from advvid.batch import Space
+from advvid.core.batch import Space
 from advvid.threats.base import per_clip
 
 # Halvings of the segment between the clean clip and the best one at the end (Croce & Hein 2020, FAB, "final search").

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from advvid.attacks.gradient import GradientAttack
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Numeral
-from advvid.errors import AdvvidError
 from advvid.threats.base import Aux
 
 

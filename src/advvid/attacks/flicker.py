@@ -11,9 +11,9 @@ from torch import Tensor
 
 from advvid.attacks.base import Attack
 from advvid.attacks.search import Goal, Targeted
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegative, NotNegativeNumber, Numeral
 from advvid.core.numbers import parse_number
-from advvid.errors import AdvvidError
 from advvid.threats.base import Aux
 from advvid.threats.offsets import Offsets
 

@@ -14,9 +14,9 @@ from advvid.attacks.base import AttackResult, frozen
 from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.flicker import Flicker, describe, margin_hinge
 from advvid.attacks.search import Goal, make_goal
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber
-from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
 from advvid.threats.offsets import Offsets

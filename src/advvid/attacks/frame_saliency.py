@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from advvid.attacks.base import AttackResult
 from advvid.attacks.gradient import GradientAttack
 from advvid.attacks.search import Goal, gradient_search, make_goal
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, Step
-from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.threats.frames import Frames
 

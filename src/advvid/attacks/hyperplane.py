@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from advvid.batch import Space
+from advvid.core.batch import Space
 from advvid.threats.base import per_clip
 
 

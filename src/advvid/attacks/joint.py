@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.gradient import IteratedAttack
 from advvid.attacks.pgd import PGD
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.multi_branch import MultiBranch
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from advvid.attacks.penalised import Found
 from advvid.attacks.selection import Selection
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 FIXED = ("first", "random", "given")
 KeyFrame = Literal["first", "random", "given", "bayesian", "brute_force"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 def require_logits(out: Tensor, labels: Tensor, attack: str, several: bool = False) -> Tensor:

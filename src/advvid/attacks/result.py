@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.threats.base import Aux
 
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from advvid.attacks.base import AttackResult
 from advvid.attacks.filled import FilledAttack
 from advvid.attacks.search import Goal
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, Positive, Step
-from advvid.errors import AdvvidError
 from advvid.threats.base import Aux
 from advvid.threats.rectangles import Rectangles
 

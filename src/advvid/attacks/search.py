@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Whole
-from advvid.errors import AdvvidError
-from advvid.profiling import BACKWARD, FORWARD, scope
+from advvid.core.profiling import BACKWARD, FORWARD, scope
 from advvid.tasks.base import Task
 from advvid.threats.base import Aux, Boxed, Threat, per_clip
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from advvid.attacks.penalised import Variables
 from advvid.attacks.selection import Selection
 from advvid.attacks.sparse_attack import SparseAttack
-from advvid.batch import Space
+from advvid.core.batch import Space
 from advvid.threats.base import Aux
 from advvid.threats.sparse import SparseFrames, l21
 

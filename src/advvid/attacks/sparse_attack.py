@@ -16,8 +16,8 @@ from advvid.attacks.keyframe import FIXED, KeyFrame, bayesian, brute_force, fixe
 from advvid.attacks.penalised import Change, Found, adversarial_term, penalised_search
 from advvid.attacks.search import Goal, Targeted, make_goal
 from advvid.attacks.selection import Selection
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegative, NotNegativeNumber, Numeral, Whole
-from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.threats.sparse import SparseFrames, measure_of
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advvid.batch import Space
+from advvid.core.batch import Space
 from advvid.threats.base import per_clip
 
 # Iterations (of 10,000) at which the share of the clip that a cuboid covers is halved, Andriushchenko et al. 2020,

@@ -10,11 +10,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from advvid import checkpoint
 from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.pgd import PGD
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import FilePath
-from advvid.errors import AdvvidError
 from advvid.models.modes import mode
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.models.rebuild import rebuild

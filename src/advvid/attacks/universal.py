@@ -15,10 +15,10 @@ from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.penalised import adversarial_term
 from advvid.attacks.perturbation_generator import PerturbationGenerator, seeded
 from advvid.attacks.search import Goal
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, NotNegativeNumber
-from advvid.errors import AdvvidError
-from advvid.paths import user_path
+from advvid.core.paths import user_path
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
 from advvid.threats.balls import LinfBall

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.config.catalogue import groups, notes, option_files
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 def option_table(

@@ -33,9 +33,9 @@ COMMANDS = {
     "train": Command(RUNS, "train a model and score it: advvid train defense=cat attack=pgd"),
     "eval": Command(RUNS, "score a finished run: advvid eval checkpoint=RUN suite=kinfu", ("mode=eval",)),
     "attack": Command(RUNS, "make adversarial videos: advvid attack checkpoint=RUN files=clip.avi", ("mode=attack",)),
-    "gather": Command("advvid.gather", "put the tables of many runs into one: advvid gather FOLDER --over seed"),
+    "gather": Command("advvid.runs.gather", "put the tables of many runs into one: advvid gather FOLDER --over seed"),
     "report": Command("advvid.report.__main__", "turn runs into one page: advvid report RUN --out report.html"),
-    "papers": Command("advvid.papers.__main__", "make the tables of the papers: advvid papers list"),
+    "papers": Command("advvid.studies.__main__", "make the tables of the papers: advvid papers list"),
     "list": Command("advvid.cli.listing", "show every model, data set, attack, defense, schedule and suite"),
     "prepare": Command("advvid.cli.prepare", "unpack and check a data set: advvid prepare ucf101 FOLDER_OF_ARCHIVES"),
 }

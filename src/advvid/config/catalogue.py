@@ -11,8 +11,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from advvid.errors import AdvvidError
-from advvid.paths import conf_dir
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 
 # How people think of a run; other groups follow in alphabetical order.
 ORDER = ("model", "dataset", "attack", "defense", "schedule", "suite", "purifier", "detector", "runtime", "tracker")

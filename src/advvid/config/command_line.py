@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 # Options that are paths, by the last part of their names; a test holds this against the declarations.
 PATHS = (

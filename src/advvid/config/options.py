@@ -10,9 +10,9 @@ from annotated_types import Ge, Le, MinLen
 from omegaconf import DictConfig, OmegaConf
 
 from advvid.core.allowed import hints_of, require_all
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Seed, Whole
-from advvid.errors import AdvvidError
-from advvid.survival import CodecName, Kind
+from advvid.evaluation.postprocess import CodecName, Kind
 
 # The groups of which a run has exactly one option each.
 PARTS = ("dataset", "model", "attack", "defense", "schedule", "suite", "runtime", "tracker")

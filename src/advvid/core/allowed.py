@@ -1,7 +1,7 @@
 """What a setting may be: declared once, in its annotation, and checked here wherever it comes from.
 
 ``steps: Count = 20`` in the signature of a class is the declaration. A configuration is held against it before anything
-is made (``advvid.instantiate``), and a class made from Python holds itself against it (``checked``).
+is made (``advvid.config.instantiate``), and a class made from Python holds itself against it (``checked``).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from advvid.core.describe import describe, shown
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import LARGEST, Odd, Path, Rules, bound, members, numeral, plain
 from advvid.core.numbers import parse_number
-from advvid.errors import AdvvidError
 
 
 def require(value: Any, annotation: Any, name: str) -> None:
@@ -37,7 +37,7 @@ def require(value: Any, annotation: Any, name: str) -> None:
     Example:
         >>> require(0, Count, "schedule.epochs")
         Traceback (most recent call last):
-        advvid.errors.AdvvidError: schedule.epochs=0 is not possible: choose a whole number of at least 1
+        advvid.core.errors.AdvvidError: schedule.epochs=0 is not possible: choose a whole number of at least 1
     """
     if not fits(value, annotation):
         place, found, wanted = _misfit(value, annotation, name)

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advvid.paths import cache_dir
-from advvid.progress import bar
+from advvid.core.paths import cache_dir
+from advvid.core.progress import bar
 
 # Bytes of a digest: 128 bits, so that two contents never meet by chance.
 SIZE = 16

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 # What a disk answers, with what the user can do about it.
 REMEDIES = {

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 def require_finite(out: Tensor, ids: Sequence[str], what: str, subject: str = "the model's output") -> None:

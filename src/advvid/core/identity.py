@@ -19,9 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from advvid.core import digests
+from advvid.core.errors import AdvvidError
 from advvid.core.option_parts import IN_CELLS, ROUNDING, SCORED, TRAINED, names_file, part_of
-from advvid.errors import AdvvidError
-from advvid.paths import user_path
+from advvid.core.paths import user_path
 
 # Packages whose versions move bits of clips, networks and searches.
 PACKAGES = ("advvid", "torch", "torchvision", "pytorchvideo", "decord", "decord2", "av", "torchcodec", "numpy")

@@ -14,9 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from advvid.core.errors import AdvvidError
 from advvid.core.files import HOST, alive, make_folder, storage_error
 from advvid.core.processes import PARENT
-from advvid.errors import AdvvidError
 
 log = logging.getLogger(__name__)
 

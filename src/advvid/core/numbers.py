@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 def parse_number(value: float | int | str, name: str = "value") -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import yaml
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 # Far above what any run writes: a table of ten thousand missing clips and fifty columns has some twenty thousand values.
 MOST_VALUES = 1_000_000
@@ -47,7 +47,7 @@ def check_plain(value: Any, what: str) -> None:
         >>> check_plain(bomb, "this")
         Traceback (most recent call last):
             ...
-        advvid.errors.AdvvidError: this holds more than 1,000,000 values, which no run writes: take another copy of the run
+        advvid.core.errors.AdvvidError: this holds more than 1,000,000 values, which no run writes: take another copy of the run
     """
     count = length = 0
     stack: list[tuple[Any, int]] = [(value, 0)]

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 # SLURM sends SIGTERM, or what --signal names; submitit asks for SIGUSR2 (older versions: SIGUSR1); Ctrl-C is SIGINT.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from advvid.core import digests
+from advvid.core.errors import AdvvidError
 from advvid.core.identity import Difference, Identity, described, flat, versions
 from advvid.core.option_parts import ROUNDING, part_of
-from advvid.errors import AdvvidError
 
 log = logging.getLogger(__name__)
 

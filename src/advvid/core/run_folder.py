@@ -11,10 +11,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from advvid.core.errors import AdvvidError
 from advvid.core.files import remove_abandoned, storage_error
 from advvid.core.locks import locked
-from advvid.errors import AdvvidError
-from advvid.paths import user_path
+from advvid.core.paths import user_path
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from advvid.core.errors import AdvvidError
 from advvid.core.plain import check_plain
-from advvid.errors import AdvvidError
 
 REFERENCE = re.compile(r"\$\{(\.*)([A-Za-z_]\w*(?:\.\w+)*)\}")
 # A reference or a question; a folder whose very name holds ${ is written \\${.
@@ -67,7 +67,7 @@ def checked(config: Any, what: str) -> dict[str, Any]:
         >>> checked({"choices": {"attack": "../../evil"}}, "last.pt")
         Traceback (most recent call last):
             ...
-        advvid.errors.AdvvidError: last.pt says choices.attack=../../evil, which is no name of an option: ...
+        advvid.core.errors.AdvvidError: last.pt says choices.attack=../../evil, which is no name of an option: ...
     """
     check_plain(config, what)
     if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):

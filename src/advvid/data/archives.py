@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advvid.core import files
+from advvid.core.errors import AdvvidError
 from advvid.data.lists import lines_of, stays_inside
-from advvid.errors import AdvvidError
 
 # The programs that unpack .rar, best first: the command line before the archive and what follows it.
 UNPACKERS = {

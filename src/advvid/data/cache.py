@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import user_path
 from advvid.data.room import Room
-from advvid.errors import AdvvidError
-from advvid.paths import user_path
 
 # A file is its frames, then a description in JSON, then this: mark, length and checksum of the description.
 END = struct.Struct("<16sII")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from advvid.batch import Batch
-from advvid.errors import AdvvidError
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.tasks.classification import Classification
 
 if TYPE_CHECKING:

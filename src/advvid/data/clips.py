@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from advvid.core.errors import AdvvidError
 from advvid.data.cache import DamagedError, FrameCache, Stored
 from advvid.data.content import of_videos
 from advvid.data.decoders import FrameVideo
 from advvid.data.lists import Entry
-from advvid.errors import AdvvidError
 
 # Frames that are decoded at once where a whole video is: full-sized ones are megabytes.
 CHUNK = 16

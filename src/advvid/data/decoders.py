@@ -17,7 +17,7 @@ from pytorchvideo.data.video import Video
 from torch import Tensor
 
 from advvid.core.allowed import require
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 Decoder = Literal["decord", "pyav", "torchcodec"]
 # How many frames at the end a container may promise and not hold.

@@ -16,8 +16,8 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from advvid.core.errors import AdvvidError
 from advvid.core.files import write_bytes
-from advvid.errors import AdvvidError
 
 Frame = NDArray[np.uint8]
 

@@ -12,11 +12,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from advvid.batch import derive_seed
 from advvid.core import files
+from advvid.core.batch import derive_seed
+from advvid.core.errors import AdvvidError
 from advvid.core.escape import visible
 from advvid.data import tfrecord
-from advvid.errors import AdvvidError
 
 log = logging.getLogger(__name__)
 

@@ -15,20 +15,20 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from advvid.batch import Space
+from advvid.config.instantiate import checked_plan, find_target, safe_instantiate
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import user_path
 from advvid.data import motion_recipe as recipe
 from advvid.data.clips import Cut, VideoClips
 from advvid.data.content import of_videos
 from advvid.data.decoders import FrameVideo, check_decoder
 from advvid.data.lists import Entry
 from advvid.data.loader import Item
-from advvid.data.memory import MemoryClips
+from advvid.data.memory_clips import MemoryClips
 from advvid.data.motion import Motion
 from advvid.data.scan import problem
 from advvid.data.video_folder import VideoFolder
-from advvid.errors import AdvvidError
-from advvid.instantiate import checked_plan, find_target, safe_instantiate
-from advvid.paths import user_path
 from advvid.tasks.classification import Classification
 
 # The target of a clip whose class nobody told: the model's own clean prediction stands in for it.

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from advvid.batch import derive_seed
 from advvid.core import digests
+from advvid.core.batch import derive_seed
 
 
 class ImageClips(Dataset[tuple[Tensor, int, str]]):

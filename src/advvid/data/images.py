@@ -10,14 +10,14 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
-from advvid.batch import Space
 from advvid.core.allowed import checked
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Seed, Share, Whole
+from advvid.core.paths import user_path
 from advvid.data.image_clips import ImageClips, cut, resize_pictures
 from advvid.data.limits import round_robin
 from advvid.data.loader import Workers
-from advvid.errors import AdvvidError
-from advvid.paths import user_path
 from advvid.tasks.classification import Classification
 
 CIFAR_FOLDER = "cifar-10-batches-py"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from advvid.batch import derive_seed
-from advvid.errors import AdvvidError
+from advvid.core.batch import derive_seed
+from advvid.core.errors import AdvvidError
 
 # Kinetics' lists are some 30 MB; a path is at most 4096 bytes long.
 MOST_BYTES = 200_000_000

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from advvid.batch import Batch, derive_seed
 from advvid.core.allowed import require
+from advvid.core.batch import Batch, derive_seed
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Whole
 from advvid.core.processes import obey_parent, signals_held
 from advvid.data.checked import check_batch, stackable
-from advvid.errors import AdvvidError
 
 # More loader processes than these decode faster than an attacked model takes clips, and each costs memory.
 # Loader processes; auto: see ``worker_count``.

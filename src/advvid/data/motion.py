@@ -15,21 +15,21 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 from torch.nn import functional as F
 
-from advvid.batch import Space
 from advvid.core import files
 from advvid.core.allowed import checked
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Seed, Whole
 from advvid.core.locks import locked
+from advvid.core.paths import cache_dir, user_path
 from advvid.core.processes import pool
+from advvid.core.progress import bar
 from advvid.data import motion_recipe as recipe
 from advvid.data.decoders import Decoder
 from advvid.data.encode import write_video
 from advvid.data.limits import round_robin
 from advvid.data.loader import Workers
-from advvid.data.memory import MemoryClips
-from advvid.errors import AdvvidError
-from advvid.paths import cache_dir, user_path
-from advvid.progress import bar
+from advvid.data.memory_clips import MemoryClips
 from advvid.tasks.classification import Classification
 
 log = logging.getLogger(__name__)

@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from advvid.batch import Space
 from advvid.core import digests, files
 from advvid.core.allowed import checked
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Seed
 from advvid.core.locks import locked
+from advvid.core.paths import cache_dir, user_path
 from advvid.data import moving_digits as recipe
 from advvid.data.loader import Workers
-from advvid.errors import AdvvidError
-from advvid.paths import cache_dir, user_path
 from advvid.tasks.next_frame import NextFrame
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 
 
 def prefetch(batches: Iterable[Batch], device: torch.device | str) -> Iterator[Batch]:

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from advvid.core import files
+from advvid.core.errors import AdvvidError
 from advvid.data.archives import NAMED, compare, hmdb_names, refuse_link, ucf_names, unpack
 from advvid.data.reencode import shrink_all
-from advvid.errors import AdvvidError
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from advvid.batch import Space
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from advvid.data.loader import Clips
-from advvid.errors import AdvvidError
 from advvid.tasks.base import Asked
 
 

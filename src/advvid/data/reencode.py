@@ -13,11 +13,11 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from advvid.core.errors import AdvvidError
 from advvid.core.files import replacing
 from advvid.core.processes import pool
+from advvid.core.progress import bar
 from advvid.data.encode import Frame, write_video
-from advvid.errors import AdvvidError
-from advvid.progress import bar
 
 
 def shrink(source: Path, goal: Path, short_side: int, quality: int = 3) -> None:

@@ -18,9 +18,9 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
+from advvid.core.errors import AdvvidError
 from advvid.core.processes import obey_parent
 from advvid.data.encode import settings_of
-from advvid.errors import AdvvidError
 
 Frames = NDArray[np.uint8]
 

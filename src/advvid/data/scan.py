@@ -13,9 +13,9 @@ from pathlib import Path
 import av
 
 from advvid.core import files
+from advvid.core.paths import cache_dir
+from advvid.core.progress import bar
 from advvid.data.decoders import TAIL, open_reader
-from advvid.paths import cache_dir
-from advvid.progress import bar
 
 # A container may promise a frame or two more than it holds; a file cut in half lacks far more.
 TRUNCATED = 5

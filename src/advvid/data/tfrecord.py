@@ -16,8 +16,8 @@ import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from advvid.core.errors import AdvvidError
 from advvid.core.files import replacing
-from advvid.errors import AdvvidError
 
 HEAD, TAIL = 12, 4  # bytes before and after a record's data: its length with a checksum, and the data's checksum
 # A longer record is no video's: the length itself is damaged.

@@ -10,9 +10,11 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt, Le, Lt
 
-from advvid.batch import Space
 from advvid.core.allowed import checked
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Positive, Seed, Share
+from advvid.core.paths import user_path
 from advvid.data.cache import FrameCache
 from advvid.data.clips import Cut, VideoClips
 from advvid.data.decoders import Decoder, check_decoder
@@ -20,8 +22,6 @@ from advvid.data.limits import round_robin
 from advvid.data.lists import Entry, Lists, cut_validation, read_hmdb51, read_ucf101
 from advvid.data.loader import Workers, worker_count
 from advvid.data.scan import scan
-from advvid.errors import AdvvidError
-from advvid.paths import user_path
 from advvid.tasks.classification import Classification
 
 log = logging.getLogger(__name__)

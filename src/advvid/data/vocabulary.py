@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 FILE = "vocabulary.csv"
 VERTICALS = ("Vertical1", "Vertical2", "Vertical3")

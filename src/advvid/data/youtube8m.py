@@ -13,18 +13,18 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from advvid.batch import derive_seed
 from advvid.core import digests
 from advvid.core.allowed import checked
+from advvid.core.batch import derive_seed
+from advvid.core.errors import AdvvidError
+from advvid.core.features import FrameFeatures
 from advvid.core.kinds import Count, FilePath, Seed, Whole
+from advvid.core.paths import cache_dir, user_path
 from advvid.data import tfrecord
 from advvid.data.feature_index import Index, index
 from advvid.data.limits import round_robin
 from advvid.data.loader import Workers
 from advvid.data.vocabulary import FILE, Vocabulary, plain, read_vocabulary
-from advvid.errors import AdvvidError
-from advvid.features import FrameFeatures
-from advvid.paths import cache_dir, user_path
 from advvid.tasks.multi_label import MultiLabel
 
 log = logging.getLogger(__name__)

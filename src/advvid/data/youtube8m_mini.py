@@ -16,12 +16,12 @@ from advvid.core import files
 from advvid.core.allowed import checked
 from advvid.core.kinds import Count, FilePath, Seed, Whole
 from advvid.core.locks import locked
+from advvid.core.paths import cache_dir
 from advvid.data import feature_recipe as recipe
 from advvid.data import tfrecord
 from advvid.data.loader import Workers
 from advvid.data.vocabulary import FILE
 from advvid.data.youtube8m import YouTube8M
-from advvid.paths import cache_dir
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.core.kinds import NotNegativeNumber
 from advvid.defenses.art import ART, same_draws
 from advvid.defenses.base import Logs, Step

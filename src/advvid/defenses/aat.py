@@ -11,12 +11,12 @@ import torch
 from annotated_types import MinLen
 
 from advvid.attacks.base import Attack
-from advvid.batch import derive_seed
+from advvid.core.batch import derive_seed
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber
 from advvid.core.numbers import parse_number
 from advvid.defenses.at import AT
 from advvid.defenses.base import Measure, Step, check_epsilon, single
-from advvid.errors import AdvvidError
 from advvid.threats.base import grey_levels
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.core.kinds import Count, FilePath, NotNegativeNumber
+from advvid.core.schedules import Schedule
 from advvid.defenses.base import Logs, Measure, Step
 from advvid.defenses.crafted import FORWARD
 from advvid.defenses.critic import Critic
@@ -21,7 +22,6 @@ from advvid.defenses.none import NoDefense
 from advvid.defenses.preparation import Preparation
 from advvid.models.ape_gan import Discriminator, Generator
 from advvid.models.purified import Purified
-from advvid.schedules import Schedule
 
 # Where the classifier's weights come from, in place of a run folder: model.checkpoint, as it stands.
 GIVEN = "model"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.core.kinds import Count, NotNegativeNumber
 from advvid.defenses.base import Logs, OwnStep, Step, single
 from advvid.defenses.crafted import Crafted, CraftedDefense, clean

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.defenses.base import Defense, Logs, Step, single
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.defenses.base import Logs, OwnStep, Step
 from advvid.defenses.crafted import Crafted, CraftedDefense, clean
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber, Whole
 from advvid.defenses.base import Logs, Measure, Step
 from advvid.defenses.crafted import Crafted, CraftedDefense
-from advvid.errors import AdvvidError
 
 # What an outer and an inner defense must agree on.
 SHARED = ("inner_steps", "inner_step_size", "inner_mode", "task")

@@ -11,12 +11,12 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
-from advvid.batch import Batch, clip_generators
 from advvid.core.allowed import check_fields
+from advvid.core.batch import Batch, clip_generators
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Numeral
-from advvid.errors import AdvvidError
+from advvid.distributed.parallel import Peers
 from advvid.models.modes import mode
-from advvid.parallel import Peers
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
 

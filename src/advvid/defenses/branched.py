@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.defenses.base import Logs, OwnStep, Step
 from advvid.defenses.crafted import Crafted, CraftedDefense, clean
-from advvid.errors import AdvvidError
 from advvid.models.multi_branch import MultiBranch, Through
 
 CLEAN, ANY = "clean", "attack"

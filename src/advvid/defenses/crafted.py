@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
 from advvid.attacks.gradient import IteratedAttack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.defenses.at import AT
 from advvid.defenses.base import Defense, Logs, Step, single
-from advvid.errors import AdvvidError
 from advvid.models.modes import mode
 from advvid.tasks.classification import Classification
 

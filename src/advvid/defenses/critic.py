@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from advvid import checkpoint
-from advvid.batch import derive_seed
-from advvid.parallel import Peers
+from advvid.core import checkpoint
+from advvid.core.batch import derive_seed
+from advvid.distributed.parallel import Peers
 
 
 class Critic:

@@ -14,17 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advvid import checkpoint
 from advvid.attacks.base import Attack
-from advvid.batch import Batch, clip_generators, derive_seed
-from advvid.core import digests, files
+from advvid.core import checkpoint, digests, files
+from advvid.core.batch import Batch, clip_generators, derive_seed
+from advvid.core.errors import AdvvidError
 from advvid.core.identity import of_attack
+from advvid.core.progress import bar
 from advvid.data.content import Contents
 from advvid.data.loader import Clips, collate
-from advvid.errors import AdvvidError
+from advvid.distributed.parallel import Peers
 from advvid.models.modes import mode
-from advvid.parallel import Peers
-from advvid.progress import bar
 from advvid.tasks.base import Task
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from typing import Literal
 
 from torch import nn
 
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Number
 from advvid.defenses.at import AT
-from advvid.errors import AdvvidError
 from advvid.models.non_local import NonLocal
 from advvid.models.residual import Place, add_after, frames_after, residual_blocks
 

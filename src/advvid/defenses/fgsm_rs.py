@@ -11,7 +11,7 @@ from torch import nn
 
 from advvid.attacks.base import Attack
 from advvid.attacks.gradient import GradientAttack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.core.kinds import PositiveNumber
 from advvid.defenses.base import Step
 from advvid.defenses.crafted import Crafted

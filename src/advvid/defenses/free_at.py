@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.attacks.gradient import GradientAttack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, PositiveNumber
 from advvid.defenses.base import Logs, Step
 from advvid.defenses.one_step import OneStep
-from advvid.errors import AdvvidError
 from advvid.threats.balls import LinfBall
 
 

@@ -9,15 +9,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import FilePath
+from advvid.core.schedules import Schedule
 from advvid.defenses.ape_gan import APEGAN
 from advvid.defenses.base import Logs, Step
 from advvid.defenses.generative import Generative, purified
 from advvid.defenses.preparation import Preparation
-from advvid.errors import AdvvidError
 from advvid.models.purified import Purified
-from advvid.schedules import Schedule
 
 
 @dataclass(kw_only=True)

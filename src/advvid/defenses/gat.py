@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.core.kinds import FilePath
 from advvid.defenses.ape_gan import APEGAN, GIVEN
 from advvid.defenses.base import Logs, Step

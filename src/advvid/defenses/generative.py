@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch, clip_generators
+from advvid.core.batch import Batch, clip_generators
+from advvid.core.errors import AdvvidError
 from advvid.defenses.at import AT
 from advvid.defenses.base import Defense, Measure, Step
-from advvid.errors import AdvvidError
 from advvid.models.modes import mode
 from advvid.models.purified import Purified
 

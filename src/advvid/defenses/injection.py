@@ -12,16 +12,16 @@ from annotated_types import Gt, Le
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Numeral
+from advvid.core.paths import user_path
+from advvid.core.schedules import Schedule
 from advvid.defenses.ape_gan import GIVEN
 from advvid.defenses.base import Defense, Logs, Measure, Step, single
 from advvid.defenses.examples import Examples, origin_of
 from advvid.defenses.none import NoDefense
 from advvid.defenses.preparation import FOLDER, Preparation
-from advvid.errors import AdvvidError
-from advvid.paths import user_path
-from advvid.schedules import Schedule
 
 ADVERSARIAL: Final = "adversarial"
 NEW: Final = "new"

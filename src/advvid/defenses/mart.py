@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.core.kinds import NotNegativeNumber
 from advvid.defenses.base import Logs, Step, single
 from advvid.defenses.crafted import Crafted, CraftedDefense, check_classes

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from advvid.attacks.base import Attack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.defenses.avg import AVG
 from advvid.defenses.base import Step
 from advvid.defenses.crafted import FORWARD, Crafted

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
-from advvid.batch import Batch
+from advvid.core.batch import Batch
 from advvid.defenses.base import OwnStep, Step
 from advvid.defenses.crafted import FORWARD, Crafted, CraftedDefense, check_iterated
 from advvid.models.modes import mode

@@ -12,12 +12,12 @@ from torch import nn
 
 from advvid.attacks.base import Attack, frozen
 from advvid.attacks.gradient import GradientAttack
-from advvid.batch import Batch
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber, PositiveNumber
 from advvid.defenses.base import Step
 from advvid.defenses.crafted import Crafted, clean
 from advvid.defenses.fgsm_rs import FGSMRS
-from advvid.errors import AdvvidError
 from advvid.models.modes import mode
 from advvid.threats.balls import L2Ball
 

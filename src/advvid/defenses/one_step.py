@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.gradient import GradientAttack
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Numeral, Whole
 from advvid.defenses.base import Measure, Step, single
 from advvid.defenses.crafted import CraftedDefense, check_iterated
-from advvid.errors import AdvvidError
 from advvid.tasks.base import Task
 from advvid.threats.base import Threat
 

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from annotated_types import MinLen
 from torch import nn
 
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Number, Whole
 from advvid.defenses.at import AT
-from advvid.errors import AdvvidError
 from advvid.models.residual import Place, add_after, residual_blocks
 from advvid.models.restoration import OverUnder
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from advvid.attacks.base import Attack
+from advvid.core.schedules import Schedule
 from advvid.data.loader import Clips
-from advvid.parallel import Peers
-from advvid.schedules import Schedule
+from advvid.distributed.parallel import Peers
 
 if TYPE_CHECKING:  # whose own file speaks of this one
     from advvid.defenses.base import Defense

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.gradient import IteratedAttack
 from advvid.attacks.search import Goal, gradient_search
-from advvid.batch import Batch, clip_generators
+from advvid.core.batch import Batch, clip_generators
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber, PositiveNumber
 from advvid.defenses.base import Logs, Step, single
 from advvid.defenses.crafted import FORWARD, Crafted, CraftedDefense, check_classes, check_iterated, clean
 from advvid.defenses.divergence import Divergence, divergence
-from advvid.errors import AdvvidError
 from advvid.models.modes import mode
 from advvid.tasks.base import Task
 from advvid.threats.base import draw

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from advvid import checkpoint
+from advvid.core import checkpoint
 from advvid.core.kinds import FilePath
 from advvid.detectors.temporal_consistency import DENSE, SPARSE, TemporalConsistency
 from advvid.purifiers.base import Generators, Purifier

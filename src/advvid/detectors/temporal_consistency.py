@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from advvid.core.allowed import check_fields
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Share
-from advvid.errors import AdvvidError
 from advvid.models.per_frame import PerFrame
 
 BENIGN, SPARSE, DENSE = 0, 1, 2

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score, roc_curve
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from advvid.columns import Column, with_views
+from advvid.evaluation.columns import Column, with_views
 from advvid.purifiers.purified import PurifiedModel
 
 

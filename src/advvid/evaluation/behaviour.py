@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from advvid.batch import Batch
-from advvid.check_rules import BATCH, Check, finding
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.core.finite import require_finite
-from advvid.errors import AdvvidError
+from advvid.evaluation.check_rules import BATCH, Check, finding
 from advvid.evaluation.untouched import Snapshot
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification

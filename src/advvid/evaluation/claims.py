@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from advvid.attacks.result import AttackResult
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.threats.base import Threat
 
 

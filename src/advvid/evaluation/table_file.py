@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from advvid.core.errors import AdvvidError
 from advvid.core.escape import all_visible
 from advvid.core.plain import read_json
 from advvid.core.saved_config import checked
-from advvid.errors import AdvvidError
 
 SCHEMA = 1
 SINGLE = ("clean", "mean", "mean_attacks", "union")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advvid.check_rules import CHOICE, FLOOR, LUCK, Check, finding
-from advvid.columns import Column
-from advvid.errors import AdvvidError
-from advvid.statistics import wilson
+from advvid.core.errors import AdvvidError
+from advvid.evaluation.check_rules import CHOICE, FLOOR, LUCK, Check, finding
+from advvid.evaluation.columns import Column
+from advvid.metrics.statistics import wilson
 
 Right = Mapping[str, NDArray[np.bool_]]
 Losses = Mapping[str, NDArray[np.floating[Any]]]

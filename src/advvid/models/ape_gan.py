@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advvid.core.allowed import checked
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count
-from advvid.errors import AdvvidError
 
 # Kernel, stride and padding of a stage that halves time, height and width, or doubles them.
 HALVE = (4, 2, 1)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from advvid.errors import AdvvidError
-from advvid.features import valid_frames
+from advvid.core.errors import AdvvidError
+from advvid.core.features import valid_frames
 from advvid.models.feature_transformer import FeatureTransformer
 
 # By layer: the mean over the heads, [B, P, Q, K]. P counts the windows that the layer looks through one by one (1 where

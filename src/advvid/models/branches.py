@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 @dataclass

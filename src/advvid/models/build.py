@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from advvid.errors import AdvvidError
-from advvid.instantiate import checked_plan, find_target, safe_instantiate
+from advvid.config.instantiate import checked_plan, find_target, safe_instantiate
+from advvid.core.errors import AdvvidError
 from advvid.models.fit import Fits
 from advvid.tasks.base import Asked
 

@@ -8,8 +8,8 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from advvid.core.allowed import checked
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Positive
-from advvid.errors import AdvvidError
 
 # Convolutions with their channels; the frames are pooled after each group.
 GROUPS = (

@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from advvid.config.catalogue import describe, settings
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
 
 # The clip of the embedded data, on which a model is counted whose file names no other.
 CLIP = (8, 32, 32)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from advvid.core.allowed import checked
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Positive
-from advvid.errors import AdvvidError
 from advvid.models.fit import check_logits
 from advvid.models.freeze import freeze as freeze_parts
 from advvid.models.freeze import rest_frozen

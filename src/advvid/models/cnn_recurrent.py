@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from advvid.core.allowed import checked
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Positive
-from advvid.errors import AdvvidError
 from advvid.models.inception_v3 import InceptionV3
 from advvid.models.per_frame import channels_last, on_frames
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from advvid.core.allowed import checked
+from advvid.core.errors import AdvvidError
+from advvid.core.features import valid_frames
 from advvid.core.kinds import Count, FilePath, Positive
-from advvid.errors import AdvvidError
-from advvid.features import valid_frames
 from advvid.models.fit import check_logits
 from advvid.models.weights import load_local_weights
 
@@ -29,7 +29,7 @@ class FeatureTransformer(nn.Module):
     Each modality goes through its own encoder; the mean of its outputs over the video's own frames is taken, and a
     linear layer maps the means of all modalities together to the logits. The paper does not say how frames are pooled
     and classified, nor how wide the feed-forward layer is: these are this network's own choices. Frames of zeros are
-    padding, see ``advvid.features``: they are neither attended to nor pooled, so that they change no logit.
+    padding, see ``advvid.core.features``: they are neither attended to nor pooled, so that they change no logit.
 
     Args:
         num_classes: number of logits, K.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.modes import mode
 
 

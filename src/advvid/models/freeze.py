@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 BACKBONE = "backbone"
 

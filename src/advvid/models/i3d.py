@@ -10,8 +10,8 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from advvid.core.allowed import checked
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Positive
-from advvid.errors import AdvvidError
 
 Triple = tuple[int, int, int]
 

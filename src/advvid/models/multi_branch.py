@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models.branches import Choice, add_branches
 
 

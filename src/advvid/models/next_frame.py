@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from advvid.core.allowed import checked
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Odd, Positive, Whole
-from advvid.errors import AdvvidError
 from advvid.models.fit import give_shape
 from advvid.models.weights import load_local_weights
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 
 class NonLocal(nn.Module):

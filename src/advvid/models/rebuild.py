@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from advvid import checkpoint
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
+from advvid.config.instantiate import safe_instantiate
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
 from advvid.models.build import build_model
 
 

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import resnet as images
 from torchvision.models.video import resnet as clips
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.models import r3d_tiny, resnet3d
 from advvid.models.modes import mode
 

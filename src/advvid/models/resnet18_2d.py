@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from advvid.core.allowed import checked
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Positive
-from advvid.errors import AdvvidError
 
 
 @checked

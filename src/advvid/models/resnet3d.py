@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advvid.core.allowed import checked
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Positive
-from advvid.errors import AdvvidError
 
 # Blocks per stage; up to 34 layers of two 3x3x3 convolutions each, from 50 on bottlenecks.
 BLOCKS = {

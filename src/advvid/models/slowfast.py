@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from advvid.core.allowed import checked
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count
-from advvid.errors import AdvvidError
 
 
 @checked

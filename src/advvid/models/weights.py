@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advvid import checkpoint
-from advvid.checkpoint import UNREADABLE
+from advvid.core import checkpoint
+from advvid.core.checkpoint import UNREADABLE
+from advvid.core.errors import AdvvidError
 from advvid.core.finite import require_finite_state
-from advvid.errors import AdvvidError
+from advvid.core.paths import user_path
 from advvid.models.freeze import last_layer
-from advvid.paths import user_path
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.core.allowed import checked
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 
 Generators = Sequence[torch.Generator]
 

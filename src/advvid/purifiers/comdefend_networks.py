@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from advvid import checkpoint
-from advvid.errors import AdvvidError
-from advvid.paths import user_path
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import user_path
 
 CODE = 12  # values per pixel of the code, one bit each after training
 ENCODER = (16, 32, 64, 128, 256, 128, 64, 32)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from advvid.batch import derive_seed
-from advvid.errors import AdvvidError
+from advvid.core.batch import derive_seed
+from advvid.core.errors import AdvvidError
 from advvid.purifiers.base import Generators, Purifier
 
 # Odd, so that no bit of a value is lost; see ``content_seeds``.

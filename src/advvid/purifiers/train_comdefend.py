@@ -19,9 +19,9 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
-from advvid.errors import AdvvidError
-from advvid.paths import user_path
-from advvid.progress import bar
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import user_path
+from advvid.core.progress import bar
 from advvid.purifiers.comdefend_networks import CODE, ComDefendNetworks, save_networks
 from advvid.purifiers.training_frames import frames_of_dataset, frames_of_folder, patches_of
 

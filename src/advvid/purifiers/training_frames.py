@@ -16,9 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
-from advvid.paths import conf_dir
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import conf_dir
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
 VIDEOS = (".avi", ".mkv", ".mov", ".mp4", ".mpg", ".webm")

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from advvid.core import files
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.report.markdown import markdown
 from advvid.report.page import build_page
-from advvid.report.tables import read_tables
+from advvid.report.study_tables import read_tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         default=[],
         metavar="JSON",
-        help="tables of papers (form: advvid.report.tables)",
+        help="tables of papers (form: advvid.report.study_tables)",
     )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page; the Markdown lies beside it")
     parser.add_argument("--title", default="Robustness report", help="heading of the page")

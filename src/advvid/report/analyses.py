@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.errors import AdvvidError
 from advvid.core.escape import all_visible
 from advvid.core.plain import read_json
-from advvid.errors import AdvvidError
-from advvid.instantiate import safe_instantiate
 from advvid.report.embed import Embedded, Room, figure
 from advvid.report.grid import Grid, Group, Header, Row, Value
 

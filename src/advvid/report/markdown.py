@@ -8,8 +8,8 @@ from pathlib import Path
 
 from advvid.core.escape import fenced, picture
 from advvid.core.escape import markdown as escaped
+from advvid.evaluation.table import INTERVALS, RULES
 from advvid.report.page import Page, RunPart
-from advvid.table import INTERVALS, RULES
 
 
 def markdown(page: Page, folder: Path) -> str:

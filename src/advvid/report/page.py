@@ -11,15 +11,15 @@ import jinja2
 from markupsafe import Markup, escape
 
 import advvid
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.report.analyses import AnalysisSection, Drawn, analysis_sections
+from advvid.report.animations import Film, films
 from advvid.report.embed import Room, figure
-from advvid.report.films import Film, films
 from advvid.report.grid import Grid, anchor
 from advvid.report.notes import Note, Notes
 from advvid.report.paper_grid import Runs, claims_grid, paper_grid, runs_of, uniform, verdict_counts
 from advvid.report.runs import RunSection, comparisons, run_sections
-from advvid.report.tables import PaperTable
+from advvid.report.study_tables import PaperTable
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def build_page(
 
     Args:
         folders: of runs, sweeps, or ``outputs/``; their runs are compared side by side.
-        tables: of papers, see ``advvid.report.tables``.
+        tables: of papers, see ``advvid.report.study_tables``.
         title: heading.
         megabytes: for all pictures; those that find no room are counted and left out.
         clips: of each contact sheet.

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from advvid.average import SECTIONS, SINGLE
 from advvid.report.grid import NOTHING, Grid, Group, Header, Mark, Row, Value, number, signed
 from advvid.report.notes import Notes
 from advvid.report.runs import RunSection, footnotes
-from advvid.report.tables import SCALES, Cell, Claim, Measured, PaperTable
+from advvid.report.study_tables import SCALES, Cell, Claim, Measured, PaperTable
+from advvid.runs.average import SECTIONS, SINGLE
 
 WORDS = {"holds": ("holds", "good"), "does_not_hold": ("does not hold", "bad"), "undecided": ("undecided", "")}
 

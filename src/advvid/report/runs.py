@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from advvid.average import SECTIONS
 from advvid.core.same_clips import clip_notes
-from advvid.found_runs import FoundRun, find_runs, varied
+from advvid.evaluation.table import QUIET, names_of
+from advvid.evaluation.table import SECTIONS as OUTSIDE
 from advvid.report import sources
 from advvid.report.grid import (
     NOTHING,
@@ -26,8 +26,8 @@ from advvid.report.grid import (
     unique_anchors,
 )
 from advvid.report.notes import Notes
-from advvid.table import QUIET, names_of
-from advvid.table import SECTIONS as OUTSIDE
+from advvid.runs.average import SECTIONS
+from advvid.runs.found_runs import FoundRun, find_runs, varied
 
 SUMS = ("mean", "mean_attacks", "union")
 NAMES = {"clean": "clean", "mean": "mean", "mean_attacks": "mean over attacks", "union": "union"}
@@ -79,7 +79,7 @@ def run_sections(folders: Sequence[Path]) -> list[RunSection]:
     """Find every run below the folders and describe it, with the evaluations that lie inside a run's own folder.
 
     Raises:
-        AdvvidError: as ``advvid.found_runs.find_runs`` does.
+        AdvvidError: as ``advvid.runs.found_runs.find_runs`` does.
     """
     found = find_runs(folders) if folders else []
     inside = [table.parent for run in found for table in sorted(run.path.glob(f"{INSIDE}/robustness.json"))]

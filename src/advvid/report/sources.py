@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from advvid.core.errors import AdvvidError
 from advvid.core.escape import visible
+from advvid.core.paths import conf_dir
 from advvid.core.plain import parse_json, read_yaml
-from advvid.errors import AdvvidError
-from advvid.paths import conf_dir
-from advvid.table import names_of
+from advvid.evaluation.table import names_of
 
 PROGRAM = "python -m advvid.train"
 # A line of metrics.jsonl is far shorter.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from advvid.similarity import ssim
+from advvid.metrics.similarity import ssim
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from advvid.batch import Space
-from advvid.errors import AdvvidError
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from advvid.threats.base import TOLERANCE, Aux, draw, grey_levels
 from advvid.threats.flow import explained, warp
 from advvid.threats.frames import draw_frames, frame_mask, frames_fit

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from advvid.batch import Space
+from advvid.core.batch import Space
 from advvid.threats.base import TOLERANCE, Aux, per_clip
 
 

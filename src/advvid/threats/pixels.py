@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advvid.errors import AdvvidError
+from advvid.core.errors import AdvvidError
 from advvid.threats.base import Aux, draw
 from advvid.threats.regions import RegionThreat
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from advvid.batch import Space
-from advvid.errors import AdvvidError
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
 from advvid.threats.balls import L2Ball, LinfBall
 from advvid.threats.base import Aux, draw, per_clip
 from advvid.threats.regions import RegionThreat

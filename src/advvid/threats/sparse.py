@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from advvid.batch import Space
-from advvid.errors import AdvvidError
-from advvid.similarity import dissimilarity
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
+from advvid.metrics.similarity import dissimilarity
 from advvid.threats.base import Aux, draw, per_clip
 from advvid.threats.flow import explained
 from advvid.threats.frames import draw_frames, frame_mask, frames_fit
@@ -58,7 +58,7 @@ class SparseFrames:
         measure: ``l21`` or ``ssim`` (one minus it, summed over frames), what ``distance`` reports.
         limit: largest distance, or None for no limit.
         only: the frames that may change, or None for any.
-        scales: of SSIM; see ``advvid.similarity.ssim``.
+        scales: of SSIM; see ``advvid.metrics.similarity.ssim``.
         flow_limit: largest shift of a pixel along an axis, in pixels at 112 x 112, scaled by the shorter
             side / 112; checked where ``aux["flow"]`` is known.
         pure_flow: whether pixels may only move; also checked where ``aux["flow"]`` is known.

@@ -1,0 +1,257 @@
+"""Score a model under every column of a suite, clip by clip, checking what each attack claims."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from advvid.attacks.base import AttackResult
+from advvid.core import digests
+from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
+from advvid.core.finite import require_finite
+from advvid.core.identity import versions
+from advvid.core.profiling import LOGGING, scope
+from advvid.core.progress import bar
+from advvid.data.content import Contents
+from advvid.distributed.micro_batches import in_parts
+from advvid.distributed.parallel import Peers
+from advvid.evaluation.behaviour import Steady, require_answers, require_evaluation_mode, require_task
+from advvid.evaluation.cells import Cells, outputs_of, write_samples
+from advvid.evaluation.columns import Column, craft, fingerprint
+from advvid.evaluation.postprocess import Survival
+from advvid.evaluation.visibility import visibility
+from advvid.tasks.base import Task
+
+# A batch, its adversarial clips and the model's outputs on the clean and on the adversarial ones, for pictures.
+Show = Callable[[Column, Batch, Tensor, Tensor, Tensor], None]
+CLEAN = "clean"
+Arrays = dict[str, Tensor | NDArray[Any]]
+
+
+class Evaluator:
+    """Walks the split once, batch outer and attack inner, one batch in memory.
+
+    Each adversarial clip is predicted again in fp32 evaluation mode, and its distance and range are measured again:
+    one outside its threat stops the run. What is computed is kept batch by batch and column by column, so that a killed
+    or extended evaluation computes only what is missing. Several processes share the batches.
+
+    Args:
+        model: maps clips to the task's output.
+        task: what a right answer is.
+        columns: what to score.
+        seed: of the attacks' random numbers, which depend on (seed, column, clip id) alone.
+        device: where to compute.
+        run_dir: where ``samples.jsonl`` and ``cells/`` go.
+        show: called with each column's first batch, for pictures.
+        survive: what the same adversarial clips are scored again after.
+        peers: the processes that share the batches; they see one file system.
+        micro: clips attacked at once, where memory does not take a batch; fewer where it runs out.
+        search: the context that attacks run in, such as autocast; verdicts are fp32 in any case.
+        settings: what else the numbers rest on, as plain values, such as precision and purifiers.
+    """
+
+    def __init__(
+        self, model: nn.Module, task: Task, columns: Sequence[Column], seed: int, device: torch.device, run_dir: Path,
+        show: Show | None = None, survive: Sequence[Survival] = (), peers: Peers | None = None,
+        micro: int | None = None, search: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.task, self.columns, self.seed = model.to(device).eval(), task, columns, seed
+        self.device, self.run_dir, self.show, self.survive = device, run_dir, show, list(survive)
+        self.peers, self.search, self.micro = peers or Peers(), search, micro or sys.maxsize
+        self.settings = settings or {}
+        self.samples_file = run_dir / "samples.jsonl"
+        self.steady: Steady | None = None
+        for seen in (column.seen for column in columns if column.seen is not None):
+            seen.to(device).eval()
+
+    def run(
+        self, batches: Callable[[Sequence[int]], Iterable[Batch]], clips: Contents, batch_size: int
+    ) -> list[dict[str, Any]]:
+        """Score every clip once and return the lines of ``samples.jsonl``.
+
+        Args:
+            batches: gives the batches of the split with these numbers, in this order.
+            clips: names and digests of all clips, in order.
+            batch_size: clips per batch; a resumed evaluation uses the same batches.
+
+        Raises:
+            AdvvidError: if an adversarial clip breaks its budget or range, or the attack changed the model.
+        """
+        for model in (self.model, *(column.seen for column in self.columns if column.seen is not None)):
+            require_evaluation_mode(model)
+        weights, ids = fingerprint(self.model), clips.ids
+        self.keys, self.clips = self._keys(), clips
+        self.cells = Cells(self.run_dir, self.keys, clips.batches(batch_size))
+        mine = range(self.peers.rank, len(self.cells.batches), self.peers.world_size)
+        missing = {number: self.cells.missing(number) for number in mine}
+        todo = [number for number in mine if missing[number]]
+        total = sum(len(ids[n * batch_size : (n + 1) * batch_size]) for n in mine)
+        left = sum(len(ids[n * batch_size : (n + 1) * batch_size]) for n in todo)
+        with bar("evaluation", total, total - left) as progress:
+            for number, batch in zip(todo, batches(todo), strict=True):
+                self._batch(number, batch.to(self.device), missing[number], progress.describe)
+                progress.advance(len(batch))
+        if self.steady is not None:
+            self.steady.ask_again(self.task)
+        if fingerprint(self.model) != weights:
+            raise AdvvidError(
+                "an attack changed the model's weights or buffers during evaluation: its numbers are void; report the attack"
+            )
+        self.peers.barrier()
+        samples = self._samples()
+        if [line["id"] for line in samples] != list(ids):
+            raise AdvvidError(
+                f"{self.cells.folders[CLEAN].parent} does not hold every clip exactly once: remove it and evaluate again"
+            )
+        if self.peers.main:
+            write_samples(self.samples_file, samples)
+        return samples
+
+    def outputs(self, name: str) -> Tensor:
+        """Return the model's outputs of a column (or ``clean``) over the whole split."""
+        return outputs_of(self.cells.column(name))
+
+    def _keys(self) -> dict[str, str]:
+        """Return a digest of what each column rests on besides the clips: the model, the attack, and what follows it."""
+        self.weights = digests.of_module(self.model)
+        task = (type(self.task).__qualname__, repr(self.task))
+        common = (self.weights, task, [repr(road) for road in self.survive], self.settings, versions())
+        keys = {CLEAN: digests.of_values(CLEAN, *common)}
+        return keys | {c.name: digests.of_values(c.rests_on, self.seed, *common) for c in self.columns}
+
+    def _batch(self, number: int, batch: Batch, missing: Sequence[str], describe: Callable[[str], None]) -> None:
+        """Compute the missing cells of a batch."""
+        describe(CLEAN)
+        clean = self._predict(batch.inputs)
+        require_answers(clean, batch, self.task)
+        if self.steady is None:
+            require_task(self.task, clean, batch)
+            self.steady = Steady(self._predict, batch.inputs, clean, batch.ids)
+        right = self.task.correct(clean, batch.target)
+        # Clips that are wrong already count as wrong under every attack: there is nothing to search for.
+        todo = torch.arange(len(batch), device=self.device) if right is None else right.nonzero().squeeze(1)
+        if CLEAN in missing:
+            labels = [json.dumps(label) for label in self.task.label(batch.target)]
+            arrays: Arrays = {"id": np.array(batch.ids), "label": np.array(labels), "out": clean}
+            arrays["pred"] = self.task.predict(clean)
+            self.cells.write(CLEAN, number, arrays | self._after(batch.inputs, batch, clean, todo))
+        for column in self.columns:
+            if column.name not in missing:
+                continue
+            describe(column.name)
+            began = time.perf_counter()
+            x_adv, steps, calls, distance = self._attack(column, batch, todo)
+            seconds = (time.perf_counter() - began) / len(batch)
+            out = clean.clone()
+            if len(todo):
+                out[todo] = self._predict(x_adv[todo])
+            require_finite(out, batch.ids, f"those of column {column.name}")
+            arrays = {
+                "pred": self.task.predict(out), "out": out, "distance": distance, "steps": steps,
+                "gradient_calls": calls, "seconds": np.full(len(batch), round(seconds, 4)),
+                **visibility(x_adv, batch.inputs), **self._after(x_adv, batch, clean, todo),
+            }  # fmt: skip
+            # The picture goes first: a cell that is there is not computed again.
+            if number == 0 and self.show is not None:
+                with scope(LOGGING):
+                    self.show(column, batch, x_adv, clean, out)
+            self.cells.write(column.name, number, arrays)
+
+    def _after(self, x_adv: Tensor, batch: Batch, clean: Tensor, todo: Tensor) -> dict[str, Tensor]:
+        """Return predictions and outputs after each road that the clips must survive."""
+        arrays: dict[str, Tensor] = {}
+        for road in self.survive:
+            out = clean.clone()
+            if len(todo):
+                out[todo] = self._predict(road(x_adv[todo]))
+            require_finite(out, batch.ids, f"those after {road.name}")
+            arrays |= {f"pred@{road.name}": self.task.predict(out), f"out@{road.name}": out}
+        return arrays
+
+    def _attack(self, column: Column, batch: Batch, todo: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Attack the clips ``todo`` and return clips, steps, gradient calls and distances of the batch."""
+        x_adv = batch.inputs.clone()
+        steps = torch.zeros(len(batch), dtype=torch.int64, device=self.device)
+        calls, distance = steps.clone(), torch.zeros(len(batch), device=self.device)
+
+        def search(places: Tensor) -> None:
+            index = todo[places.to(self.device)]
+            result, far = self._craft(column, batch, index)
+            x_adv[index], steps[index], calls[index], distance[index] = (
+                result.x_adv,
+                result.steps,
+                result.gradient_calls,
+                far,
+            )
+
+        _, self.micro = in_parts(search, self.micro, len(todo), f"the attack of {column.name}")
+        return x_adv, steps, calls, distance
+
+    def _craft(self, column: Column, batch: Batch, index: Tensor) -> tuple[AttackResult, Tensor]:
+        """Search, in low precision where asked for; what only rounding made look fooled is searched again in fp32."""
+        clips, labels, ids = batch.inputs[index], batch.target[index], [batch.ids[i] for i in index.tolist()]
+        with self.search():
+            result, far = craft(column, self.model, clips, labels, ids, self.seed, self.task)
+            if not torch.is_autocast_enabled(self.device.type):
+                return result, far
+            with torch.no_grad():
+                claimed = self.task.correct(self.model(result.x_adv), labels)
+        right = self.task.correct(self._predict(result.x_adv), labels)
+        if claimed is None or right is None or not bool((right & ~claimed).any()):
+            return result, far
+        again = (right & ~claimed).nonzero().squeeze(1)
+        own = [ids[i] for i in again.tolist()]
+        second, second_far = craft(column, self.model, clips[again], labels[again], own, self.seed, self.task)
+        merged = AttackResult(
+            result.x_adv.index_copy(0, again, second.x_adv),
+            result.steps.index_copy(0, again, second.steps),
+            result.gradient_calls.index_add(0, again, second.gradient_calls),
+        )
+        return merged, far.index_copy(0, again, second_far)
+
+    def _predict(self, clips: Tensor) -> Tensor:
+        def answer(places: Tensor) -> Tensor:
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                return self.model(clips[places.to(clips.device)].float()).float()
+
+        if not len(clips):
+            return answer(torch.arange(0))
+        outs, self.micro = in_parts(answer, self.micro, len(clips), "scoring")
+        return torch.cat(outs)
+
+    def _samples(self) -> list[dict[str, Any]]:
+        """Return a line per clip from all cells."""
+        clean = self.cells.column(CLEAN)
+        lines: list[dict[str, Any]] = [
+            {"id": clip, "label": json.loads(label), "clean": answer, "attacks": {}}
+            for clip, label, answer in zip(*(clean[k].tolist() for k in ("id", "label", "pred")), strict=True)
+        ]
+        roads = [f"@{road.name}" for road in self.survive]
+        for road in roads:
+            none = np.zeros(len(lines), dtype=np.int64)
+            _add(lines, f"{CLEAN}{road}", {"pred": clean[f"pred{road}"], "distance": none.astype(float), "steps": none})
+        for column in self.columns:
+            cell = self.cells.column(column.name)
+            _add(lines, column.name, {k: v for k, v in cell.items() if k != "out" and "@" not in k})
+            for road in roads:
+                kept = {key: cell[key] for key in ("distance", "steps")}
+                _add(lines, f"{column.name}{road}", {"pred": cell[f"pred{road}"], **kept})
+        return lines
+
+
+def _add(lines: list[dict[str, Any]], name: str, values: dict[str, Any]) -> None:
+    rows = zip(*(array.tolist() for array in values.values()), strict=True)
+    for line, row in zip(lines, rows, strict=True):
+        line["attacks"][name] = dict(zip(values, row, strict=True))

@@ -1,0 +1,79 @@
+"""From a suite's configuration to the columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from advvid.attacks.base import Attack
+from advvid.config.instantiate import safe_instantiate
+from advvid.core.allowed import require
+from advvid.core.errors import AdvvidError
+from advvid.evaluation.columns import Column
+
+# A suite's key for groups of columns, whose mean is a type's accuracy (Kinfu & Vidal, table 4).
+TYPES = "types"
+# Whether the run's own attack is a column as well.
+INCLUDE = "include_attack"
+
+
+def suite_columns(suite: DictConfig, attack_name: str, attack: Attack) -> list[Column]:
+    """Return the columns of a suite; equal settings are scored once, under the suite's name.
+
+    Raises:
+        AdvvidError: if the run's attack and a suite's column share a name but not the settings.
+    """
+    nodes = {str(name): node for name, node in suite.items() if name != TYPES and isinstance(node, DictConfig)}
+    for name in nodes:
+        if "@" in name or "/" in name:
+            raise AdvvidError(f"the suite's column {name!r} cannot be called so: leave @ and / out of its name")
+    odd = next((str(key) for key in suite if key not in (TYPES, INCLUDE) and str(key) not in nodes), None)
+    if odd is not None:
+        raise AdvvidError(f"suite.{odd}={suite[odd]!r} is no column: add an attack, as in +attack@suite.{odd}=pgd")
+    attacks = {name: safe_instantiate(node) for name, node in nodes.items()}
+    for name, found in attacks.items():
+        require(found, Attack, f"suite.{name}")
+    columns = [Column(name, found, found.access) for name, found in attacks.items()]
+    require(suite.get(INCLUDE, False), bool, f"suite.{INCLUDE}")
+    if suite.get(INCLUDE, False):
+        same_name = [c for c in columns if c.name == attack_name]
+        if same_name and same_name[0].attack != attack:
+            raise AdvvidError(
+                f"the column {attack_name} stands in the suite with other settings than attack={attack_name}: set "
+                "suite.include_attack=false, or give the suite's column another name"
+            )
+        if all(c.attack != attack for c in columns):
+            columns.append(Column(attack_name, attack, attack.access))
+    seen: list[Attack] = []
+    unique = []
+    for column in columns:
+        if column.attack not in seen:
+            seen.append(column.attack)
+            unique.append(column)
+    if not unique:
+        raise AdvvidError(
+            "the suite has no attack: add one with +attack@suite.pgd=pgd or set suite.include_attack=true"
+        )
+    suite_types(suite, unique)
+    return unique
+
+
+def suite_types(suite: DictConfig, columns: Sequence[Column]) -> Mapping[str, list[str]]:
+    """Return the suite's types of attack: a name to the columns whose mean is its accuracy.
+
+    Raises:
+        AdvvidError: if a type names a column that the suite does not have.
+    """
+    known = [column.name for column in columns]
+    given = suite.get(TYPES)
+    plain = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
+    require(plain, Mapping[str, Sequence[str]] | None, "suite.types")
+    types = {str(name): [str(member) for member in members] for name, members in (suite.get(TYPES) or {}).items()}
+    for name, members in types.items():
+        unknown = [member for member in members if member not in known]
+        if unknown or not members:
+            raise AdvvidError(
+                f"suite.types.{name} needs columns of the suite but has {unknown or 'none'}: choose from {', '.join(known)}"
+            )
+    return types

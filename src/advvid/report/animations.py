@@ -1,0 +1,165 @@
+"""Contact sheets that play: the frames of a sheet are cut out again and shown one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from advvid.core.errors import AdvvidError
+from advvid.core.escape import all_visible
+from advvid.evaluation.tally import read_samples
+from advvid.report.embed import Embedded, Room, moving, still
+from advvid.visuals.pictures import DPI, FRAME, TEXT
+
+HEAD, GAP, EDGE = 0.62, 0.22, 0.1  # inches: above the first clip, between clips, right of the frames
+# What the rows of a sheet show, by their number: of a classifier, and of a model that predicts frames.
+ROWS = {
+    3: "Rows: clean, adversarial, difference.",
+    6: "Rows: clean, adversarial, difference, true next frames, those predicted from clean and from adversarial frames.",
+}
+SLACK = 2 / DPI  # by which a sheet's sides may be rounded
+MOST_FRAMES = 16  # of a film that is no contact sheet
+
+
+@dataclass(frozen=True)
+class Film:
+    """A clip before and after an attack: all frames side by side, and the same one after the other.
+
+    Args:
+        title: of the attack.
+        alt: what is seen, in words.
+        still: every frame.
+        moving: the animation; None where it could not be made.
+        source: the file that they were cut from.
+    """
+
+    title: str
+    alt: str
+    still: Embedded
+    moving: Embedded | None
+    source: Path
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip cut out of a contact sheet: its whole band, the band with one frame at a time, and what its rows show."""
+
+    band: Image.Image
+    frames: tuple[Image.Image, ...]
+    rows: str
+
+
+def films(folder: Path, result: Mapping[str, Any], room: Room, clips: int = 1) -> list[Film]:
+    """Return the first clips of every contact sheet of a run, and its films of ``mode=attack``, as far as there is room.
+
+    Args:
+        folder: of the run.
+        result: its ``robustness.json``, or {}.
+        room: in the page.
+        clips: of each sheet.
+    """
+    found: list[Film] = []
+    samples = _samples(folder)
+    order = [name for section in ("attacks", "extra", "controls") for name in result.get(section, {})]
+    sheets = sorted(
+        (folder / "pictures").glob("*.png"), key=lambda p: (order.index(p.stem) if p.stem in order else 99, p)
+    )
+    for path in sheets:
+        shown = _shown(samples, path.stem, result)
+        for index, clip in enumerate(cut(path)[:clips]):
+            alt = shown[index] if index < len(shown) else f"A clip before and after {path.stem}."
+            whole, played = still(clip.band), moving(clip.frames) if len(clip.frames) > 1 else None
+            if whole is not None and room.take([whole, *([played] if played else [])]):
+                found.append(Film(path.stem, f"{alt} {clip.rows}", whole, played, path))
+    for path in sorted((folder / "adversarial").glob("*.gif"))[: clips * 4]:
+        found += [film] if (film := _given(path, room)) else []
+    return found
+
+
+def cut(path: Path) -> list[Clip]:
+    """Cut a sheet of ``advvid.visuals.pictures.draw_sheet`` into its clips; [] for what is none, or has no square frames."""
+    try:
+        with Image.open(path) as opened:
+            sheet = opened.convert("RGB")
+    except (OSError, UnidentifiedImageError):
+        return []
+    width, height = (side / DPI for side in sheet.size)
+    count = round((width - TEXT - EDGE) / FRAME)
+    if count < 1 or abs(TEXT + count * FRAME + EDGE - width) > SLACK:
+        return []
+    for rows in ROWS:
+        one = rows * FRAME + GAP
+        clips = round((height - HEAD) / one)
+        if clips >= 1 and abs(HEAD + clips * one - height) <= SLACK:
+            return [_clip(sheet, HEAD + i * one, rows, count) for i in range(clips)]
+    return []
+
+
+def _clip(sheet: Image.Image, top: float, rows: int, count: int) -> Clip:
+    upper, lower = round(top * DPI), round((top + rows * FRAME) * DPI)
+    words = sheet.crop((0, upper, round(TEXT * DPI), lower))
+    frames = []
+    for index in range(count):
+        left, right = (round((TEXT + (index + side) * FRAME) * DPI) for side in (0, 1))
+        page = Image.new("RGB", (words.width + round(FRAME * DPI), words.height), "white")
+        page.paste(words, (0, 0))
+        page.paste(sheet.crop((left, upper, right, lower)), (words.width, 0))
+        frames.append(page)
+    return Clip(sheet.crop((0, upper, sheet.width, lower)), tuple(frames), ROWS[rows])
+
+
+def _samples(folder: Path) -> list[dict[str, Any]]:
+    try:
+        return [all_visible(sample) for sample in read_samples(folder / "samples.jsonl")]
+    except AdvvidError:
+        return []
+
+
+def _shown(samples: Sequence[Mapping[str, Any]], column: str, result: Mapping[str, Any]) -> list[str]:
+    """Say of the clips of a sheet, in its order, what the model read; a sheet is drawn from a column's first batch."""
+    size = result.get("config", {}).get("evaluation", {}).get("batch_size")
+    first = [
+        sample for sample in samples[: size if isinstance(size, int) else 0] if column in sample.get("attacks", {})
+    ]
+    told = [(s.get("label"), s.get("clean"), s["attacks"][column].get("pred")) for s in first]
+    if not first or any(not isinstance(value, int) for values in told for value in values):
+        return []
+    names = {s["label"]: s["id"].split("/")[0] for s in samples if "/" in s["id"] and isinstance(s.get("label"), int)}
+
+    def name(index: int) -> str:
+        return names.get(index, f"class {index}")
+
+    after = [sample["attacks"][column]["pred"] for sample in first]
+    order = sorted(
+        range(len(first)),
+        key=lambda i: (first[i]["clean"] != first[i]["label"]) * 2 + (after[i] == first[i]["label"]),
+    )
+    return [
+        f"A clip of {name(first[i]['label'])}, read as {name(first[i]['clean'])} before {column} "
+        f"and as {name(after[i])} after it."
+        for i in order
+    ]
+
+
+def _given(path: Path, room: Room) -> Film | None:
+    """Return a film that ``mode=attack`` made of a file, at half its size."""
+    try:
+        with Image.open(path) as opened:
+            count = getattr(opened, "n_frames", 1)
+            pages = []
+            for index in sorted({round(i * (count - 1) / (MOST_FRAMES - 1)) for i in range(MOST_FRAMES)}):
+                opened.seek(index)
+                page = opened.convert("RGB")
+                pages.append(page.resize((page.width // 2, page.height // 2), Image.Resampling.LANCZOS))
+    except (OSError, UnidentifiedImageError):
+        return None
+    whole, played = still(pages[len(pages) // 2]), moving(pages) if len(pages) > 1 else None
+    if whole is None or not room.take([whole, *([played] if played else [])]):
+        return None
+    return Film(
+        path.stem, f"{path.stem}: clean, adversarial and magnified difference side by side.", whole, played, path
+    )

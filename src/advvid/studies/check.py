@@ -1,0 +1,193 @@
+"""A dry run: every table at full scale, as far as it can be tried without its data set and a GPU.
+
+Each training and evaluation is composed; the classes come from the official lists of UCF101 and HMDB51; then each
+kind of training of the papers (network, clip shape, data set and defense) takes two steps at full size, its inner attacks
+cut to one step, and its model is scored on one clip under attack: on the few real clips, or on embedded data in the
+shape of a data set of which there are none.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from advvid.core.errors import AdvvidError
+from advvid.studies.few_clips import Copies
+from advvid.studies.keys import composed
+from advvid.studies.plan import FULL, RUN, PaperPlan, Work, plans
+
+CLASSES = {"ucf101": 101, "hmdb51": 51}
+# What makes a training two steps long, and an evaluation one clip under one attack.
+SHORT = (
+    "schedule.epochs=1", "schedule.batch_size=1", "dataset.limit_train=2", "dataset.limit_val=1", "dataset.limit_test=1",
+    "dataset.workers=0", "evaluation.batch_size=1", "suite.include_attack=false", "evaluation.pictures=0", "tracker=none", "runtime=cpu",
+)  # fmt: skip
+NOT_TRIED = "no videos were given"
+ONE_ATTACK = ("suite=quick", "~suite.masked_pgd_10", "~suite.frame_border_10")
+# Embedded data in the shape of those of which no clips are at hand.
+STAND_INS = {
+    "youtube8m": ("dataset=youtube8m_mini", "dataset.frames=300"),
+    "cifar10": ("dataset=motion", "dataset.frames=1", "dataset.size=32"),
+    "moving_mnist": ("dataset=moving_digits",),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training that stands for all of its kind.
+
+    Args:
+        paper: whose it is.
+        run: its name there.
+        kind: network, clip shape and defense.
+        data: its data set.
+    """
+
+    paper: str
+    run: str
+    kind: str
+    data: str
+
+    @property
+    def work(self) -> Work:
+        """The training."""
+        return plans()[self.paper].runs[self.run]
+
+    def __str__(self) -> str:
+        return f"{self.paper}/{self.run}: {self.kind}, {self.data}"
+
+
+def trials(papers: Sequence[str] = ()) -> list[Trial]:
+    """Return a training of each kind of some papers (of all), and before each those that it needs."""
+    found: dict[str, Trial] = {}
+    for plan in plans().values():
+        if papers and plan.name not in papers:
+            continue
+        for name, run in plan.runs.items():
+            trial = _trial(plan, name)
+            kind = f"{trial.data} {trial.kind}"
+            if kind in found:
+                continue
+            for needed in run.needs(FULL):  # trained first
+                if all((other.paper, other.run) != (plan.name, needed) for other in found.values()):
+                    found[f"{plan.name}/{needed}"] = _trial(plan, needed)
+            found[kind] = trial
+    return list(found.values())
+
+
+def _trial(plan: PaperPlan, name: str) -> Trial:
+    run = plan.runs[name]
+    return Trial(plan.name, name, _kind(composed(_named(run, Path("x")))), run.data[0])
+
+
+def _kind(cfg: DictConfig) -> str:
+    name = str(cfg.model.get("net", cfg.model).get("_target_")).rsplit(".", 1)[-1]
+    net = cfg.model.net if "net" in cfg.model else {}
+    parts = [name, *(str(net[key]) for key in ("family", "depth", "cell") if key in net)]
+    frames, size = cfg.dataset.get("frames", 1), cfg.dataset.get("size")
+    shape = f"{frames} x {size} x {size}" if size else f"{frames} frames"
+    defense = str(cfg.defense.get("_target_")).rsplit(".", 1)[-1]
+    attacks = ", ".join(cfg.defense.get("attacks") or {})
+    inner = "" if defense == "NoDefense" else f" ({attacks or str(cfg.attack.get('_target_')).rsplit('.', 1)[-1]})"
+    # AT is tried with each of its attacks, every other defense with one.
+    return f"{'-'.join(parts)} {shape}, {defense}{inner if defense == 'AT' else ''}"
+
+
+def _named(work: Work, folder: Path) -> list[str]:
+    """Return a training's words, the folders of others in them."""
+    return [RUN.sub(lambda found: str(folder / found[1]), word) for word in work.words[FULL]]
+
+
+def attempt(trial: Trial, copies: Copies, folder: Path) -> str:
+    """Train two steps and score one clip, in ``folder`` under the name of the run; return what went wrong, or "".
+
+    Raises:
+        AdvvidError: if the given folders hold no video of a listed class.
+    """
+    words = _named(trial.work, folder)
+    if trial.data in STAND_INS:
+        words = [word for word in words if not word.lstrip("+~").startswith("dataset")]
+        where: Sequence[str] = STAND_INS[trial.data]
+    else:
+        given = copies.words(trial.data, folder / f"{trial.data}_lists")
+        if given is None:
+            return NOT_TRIED
+        where = given
+    cfg = composed([*words, *STAND_INS.get(trial.data, ())])
+    suite = ("suite=features",) if trial.data == "youtube8m" else ONE_ATTACK
+    words = [word for word in words if not word.startswith(("suite", "~suite"))]
+    command = [sys.executable, "-m", "advvid.train", *words, *where, *SHORT, *suite, *_cheaper(cfg.defense)]
+    done = subprocess.run(
+        [*command, f"hydra.run.dir={folder / trial.run}"], capture_output=True, text=True, check=False
+    )
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return "" if done.returncode == 0 else said[-1]
+
+
+def _cheaper(defense: DictConfig) -> list[str]:
+    """Return the words that cut the attacks of a training to one step, and trainings before it to one epoch."""
+    words = ["defense.inner_steps=1"] if int(defense.get("inner_steps") or 0) > 1 else []
+    for name, node in (defense.get("attacks") or {}).items():
+        words += (
+            [f"defense.attacks.{name}.steps=1"] if OmegaConf.is_dict(node) and int(node.get("steps") or 0) > 1 else []
+        )
+    return words + (["defense.classifier_schedule.epochs=1"] if defense.get("classifier_schedule") else [])
+
+
+def dry_run(copies: Copies, papers: Sequence[str] = ()) -> Iterator[str]:
+    """Yield a line for each thing tried of some papers (of all); one that failed starts with "failed"."""
+    for name, classes in copies.classes().items():
+        yield f"{'ok' if len(classes) == CLASSES[name] else 'failed'}: {name}: {len(classes)} classes"
+    problems = list(compose_all(FULL, papers))
+    yield from (f"failed: {problem}" for problem in problems)
+    yield f"{len(problems)} of the trainings and evaluations at full scale cannot be composed"
+    every = trials(papers)
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, trial in enumerate(every, 1):
+            try:
+                problem = attempt(trial, copies, Path(scratch) / trial.paper)
+            except AdvvidError as error:
+                problem = str(error)
+            later = {
+                needed for other in every[number:] if other.paper == trial.paper for needed in other.work.needs(FULL)
+            }
+            if trial.run not in later:  # a network's checkpoints are large
+                shutil.rmtree(Path(scratch) / trial.paper / trial.run, ignore_errors=True)
+            state = "ok" if not problem else "left out" if problem == NOT_TRIED else "failed"
+            yield f"{state} ({number} of {len(every)}): {trial}: {problem or 'two training steps and one clip under attack'}"
+
+
+def compose_all(scale: str, papers: Sequence[str] = ()) -> Iterator[str]:
+    """Compose every training and evaluation of a scale and yield a sentence for each that cannot be.
+
+    Example:
+        >>> list(compose_all("full", ("aart",)))           # doctest: +SKIP
+        []
+    """
+    for plan in plans().values():
+        if papers and plan.name not in papers:
+            continue
+        for work, words in _every(plan, scale):
+            try:
+                composed([RUN.sub("outputs/x", word) for word in words])
+            except AdvvidError as error:
+                yield f"{plan.name}, {work.name}: {error}"
+
+
+def _every(plan: PaperPlan, scale: str) -> Iterator[tuple[Work, list[str]]]:
+    """Yield each training, and each evaluation with the words of one training that it looks at."""
+    first: dict[str, str] = {}
+    for target in plan.targets.values():
+        for run, score in target.wanted(scale):
+            first.setdefault(score, run)
+    for work in plan.runs.values():
+        yield work, list(work.words[scale])
+    for score, run in first.items():
+        yield plan.scores[score], plan.words(run, score, scale)

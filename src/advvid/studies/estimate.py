@@ -1,0 +1,153 @@
+"""What a table costs at the paper's scale, counted from its settings: ``python -m advvid.studies.estimate``.
+
+Multiply-adds of each network's card, times the forward and backward passes of training and attacks, on a GPU that does
+15 TFLOP in a second on 3-D convolutions. Attacks that stop early cost less than counted here.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from advvid.config.catalogue import notes, option_files, settings
+from advvid.core.errors import AdvvidError
+from advvid.models.cards import measure, native_clip
+from advvid.studies.keys import composed
+from advvid.studies.plan import FULL, RUN, plans
+from advvid.studies.published import read_yaml
+
+FILE = Path(__file__).resolve().parent / "gpu_hours.yaml"
+FLOPS = 15e12
+# Training and test clips.
+CLIPS = {
+    "ucf101": (8583, 3783),
+    "hmdb51": (3213, 1530),
+    "cifar10": (45000, 10000),
+    "youtube8m": (4_000_000, 64_000),
+    "moving_mnist": (8_000, 1_000),
+}
+UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def known() -> dict[str, float]:
+    """Return the estimated hours of each target, as ``main`` wrote them."""
+    return {str(k): float(v) for k, v in read_yaml(FILE).items()}
+
+
+def forward(model: str, dataset: Any) -> float:
+    """Return the multiply-adds of one clip, from the model's card and in proportion to the clip."""
+    path = option_files("model")[model]
+    stated = notes(path).get("multiply-adds")
+    number, unit = stated.split() if stated else (str(measure(path).multiply_adds), "")
+    native = native_clip(path)
+    shape = [int(dataset.get("frames", 1) or 1)]
+    if len(native) == 3 and model != "inception_v3":  # which resizes to what it wants
+        shape += [int(dataset["size"]), int(dataset["size"])]
+    share = 1.0
+    for have, own in zip(shape, native, strict=False):
+        share *= have / own
+    return float(number) * UNITS[unit] * share
+
+
+def training_hours(cfg: DictConfig, model: str, data: str) -> float:
+    """Return the hours of one training: every attack of the defense costs its inner steps."""
+    defense = cfg.defense
+    kinds = (
+        max(1, len(defense.get("attacks") or {}))
+        if defense.get("_target_", "").rsplit(".", 1)[-1] in ("AVG", "MAX", "MultiBN", "MultiBNManual")
+        else 1
+    )
+    attacked = not str(defense.get("_target_")).endswith("NoDefense")
+    passes = 1 + (int(defense.get("inner_steps", 0)) * kinds + kinds - 1 if attacked else 0)
+    return _hours(cfg.schedule.epochs * CLIPS[data][0] * passes * forward(model, cfg.dataset))
+
+
+def scoring_hours(cfg: DictConfig, model: str, data: str) -> float:
+    """Return the hours of one evaluation; an analysis counts as its attack at five settings, or as its choices of frames."""
+    steps = [attack_steps(node, cfg) for node in cfg.suite.values() if OmegaConf.is_dict(node) and "_target_" in node]
+    if cfg.get("analysis"):
+        choices = frame_choices(cfg.analysis, cfg)
+        steps = [choices or 5 * float(cfg.attack.get("steps", 1))]
+    clips = cfg.dataset.limit_test or CLIPS[data][1]
+    return _hours(clips * (1 + sum(steps)) * forward(model, cfg.dataset))
+
+
+def attack_steps(node: Any, cfg: DictConfig) -> float:
+    """Return the passes of one attack of a clip: those of a search for its key frame are those of ``SparseAttack``."""
+    inner = node.get("attack")
+    own = float(node.get("steps") or (inner.get("steps") if inner is not None else 0) or 1)
+    frame = node.get("key_frame")
+    if frame == "bayesian":
+        return own + int(node["trials"]) * int(node["trial_steps"] or own)
+    return own * int(cfg.dataset.frames) if frame == "brute_force" else own
+
+
+def frame_choices(node: Any, cfg: DictConfig) -> float:
+    """Return the passes of all choices of a key frame that ``analysis=frame_search`` compares; 0 for other analyses."""
+    if not str(node.get("_target_")).endswith("FrameSearch"):
+        return 0
+    return sum(attack_steps({**node.attack, "key_frame": rule}, cfg) for rule in ("first", "bayesian", "brute_force"))
+
+
+def _hours(multiply_adds: float) -> float:
+    return multiply_adds * 2 * 3 / FLOPS / 3600  # a pass back costs twice a pass forward
+
+
+def count(papers: tuple[str, ...] = ()) -> dict[str, float]:
+    """Return the hours of each target of some papers (of all), a training that several tables share in each of them."""
+    found: dict[str, float] = {}
+    costs: dict[tuple[str, str, str], float] = {}
+
+    def cost(paper: str, run: str, score: str) -> float:
+        if (paper, run, score) not in costs:
+            plan = plans()[paper]
+            words = plan.words(run, score, FULL)
+            cfg = composed([RUN.sub("x", word) for word in words])
+            model = stem(words, cfg)
+            of = scoring_hours if score else training_hours
+            costs[paper, run, score] = of(cfg, model, plan.runs[run].data[0])
+        return costs[paper, run, score]
+
+    for plan in plans().values():
+        if papers and plan.name not in papers:
+            continue
+        for target in plan.targets.values():
+            pairs = list(target.wanted(FULL))
+            hours = sum(cost(plan.name, run, "") for run in {run for run, _ in pairs})
+            found[target.id] = round(hours + sum(cost(plan.name, *pair) for pair in pairs), 2)
+    return found
+
+
+def stem(words: list[str], cfg: DictConfig) -> str:
+    """Return the model's option: the one on the command line, or that whose settings these are."""
+    if OmegaConf.select(cfg.model, "net.backbone") == "inception_v3":
+        return "inception_v3"  # beside which the recurrent part costs nothing
+    given = next((word.partition("=")[2] for word in words if word.startswith("model=")), "")
+    if given:
+        return given
+    for name, path in option_files("model").items():
+        own = OmegaConf.create({"model": settings(path)}).model
+        same = [
+            key
+            for key in ("_target_", "net._target_", "net.depth", "net.family", "net.cell")
+            if OmegaConf.select(own, key) != OmegaConf.select(cfg.model, key)
+        ]
+        if not same:
+            return name
+    raise AdvvidError(f"no option of model is a {cfg.model.get('_target_')}: its cost cannot be counted")
+
+
+def main() -> int:
+    """Count all targets and write the file that ``list`` reads."""
+    FILE.write_text(
+        "# Hours of a GPU at 15 TFLOP/s, counted by python -m advvid.studies.estimate\n" + yaml.safe_dump(count())
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The name of a piece of work: a digest of every setting that its result rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from advvid.cli.help import explain
+from advvid.core import digests
+from advvid.core.errors import AdvvidError
+from advvid.core.identity import Identity
+from advvid.core.paths import conf_dir
+
+# Changes no number, but what a study shows.
+DRAWN = ("evaluation.pictures", "analysis.pictures", "analysis.labels")
+# Characters of a key: it stands in the names of folders.
+LENGTH = 10
+
+
+def composed(words: Sequence[str]) -> DictConfig:
+    """Compose a configuration as the command line would.
+
+    Raises:
+        AdvvidError: if the words name what does not exist.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose("train", overrides=list(words))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise AdvvidError(f"cannot be composed: {explain(error)}") from error
+
+
+def training_key(words: Sequence[str]) -> str:
+    """Return what names a training; how it is scored enters only where the words say what suite it hands on."""
+    every = Identity.of(composed(words), read_files=False)
+    handed = every.select(("columns",)) if has_suite(words) else Identity({})
+    return _short(digests.of_values(every.training.plain(), handed.plain()))
+
+
+def has_suite(words: Sequence[str]) -> bool:
+    """Tell whether the words choose a suite."""
+    return any(word.startswith("suite=") for word in words)
+
+
+def scoring_key(training: str, words: Sequence[str]) -> str:
+    """Return what names an evaluation of the training with this key; ``words`` are those of both.
+
+    ``checkpoint`` and ``mode`` are left to whoever carries it out. Files of other trainings stand in the words by names
+    that hold keys of their own.
+    """
+    cfg = composed(words)
+    # A table of a study rests on what is drawn as well, and its clips are chosen by all that belongs to the data.
+    drawn = {
+        option: OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
+        for option in DRAWN
+        if (found := OmegaConf.select(cfg, option)) is not None
+    }
+    return _short(digests.of_values(training, Identity.of(cfg, read_files=False).scoring.plain(), drawn))
+
+
+def _short(digest: str) -> str:
+    return digest[:LENGTH]

@@ -1,0 +1,172 @@
+"""Reads the number of one cell out of a finished evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
+from advvid.core.plain import read_json
+from advvid.evaluation.measures import average_absolute_perturbation, sparse_measures
+from advvid.evaluation.table_file import read_table
+from advvid.evaluation.tally import read_samples
+from advvid.metrics.statistics import wilson
+from advvid.studies.plan import CellPlan
+
+Measured = dict[str, Any]
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "mean", "std")
+SECTIONS = ("attacks", "types", "extra", "controls")
+
+
+def measure(folder: Path, cell: CellPlan) -> Measured:
+    """Return a cell's number in the paper's unit: ``value``, ``ci95``, ``n``, ``seed`` and ``run``.
+
+    Raises:
+        AdvvidError: if the evaluation does not hold what the cell asks for.
+    """
+    if cell.measure not in MEASURES:
+        raise AdvvidError(f"the measure {cell.measure!r} is not known: choose from {', '.join(MEASURES)}")
+    found = MEASURES[cell.measure](folder, cell)
+    return {"value": None, "ci95": None, **found, "run": str(folder), "column": cell.column}
+
+
+def _table(folder: Path) -> dict[str, Any]:
+    return read_table(folder / "robustness.json")
+
+
+def _score(table: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+    if column in ("clean", "mean", "union", "mean_attacks"):
+        place: Mapping[str, Any] = table
+    else:
+        place = next((table[s] for s in SECTIONS if column in table.get(s, {})), {})
+    if column not in place:
+        raise AdvvidError(f"the evaluation has no column {column}: its suite leaves it out")
+    found: Mapping[str, Any] = place[column]
+    return found
+
+
+def _accuracy(folder: Path, cell: CellPlan) -> Measured:
+    """Percent right. ``access`` asks for an attacker who knows less, ``over`` for the mean of several columns."""
+    table, access = _table(folder), cell.options.get("access")
+    common = {"n": table["n"], "seed": table["seed"]}
+    if "over" in cell.options:
+        suffix = f"@{access}" if access else ""
+        values = [100 * _score(table, name + suffix)["acc"] for name in cell.options["over"]]
+        return {**common, "value": float(np.mean(values))}
+    column = f"{cell.column}@{access}" if access and cell.column != "clean" else cell.column
+    score = _score(table, column)
+    return {**common, "value": 100 * score["acc"], "ci95": [100 * end for end in score["ci95"]]}
+
+
+def _sparse(name: str) -> Callable[[Path, CellPlan], Measured]:
+    """A measure of DeepSAVA's paper; ``each`` divides by the number of clips."""
+
+    def read(folder: Path, cell: CellPlan) -> Measured:
+        samples = read_samples(folder / "samples.jsonl")
+        found = sparse_measures(samples, cell.column)
+        common: Measured = {"n": found.clips, "seed": _table(folder)["seed"]}
+        if name == "fooling_rate":
+            if found.fooling_rate is None:
+                raise AdvvidError("no clip is right without an attack: train the model longer")
+            interval = wilson(round(found.fooling_rate * found.clips), found.clips)
+            return {**common, "value": 100 * found.fooling_rate, "ci95": [100 * end for end in interval]}
+        if name == "largest":
+            distances = [line["attacks"][cell.column]["distance"] for line in samples if line["clean"] == line["label"]]
+            return {**common, "value": max(distances, default=None)}
+        if name == "aap":
+            clean = [line["clean"] == line["label"] for line in samples]
+            rows = [line["attacks"][cell.column] for line in samples]
+            right = [row["pred"] == line["label"] for row, line in zip(rows, samples, strict=True)]
+            far = [row["distance"] for row in rows]
+            return {
+                **common,
+                "value": average_absolute_perturbation(clean, right, far, float(cell.options["limit"])),
+            }
+        value = {
+            "iterations": found.iterations,
+            "perturbation": found.success_perturbation,
+            "seconds": found.seconds,
+        }[name]
+        if value is None:
+            raise AdvvidError("the attack fooled no clip, so that there is nothing to average")
+        return {**common, "value": value / found.clips if "each" in cell.options else value}
+
+    return read
+
+
+def _metric(folder: Path, cell: CellPlan) -> Measured:
+    """A metric of the task, such as GAP, in percent; ``factor`` is another unit."""
+    table = _table(folder)
+    metrics = _score(table, cell.column)["metrics"]
+    name = str(cell.options["metric"])
+    if name not in metrics:
+        raise AdvvidError(f"the evaluation has no metric {name}: it has {', '.join(metrics)}")
+    factor = float(cell.options.get("factor", 100))
+    return {"n": table["n"], "seed": table["seed"], "value": factor * float(metrics[name])}
+
+
+def _weights(folder: Path, cell: CellPlan) -> Measured:
+    """The trained network's weights in millions."""
+    state = checkpoint.weights(checkpoint.load(checkpoint.find(folder.parent.parent)))
+    kept = [v for k, v in state.items() if not k.endswith(BUFFERS)]
+    return {"n": None, "seed": _table(folder)["seed"], "value": sum(v.numel() for v in kept) / 1e6}
+
+
+def _json(folder: Path, cell: CellPlan) -> Measured:
+    """A number of an analysis: ``path`` leads to it, ``key=value`` picks from a list; ``factor`` is its unit."""
+    analysis, _, path = str(cell.options["path"]).partition("/")
+    result = read_json(folder / "analysis" / f"{analysis}.json")
+    factor = float(cell.options.get("factor", 1))
+    steps = path.split("/")
+    parent = follow(result, steps[:-1])
+    value = follow(parent, steps[-1:])
+    if value is None:
+        raise AdvvidError("the analysis has no value there: no clip gives one")
+    interval = parent.get("ci95") if isinstance(parent, Mapping) and steps[-1] in ("acc", "rate", "mean") else None
+    n = result.get("n")
+    return {
+        "n": n if isinstance(n, int) else None, "seed": result["seed"], "value": factor * float(value),
+        "ci95": [factor * end for end in interval] if interval else None,
+    }  # fmt: skip
+
+
+def follow(node: Any, steps: list[str]) -> Any:
+    """Walk into nested mappings and lists; ``key=value`` picks the element of a list whose key has that value.
+
+    Raises:
+        AdvvidError: if there is no such place.
+
+    Example:
+        >>> follow({"rows": [{"label": "a", "acc": 1}]}, ["rows", "label=a", "acc"])
+        1
+    """
+    for step in steps:
+        if isinstance(node, list) and "=" in step:
+            key, _, wanted = step.partition("=")
+            node = next((item for item in node if _same(item.get(key), wanted)), None)
+        elif isinstance(node, list) and step.isdigit() and int(step) < len(node):
+            node = node[int(step)]
+        elif isinstance(node, Mapping) and step in node:
+            node = node[step]
+        else:
+            raise AdvvidError(f"the analysis has no place {'/'.join(steps)}")
+    return node
+
+
+def _same(value: Any, wanted: str) -> bool:
+    if isinstance(value, float | int):
+        return abs(float(value) - float(wanted)) < 1e-9
+    return str(value) == wanted
+
+
+MEASURES: Mapping[str, Callable[[Path, CellPlan], Measured]] = {
+    "acc": _accuracy,
+    **{name: _sparse(name) for name in ("fooling_rate", "iterations", "perturbation", "seconds", "aap", "largest")},
+    "metric": _metric,
+    "weights": _weights,
+    "json": _json,
+}

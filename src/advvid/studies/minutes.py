@@ -1,0 +1,178 @@
+"""What the demo of each table costs, before it was run: ``python -m advvid.studies.minutes``.
+
+Passes of a clip forward and backward are counted from the settings and multiplied by the seconds of a pass, measured
+for each network on one core; starting a process counts besides. Attacks that stop early cost less than counted here.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from advvid.models.build import build_model
+from advvid.studies.estimate import attack_steps, frame_choices, stem
+from advvid.studies.keys import composed
+from advvid.studies.plan import DEMO, RUN, PaperPlan, plans
+from advvid.studies.published import read_yaml
+
+FILE = Path(__file__).resolve().parent / "demo_minutes.yaml"
+START = 8.0  # seconds of a process: imports, data, the first batch
+CORES = 2
+# Training clips of the embedded data in full batches; classes; the clips that an epoch ends with are dataset.limit_val.
+CLIPS = {"motion": 384, "motion_look": 384, "digits": 384, "youtube8m_mini": 576, "moving_digits": 384}
+FEATURES = (30, 1152)
+# Seconds of a pass of these beside one of the bare network: branches, a generator in front, blocks in between.
+HEAVIER = {"MultiBN": 2.0, "MultiBNManual": 2.0, "APEGAN": 1.6, "GAT": 2.2, "OUDefend": 1.7, "FeatureDenoising": 1.5}
+EVERY = ("AVG", "MAX", "MSD", "MultiBN", "MultiBNManual")  # defenses that make every attack's clips for every batch
+ACCESSES = ("APEGAN", "GAT")  # whose columns are attacked once more by those who know less
+Place = tuple[str, str, str]  # paper, training, evaluation or ""
+
+
+def network(words: list[str], cfg: DictConfig) -> str:
+    """Return what names a network at its width and clip."""
+    shape = "x".join(str(cfg.dataset[key]) for key in ("frames", "size", "size") if cfg.dataset.get(key))
+    return f"{stem(words, cfg)} {cfg.model.get('width', 1.0)} {shape}".strip()
+
+
+def seconds_of_a_pass(cfg: DictConfig, batch: int = 25, repeats: int = 3) -> float:
+    """Time a clip's way forward and back, through the network alone."""
+    data = cfg.dataset
+    shape = (3, int(data.get("frames") or 1), int(data["size"]), int(data["size"])) if data.get("size") else FEATURES
+    model = build_model(cfg.model, 10, shape, load_weights=False).eval()
+    clips = torch.rand(batch, *shape, requires_grad=True)
+    spent = []
+    for _ in range(repeats + 1):
+        began = time.process_time()
+        model(clips).sum().backward()
+        spent.append(time.process_time() - began)
+    return min(spent[1:]) / batch
+
+
+def training_passes(cfg: DictConfig) -> float:
+    """Return the passes of a training, validation included."""
+    kind = str(cfg.defense.get("_target_")).rsplit(".", 1)[-1]
+    inner = int(cfg.defense.get("inner_steps", 0))
+    attacked = kind not in ("NoDefense", "Injection")
+    kinds = max(1, len([a for a in (cfg.defense.get("attacks") or {}).values() if a])) if kind in EVERY else 1
+    each = 1 + (kinds * (inner + 1) - 1 + (kind == "TRADES") * 1.5 if attacked else 0)
+    clips = cfg.dataset.get("limit_train") or CLIPS[_data(cfg)]
+    extra = 0.0
+    if kind == "Injection" and cfg.defense.examples == "adversarial":
+        extra = float(Fraction(str(cfg.defense.ratio))) * clips * 100
+    epochs = int(cfg.schedule.epochs)
+    heavy = HEAVIER.get(kind, 1.0)
+    return heavy * epochs * (clips * each + int(cfg.dataset.get("limit_val") or 100) * (1 + inner)) + extra
+
+
+def scoring_passes(cfg: DictConfig) -> float:
+    """Return the passes of an evaluation, as many as if no attack stopped early."""
+    clips = int(cfg.dataset.get("limit_test") or 100)
+    if cfg.get("analysis"):
+        return clips * _analysis(cfg)
+    steps = sum(
+        attack_steps(node, cfg) for node in cfg.suite.values() if OmegaConf.is_dict(node) and "_target_" in node
+    )
+    kind = str(cfg.defense.get("_target_")).rsplit(".", 1)[-1]
+    accesses = 2 if kind in ACCESSES or cfg.get("purifier") else 1
+    return clips * HEAVIER.get(kind, 1.0) * (1 + accesses * steps)
+
+
+def _analysis(cfg: DictConfig) -> float:
+    node, attack = cfg.analysis, cfg.attack
+    name = str(node.get("_target_")).rsplit(".", 1)[-1]
+    models = 1 + len(node.get("checkpoints") or [])
+    others = sum(attack_steps(a, cfg) for a in (node.get("attacks") or {}).values())
+    if name == "Strength":
+        field = str(node.field)
+        sizes = [float(value) for value in node["values"]] if field == "steps" else []
+        return float(models * (sum(sizes) if sizes else attack_steps(attack, cfg) * len(node["values"])))
+    found: dict[str, float] = {
+        "LossSurface": len(node.get("sizes") or []) * max(node.get("steps"), default=0) if name == "LossSurface" else 0,
+        "BestStep": len(node.get("budgets") or []) * len(node.get("sizes") or []) * int(node.get("steps") or 0)
+        if name == "BestStep"
+        else 0,
+        "TransferMatrix": (models + 1) * attack_steps(attack, cfg),
+        "BranchMatrix": 4 * 2.0 * others,
+        "SelectorAttack": len(node.get("values") or []) * 2.5 * others,
+        "Detection": 2 * (100.0 + 20) + 20 * len(node.get("weights") or []),
+        "RoutingTable": 100.0 + 100.0,
+        "FrameSearch": frame_choices(node, cfg),
+        "DefendedClips": 100.0 * 0.3,  # until some clips are fooled
+        "Rho": models * 50.0,
+        "AttentionMaps": 5.0,
+        "GeneralisationGap": 0.0,
+        "Saliency": models * 2.0,
+    }
+    return found[name]
+
+
+def _data(cfg: DictConfig) -> str:
+    target = str(cfg.dataset.get("_target_")).rsplit(".", 2)[-2]
+    return target if target in CLIPS else "motion"
+
+
+def cost(plan: PaperPlan, run: str, score: str, known: dict[str, float]) -> float:
+    """Return the seconds of a training, or of an evaluation of it; networks not timed yet are timed."""
+    words = [RUN.sub("x", word) for word in plan.words(run, score, DEMO)]
+    cfg = composed(words)
+    name = network(words, cfg)
+    if name not in known:
+        known[name] = round(seconds_of_a_pass(cfg), 6)
+    return START + known[name] * (scoring_passes(cfg) if score else training_passes(cfg))
+
+
+def count(papers: Iterable[str] = (), timed: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Return the minutes of each target on one core, what all take on two, and the seconds of a pass behind them.
+
+    What several tables share counts in each of them, and once in the whole.
+
+    Args:
+        papers: whose targets; empty: all.
+        timed: seconds of a pass by network, for those that need not be timed again.
+    """
+    papers = tuple(papers)
+    known: dict[str, float] = dict(timed or {})
+    seconds: dict[Place, float] = {}
+    minutes: dict[str, float] = {}
+    for plan in plans().values():
+        if papers and plan.name not in papers:
+            continue
+        for target in plan.targets.values():
+            wanted: dict[Place, None] = {}
+            for run, score in target.wanted(DEMO):
+                for name in [*plan.runs[run].needs(DEMO), *plan.scores[score].needs(DEMO), run]:
+                    wanted[plan.name, name, ""] = None
+                wanted[plan.name, run, score] = None
+            for place in wanted:
+                if place not in seconds:
+                    seconds[place] = cost(plan, place[1], place[2], known)
+            minutes[target.id] = round(sum(seconds[place] for place in wanted) / 60, 1)
+    whole = round(sum(seconds.values()) / 60 / CORES, 1)
+    return {"all": whole, "minutes": minutes, "seconds_of_a_pass": known}
+
+
+def known() -> dict[str, Any]:
+    """Return what ``main`` wrote."""
+    found: dict[str, Any] = read_yaml(FILE)
+    return found
+
+
+def main() -> int:
+    """Count everything and write the file that ``list`` reads; networks that it has no time of are timed."""
+    torch.set_num_threads(1)
+    timed = known()["seconds_of_a_pass"] if FILE.is_file() else None
+    head = "# Minutes of the demo on one core (all: of the whole on two), counted by python -m advvid.studies.minutes\n"
+    FILE.write_text(head + yaml.safe_dump(count(timed=timed), sort_keys=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""Carries out trainings and evaluations, each once, in folders named after their settings."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from advvid.core.errors import AdvvidError
+from advvid.core.files import write_json, write_text
+from advvid.core.processes import for_parent
+from advvid.studies.keys import scoring_key, training_key
+from advvid.studies.plan import DEMO, RUN, PaperPlan, Work
+
+log = logging.getLogger(__name__)
+
+DONE = "done.json"
+_composing = threading.Lock()  # Hydra composes one configuration at a time
+_starting = threading.Lock()  # nothing starts while everything is being stopped
+_running: set[subprocess.Popen[bytes]] = set()
+_ending: list[bool] = []
+
+
+class WorkError(AdvvidError):
+    """A training or an evaluation that ended without a result."""
+
+
+# What ends a cell or a table and leaves the others alone.
+TROUBLE = (AdvvidError, OSError, ValueError, LookupError)
+
+
+class Workbench:
+    """The finished and unfinished work of one scale.
+
+    Args:
+        root: where everything is kept, such as ``outputs/papers``.
+        scale: ``full`` or ``demo``.
+        given: further words of every run, such as ``dataset.root=...``, by the data set that they are for; ``""``: all.
+        threads: of each process; None: as many as there are cores.
+
+    Example:
+        >>> bench = Workbench(Path("outputs/papers"), "demo")         # doctest: +SKIP
+        >>> bench.scored(plans()["kinfu"], "cat", "pgd")              # doctest: +SKIP
+        PosixPath('outputs/papers/demo/kinfu-cat-1b2c.../scores/pgd-3d4e...')
+    """
+
+    def __init__(
+        self, root: Path, scale: str, given: Mapping[str, Sequence[str]] | None = None, threads: int | None = None
+    ) -> None:
+        self.root, self.scale, self.threads = root / scale, scale, threads
+        self.given = {key: list(words) for key, words in (given or {}).items()}
+        self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+        self._places: dict[tuple[str, str, str], Path] = {}
+        self._failed: dict[Path, str] = {}
+
+    def words(self, plan: PaperPlan, run: str) -> list[str]:
+        """Return what a training is told, other trainings in it as their folders."""
+        work = plan.runs[run]
+        return [self._resolved(plan, word) for word in (*work.words[self.scale], *self._given(work))]
+
+    def folder(self, plan: PaperPlan, run: str, score: str = "") -> Path:
+        """Return where a training, or an evaluation of it, is kept, whether it is there or not."""
+        place = (plan.name, run, score)
+        if place not in self._places:
+            # Other trainings stand in a key by their names, which hold keys of their own, so that all can be moved.
+            work = plan.runs[run]
+            words = [self._resolved(plan, word, True) for word in (*work.words[self.scale], *self._given(work))]
+            with _composing:
+                key = training_key(words)
+            found = self.root / f"{plan.name}-{run}-{key}"
+            if score:
+                scored = plan.score_words(run, score, self.scale)
+                both = [*words, *(self._resolved(plan, word, True) for word in scored)]
+                with _composing:
+                    found = found / "scores" / f"{score}-{scoring_key(key, both)}"
+            self._places[place] = found
+        return self._places[place]
+
+    def trained(self, plan: PaperPlan, run: str) -> Path:
+        """Train, or leave alone what is finished, and return the folder.
+
+        Raises:
+            WorkError: with the sentence that the training ended with.
+        """
+        self._refuse(plan, run)
+        for name in plan.runs[run].needs(self.scale):
+            self.trained(plan, name)
+        folder = self.folder(plan, run)
+        self._carry_out(folder, ["mode=train", *self.words(plan, run)])
+        return folder
+
+    def scored(self, plan: PaperPlan, run: str, score: str) -> Path:
+        """Evaluate a training, or leave alone what is finished, and return the evaluation's folder.
+
+        Evaluations of one training share their cells: a column that two tables want is computed once.
+
+        Raises:
+            WorkError: with the sentence that the training or the evaluation ended with.
+        """
+        self._refuse(plan, run, score)
+        for name in plan.scores[score].needs(self.scale):
+            self.trained(plan, name)
+        trained, folder = self.trained(plan, run), self.folder(plan, run, score)
+        (folder.parent / "cells").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        if not (folder / "cells").exists():
+            (folder / "cells").symlink_to(Path("..") / "cells")
+        given = self._given(plan.runs[run])
+        scored = [self._resolved(plan, word) for word in plan.score_words(run, score, self.scale)]
+        words = ["mode=eval", f"checkpoint={trained}", *scored, *given]
+        self._carry_out(folder, words)
+        return folder
+
+    def seconds(self, plan: PaperPlan, pairs: Iterable[tuple[str, str]]) -> float | None:
+        """Return what trainings and their evaluations computed, each counted once; None where one kept no record."""
+        pairs = list(pairs)
+        folders = {self.folder(plan, *pair) for pair in pairs}
+        folders |= {self.folder(plan, run) for pair in pairs for run in self.trainings(plan, *pair)}
+        found = [json.loads((folder / DONE).read_text()).get("seconds") for folder in folders]
+        return None if None in found else round(sum(found), 1)
+
+    def trainings(self, plan: PaperPlan, run: str, score: str = "") -> list[str]:
+        """Return what has to be trained for a training or an evaluation of it, in order, the training itself included."""
+        named = [*plan.runs[run].needs(self.scale), *(plan.scores[score].needs(self.scale) if score else [])]
+        before = [name for other in named for name in self.trainings(plan, other)]
+        return list(dict.fromkeys([*before, run]))
+
+    def _given(self, work: Work) -> list[str]:
+        """Return the words that the user adds; where data sets lie is of no use to embedded data."""
+        names = ("",) if self.scale == DEMO else (*work.data, "")
+        return [word for name in names for word in self.given.get(name, [])]
+
+    def _resolved(self, plan: PaperPlan, word: str, named: bool = False) -> str:
+        """Put the folders of other trainings, or their names, into a word."""
+
+        def other(found: re.Match[str]) -> str:
+            folder = self.folder(plan, found[1])
+            return folder.name if named else str(folder)
+
+        return RUN.sub(other, word)
+
+    def _refuse(self, plan: PaperPlan, run: str, score: str = "") -> None:
+        for work in [plan.runs[run], *([plan.scores[score]] if score else [])]:
+            lacking = [name for name in work.data if name not in self.given] if self.scale != DEMO else []
+            if lacking:
+                name = lacking[0]
+                raise WorkError(f"needs {name}: say where it is, as in make ... {name.upper()}=<folder>")
+
+    def _carry_out(self, folder: Path, words: Sequence[str]) -> None:
+        """Run one command line in a folder; a finished one is left alone, a stopped one goes on."""
+        with self._locks[folder]:
+            note = folder / DONE
+            if note.is_file():
+                return
+            if folder in self._failed:  # once is enough: other cells that need it say the same
+                raise WorkError(self._failed[folder])
+            folder.mkdir(parents=True, exist_ok=True)
+            common = ["tracker=none", f"hydra.run.dir={folder}"]
+            common += ["resume=true"] if "mode=train" in words else []
+            if not any(word.startswith("evaluation.pictures=") for word in words):
+                common.append("evaluation.pictures=0")
+            common += ["runtime=cpu"] if self.scale == DEMO else []
+            common += [f"runtime.threads={self.threads}"] if self.threads else []
+            command = [sys.executable, "-m", "advvid.train", *words, *common]
+            environment = {**os.environ, **({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})}
+            log.info("%s: %s", folder.name, " ".join(words))
+            before = folder / "seconds.txt"
+            spent = float(before.read_text()) if before.is_file() else 0.0
+            with (folder / "output.txt").open("w") as output:
+                status, seconds = run_command(command, output, environment)
+            spent += seconds
+            write_text(before, f"{spent:.1f}")
+            if status:
+                self._failed[folder] = _last_words(folder / "output.txt")
+                raise WorkError(self._failed[folder])
+            done = {"seconds": round(spent, 1), "words": list(words), "command": command[1:]}
+            write_json(note, done, indent=None)
+
+
+def run_command(command: Sequence[str], output: TextIO, environment: Mapping[str, str]) -> tuple[int, float]:
+    """Run a command to its end and return its exit status and the seconds that it computed, not those that it waited.
+
+    On a machine that others use as well, only the former say what the work costs. A GPU's work counts by the clock.
+    """
+    began = time.monotonic()
+    told = {**environment, **for_parent()}  # a killed one leaves no run behind that goes on by itself
+    with _starting:
+        if _ending:
+            raise WorkError("not begun, since the work was stopped")
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=told)
+        _running.add(process)
+    try:
+        if "runtime=cpu" not in command:
+            return process.wait(), time.monotonic() - began
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        _running.discard(process)
+    return process.returncode, usage.ru_utime + usage.ru_stime
+
+
+def stop_all() -> None:
+    """Ask every running command to save and end, and let no other begin; for a signal while several run side by side."""
+    with _starting:
+        _ending.append(True)
+        for process in list(_running):
+            with suppress(
+                ProcessLookupError
+            ):  # not by Popen, which would take the status that another thread waits for
+                os.kill(process.pid, signal.SIGTERM)
+
+
+def _last_words(path: Path) -> str:
+    """Return the sentence that a failed run ended with."""
+    lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "no word")
+    return f"{said.removeprefix('error: ')} (see {path})"

@@ -1,0 +1,304 @@
+"""The training loop. It knows protocols only: any defense, any attack, any model."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from advvid.attacks.base import Attack
+from advvid.core import checkpoint
+from advvid.core.batch import Batch, derive_seed
+from advvid.core.errors import AdvvidError
+from advvid.core.identity import Identity
+from advvid.core.profiling import LOGGING, Profile, scope
+from advvid.core.progress import bar
+from advvid.core.resuming import go_on, may_lengthen, of_parts, with_machine
+from advvid.core.schedules import Schedule
+from advvid.data.loader import Clips, eval_batches, train_batches, train_length
+from advvid.data.prefetch import prefetch
+from advvid.defenses.base import Defense, Step
+from advvid.distributed.micro_batches import micro_batch, out_of_memory
+from advvid.distributed.parallel import Peers
+from advvid.distributed.placement import placement
+from advvid.distributed.signals import StopRequest
+from advvid.tracking.trackers import Tracker
+from advvid.training.journal import Journal
+from advvid.training.validation import Meter, quick, score
+
+log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Trains a model under a defense, writes ``metrics.jsonl`` and checkpoints, and resumes from them.
+
+    Every random draw is a function of (seed, epoch, step), so a resumed run repeats what the killed one would have
+    done, bit for bit on a CPU.
+
+    Args:
+        fabric: devices and precision.
+        model: the wrapped model.
+        defense: the objective, and what adapts after an epoch.
+        attacks: what is trained against, by name.
+        schedule: epochs, optimiser and learning rate.
+        run_dir: where ``metrics.jsonl`` and ``checkpoints/`` go.
+        seed: of everything random.
+        tracker: receives each epoch's line.
+        info: written into every checkpoint (config, classes).
+        workers: loader processes.
+        peers: the processes that share the work.
+        profile: write where the time of a few steps goes.
+        identity: what the training rests on, which a resumed one must share; None takes it from the parts given here.
+    """
+
+    def __init__(
+        self, fabric: Fabric, model: nn.Module, defense: Defense, attacks: Mapping[str, Attack], schedule: Schedule,
+        run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int | str = 0, peers: Peers | None = None,
+        profile: bool = False, identity: Identity | None = None,
+    ) -> None:  # fmt: skip
+        self.fabric, self.plain, self.defense, self.attacks = fabric, model, defense, attacks
+        self.schedule, self.run_dir, self.seed, self.info = schedule, run_dir, seed, info
+        self.workers, self.peers = workers, peers or Peers()
+        defense.peers = self.peers
+        self.profile = Profile(run_dir / "profile", "training", profile and self.peers.main)
+        self.journal = Journal(run_dir, tracker, self.peers.main)
+        if not any(p.requires_grad for p in model.parameters()):
+            raise AdvvidError("the model has nothing to train: every weight is frozen, so choose another model.freeze")
+        # Fabric would wrap the model so that only its own backward may follow; attacks take gradients of the input.
+        fabric.to_device(model)
+        self.placement = placement(self.peers)
+        self.model = self.placement.place(model)
+        self.average = self.placement.average(model, schedule.ema) if schedule.ema else None
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer: Any = fabric.setup_optimizers(schedule.optimizer(trainable))
+        self.identity = with_machine(identity or of_parts(defense, schedule, attacks, seed), fabric.device)
+        self.resumed_with: list[str] = []
+        self.start_epoch = self.start_batch = 0
+        self.stop = StopRequest()
+        self.meter, self.total_passes, self.best = Meter(), 0.0, -math.inf
+
+    def fit(self, train_set: Clips, val_set: Clips, resume: bool = False) -> nn.Module:
+        """Train to the end of the schedule and return the model that is to be scored (the average, where kept).
+
+        Raises:
+            AdvvidError: if the loss is not finite, naming the step and the last good checkpoint.
+        """
+        size, given, peers = self.schedule.batch_size, self.schedule.micro_batch, self.peers
+        length = train_length(train_set, size, rank=peers.rank, world_size=peers.world_size)
+        updates = math.ceil(length / self.schedule.accumulate) * self.schedule.epochs
+        self.scheduler = self.schedule.scheduler(self.optimizer, updates)
+        if resume:
+            self._resume()
+        clip = next(eval_batches(train_set, 1, [0])).to(self.fabric.device).inputs
+        with self.placement.gathered(self.model):
+            micro = micro_batch(self.model, clip, size, given, "training", peers.world_size)
+        self.micro = self.placement.agreed(micro)
+        with self.stop:
+            for epoch in range(self.start_epoch, self.schedule.epochs):
+                began = time.perf_counter()
+                already = self.meter.clips
+                self._train_epoch(train_set, epoch, length)
+                speed = (self.meter.clips - already) / (time.perf_counter() - began) * self.peers.world_size
+                self._end_epoch(train_set, val_set, epoch, length, speed)
+                self._stop_if_asked()  # after the last epoch as well: what follows takes long
+        return self.placement.unwrap(self.scored, self.plain)
+
+    def _stop_if_asked(self) -> None:
+        """Stop all processes where one got a signal; what they did is saved."""
+        if self.peers.sum([float(self.stop.asked)])[0]:
+            self.stop.stop(self.run_dir / "checkpoints" / "last.pt")
+
+    @property
+    def scored(self) -> nn.Module:
+        """The model that validation and the table see."""
+        return self.average.module if self.average is not None else self.model
+
+    def _train_epoch(self, train_set: Clips, epoch: int, length: int) -> None:
+        batches = train_batches(
+            train_set, self.schedule.batch_size, self.seed, epoch, start=self.start_batch, workers=self.workers,
+            rank=self.peers.rank, world_size=self.peers.world_size,
+        )  # fmt: skip
+        first, self.start_batch = self.start_batch, 0
+        saved = time.monotonic()
+        with bar(
+            f"epoch {epoch + 1}/{self.schedule.epochs}", length * self.schedule.batch_size, self.meter.clips
+        ) as show:
+            for index, raw in enumerate(self.profile.over(prefetch(batches, self.fabric.device)), first):
+                # Dropout and the like draw from the global generator: seed it by the step, so that resuming needs no state.
+                own = [self.peers.rank] if self.peers.rank else []
+                torch.manual_seed(derive_seed(self.seed, "step", epoch, index, *own))
+                step = Step(epoch, self.schedule.epochs, index, length, self.seed)
+                last = index + 1 == length
+                due = time.monotonic() - saved > 60 * self.schedule.checkpoint_minutes or self.stop.asked
+                save = self._update(raw.to(self.fabric.device), step, last, due)
+                with scope(LOGGING):
+                    show.advance(len(raw))
+                    if save and not last:
+                        self._save("last", epoch, index + 1)
+                if save and not last:
+                    saved = time.monotonic()
+                    self._stop_if_asked()
+
+    def _update(self, batch: Batch, step: Step, last: bool, due: bool) -> bool:
+        """Add one batch's gradient and move the weights where it is time to.
+
+        Returns:
+            whether they moved and some process finds a checkpoint due.
+        """
+        self.model.train()
+        with self.placement.gathered(self.model):
+            self._add_gradient(batch, step)
+        if (step.iteration + 1) % self.schedule.accumulate and not last:
+            return False
+        # Every process learns of a loss that is not finite, and stops with the others.
+        value, wanted = self.placement.reduce(self.model.parameters(), self.meter.loss, float(due))
+        if not math.isfinite(value):
+            good = self.run_dir / "checkpoints" / "last.pt"
+            raise AdvvidError(
+                f"the loss became {value} at epoch {step.epoch + 1}, step {step.iteration + 1}: lower the learning "
+                f"rate or set schedule.clip_norm; "
+                + (f"the last good checkpoint is {good}" if good.is_file() else "no checkpoint was written yet")
+            )
+        if self.schedule.clip_norm is not None:
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.schedule.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.defense.end_update(self.model)
+        if self.schedule.kind != "plateau":
+            self.scheduler.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return bool(wanted)
+
+    def _add_gradient(self, batch: Batch, step: Step) -> None:
+        """Add a batch's gradient, in parts where memory does not take it whole."""
+        begun = any(p.grad is not None for p in self.model.parameters())
+        while True:
+            meter = dataclasses.replace(self.meter)
+            try:
+                for index in torch.arange(len(batch), device=batch.inputs.device).split(self.micro):
+                    part = batch if len(index) == len(batch) else batch.select(index)
+                    with self.fabric.autocast():
+                        loss, logs = self.defense.objective(self.model, part, self.attacks, step)
+                    self.fabric.backward(loss * (len(part) / len(batch) / self.schedule.accumulate))
+                    meter.add(loss.detach() * len(part), logs.get("correct"), len(part), float(logs["passes"]), logs)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                # Gradients of earlier batches cannot be told from a part's own; a single clip cannot be halved.
+                if not out_of_memory(error) or begun or not self.placement.retries or min(self.micro, len(batch)) == 1:
+                    raise
+                self.micro = max(1, min(self.micro, len(batch)) // 2)
+                log.warning("memory ran out: training goes on with %d clips of a batch at once", self.micro)
+                self.optimizer.zero_grad(set_to_none=True)
+                continue
+            self.meter = meter
+            return
+
+    def _end_epoch(self, train_set: Clips, val_set: Clips, epoch: int, length: int, speed: float) -> None:
+        step = Step(epoch, self.schedule.epochs, length - 1, length, self.seed)
+        self.meter = self.meter.together(self.peers)
+        self._share_buffers()
+        # Validation watches the adversary with the inner attack's steps.
+        watched = quick(self.defense.inner(next(iter(self.attacks.values()))))
+        clean, robust = self._score(val_set, None), self._score(val_set, watched)
+        # Clean accuracy on as many training clips as there are for validation: the generalisation gap's other end.
+        seen = self._score(train_set, None, limit=len(val_set), name="train")
+        line: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "loss": self.meter.mean_loss,
+            "train_acc": seen.accuracy,
+            "train_objective_acc": self.meter.accuracy,
+            "val_loss": clean.mean_loss,
+            "val_acc": clean.accuracy,
+            "val_robust_loss": robust.mean_loss,
+            "val_robust_acc": robust.accuracy,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "clips_per_s": speed,
+            "passes": self.meter.passes,
+            **self.defense.describe(self.attacks, step),
+            **({"resumed_with": self.resumed_with} if self.resumed_with else {}),
+        }
+        if (moving := self.defense.moving(self.attacks, step)) is not None:
+            line["val_trained_acc"] = self._score(val_set, quick(moving)).accuracy
+        self.total_passes += self.meter.passes
+        line["total_passes"] = self.total_passes
+        line |= self.meter.means | self.defense.end_epoch(
+            self.attacks,
+            step,
+            lambda attack, name: self._score(val_set if name == "val" else train_set, attack, name=name).mean_loss,
+        )
+        if self.schedule.kind == "plateau":
+            self.scheduler.step(clean.mean_loss)  # type: ignore[arg-type]
+        judge = robust if self.defense.monitor == "robust" else clean
+        quality = -judge.mean_loss if judge.accuracy is None else judge.accuracy
+        self.meter = Meter()
+        # The line goes first: a kill between the two writes it again, and a resumed run drops lines from its epoch on.
+        self.journal.write(line)
+        if quality >= self.best:
+            self.best = quality
+            self._save("best", epoch + 1, 0)
+        self._save("last", epoch + 1, 0)
+        quiet = ("epoch", "total_passes", "passes")
+        shown = (f"{k} {v:.4g}" for k, v in line.items() if isinstance(v, int | float) and k not in quiet)
+        log.info("epoch %d/%d  %s", epoch + 1, self.schedule.epochs, "  ".join(shown))
+
+    def _score(self, split: Clips, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
+        size = self.schedule.batch_size
+        count = math.ceil(min(len(split), len(split) if limit is None else limit) / size)
+        mine = range(self.peers.rank, count, self.peers.world_size)
+        batches = eval_batches(split, size, mine, workers=self.workers)
+        with self.placement.gathered(self.scored):
+            meter = score(self.scored, batches, self.defense.task, self.fabric.device, attack, self.seed, name)
+        return meter.together(self.peers)
+
+    def _share_buffers(self) -> None:
+        self.peers.average_buffers(self.model)
+        if self.average is not None:
+            self.peers.average_buffers(self.average.module)
+
+    def _save(self, name: str, epoch: int, batch: int) -> None:
+        self._share_buffers()
+        meter = self.meter.together(self.peers) if batch else self.meter
+        model = self.placement.whole(self.model.state_dict())
+        average = None if self.average is None else self.placement.whole(self.average.state_dict())
+        optimizer = self.placement.whole(self.optimizer.state_dict())
+        if not self.peers.main:
+            return
+        state = {
+            "model": checkpoint.clone(model),
+            "average": None if average is None else checkpoint.clone(average),
+            "optimizer": optimizer,
+            "scheduler": self.scheduler.state_dict(),
+            "defense": self.defense.state_dict(),
+            "epoch": epoch, "batch": batch, "meter": dataclasses.asdict(meter),
+            "total_passes": self.total_passes, "best": self.best, "seed": self.seed, **self.info,
+            "identity": self.identity.plain(), "resumed_with": self.resumed_with,
+        }  # fmt: skip
+        checkpoint.save(self.run_dir / "checkpoints" / f"{name}.pt", state)
+
+    def _resume(self) -> None:
+        path = self.run_dir / "checkpoints" / "last.pt"
+        if path.is_file():
+            state = checkpoint.load(path)
+            longer, config = may_lengthen(self.schedule, self.defense), self.info.get("config")
+            self.resumed_with = go_on(state, self.identity, self.run_dir, config, longer)
+            checkpoint.load_model(self.plain, state["model"], path)
+            self.placement.load(self.model, state["model"])
+            if self.average is not None:
+                self.placement.load(self.average, state["average"])
+            self.placement.load_optimizer(self.optimizer, state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            self.defense.load_state_dict(state["defense"])
+            self.start_epoch, self.start_batch = state["epoch"], state["batch"]
+            # What all processes had counted together goes on with the first one.
+            self.meter = Meter(**state["meter"]) if self.peers.main else Meter()
+            self.total_passes, self.best = state["total_passes"], state["best"]
+            log.info("resuming at epoch %d, batch %d", self.start_epoch + 1, self.start_batch + 1)
+        self.journal.rewind(self.start_epoch)

@@ -1,0 +1,125 @@
+"""Accuracy and loss of a model over a split, clean or attacked: what training watches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advvid.attacks.base import Attack
+from advvid.core.batch import Batch, clip_generators
+from advvid.core.finite import require_finite
+from advvid.distributed.parallel import Peers
+from advvid.tasks.base import Task
+
+
+@dataclass
+class Meter:
+    """Running means over clips."""
+
+    clips: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    judged: int = 0
+    passes: float = 0.0
+    further: dict[str, float] = field(default_factory=dict)
+
+    def add(
+        self, losses: Tensor, correct: Tensor | None, clips: int, passes: float = 0.0, further: Mapping[str, Tensor] | None = None
+    ) -> None:  # fmt: skip
+        """Add a batch.
+
+        Args:
+            losses: the summed loss of the batch.
+            correct: ``bool [B]`` or None where the task has no right answer.
+            clips: number of clips.
+            passes: forward-backward passes per clip.
+            further: what a defense tells of the batch besides, one mean per name; what is named above is left out.
+        """
+        self.clips += clips
+        self.loss += float(losses)
+        self.passes += passes * clips
+        if correct is not None:
+            self.correct += int(correct.sum())
+            self.judged += len(correct)
+        told = {
+            name: float(value) * clips for name, value in (further or {}).items() if name not in ("correct", "passes")
+        }
+        # A new dictionary: copies of this meter keep theirs.
+        self.further = self.further | {name: self.further.get(name, 0.0) + value for name, value in told.items()}
+
+    def together(self, peers: Peers) -> Meter:
+        """Return the means over the clips of all processes."""
+        names = sorted(self.further)
+        numbers = [
+            self.clips,
+            self.loss,
+            self.correct,
+            self.judged,
+            self.passes,
+            *(self.further[name] for name in names),
+        ]
+        clips, loss, correct, judged, passes, *further = peers.sum(numbers)
+        return Meter(int(clips), loss, int(correct), int(judged), passes, dict(zip(names, further, strict=True)))
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss of a clip."""
+        return self.loss / max(1, self.clips)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean over clips of whatever a defense told besides."""
+        return {name: value / max(1, self.clips) for name, value in self.further.items()}
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right answers, or None where the task has none."""
+        return self.correct / self.judged if self.judged else None
+
+
+def quick(attack: Attack) -> Attack:
+    """Return an attack that leaves a clip as soon as it is fooled, as far as it has such settings."""
+    wanted: dict[str, Any] = {"early_exit": True, "keep": "fooled"}
+    return dataclasses.replace(attack, **{name: value for name, value in wanted.items() if hasattr(attack, name)})
+
+
+def score(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    task: Task,
+    device: torch.device,
+    attack: Attack | None = None,
+    seed: int = 0,
+    name: str = "val",
+) -> Meter:
+    """Score a split in evaluation mode, clean or under an attack.
+
+    Args:
+        model: maps clips to the task's output; its modes are put back.
+        batches: of the split.
+        task: what a wrong answer is.
+        device: where to compute.
+        attack: None for clean clips.
+        seed: of the attack's random numbers, which depend on (seed, name, clip id) alone.
+        name: of the split.
+    """
+    meter = Meter()
+    was_training = model.training
+    model.eval()
+    for raw in batches:
+        batch = raw.to(device)
+        clips = batch.inputs
+        # A budget of 0 leaves the clip as it is; searching would only cost time.
+        if attack is not None and getattr(attack, "eps", 1) != 0:
+            clips = attack.run(model, clips, batch.target, clip_generators(seed, name, batch.ids), task=task).x_adv
+        with torch.no_grad():
+            out = model(clips)
+            require_finite(out, batch.ids, f"the {'clean' if attack is None else 'attacked'} clips of split {name}")
+            meter.add(task.loss(out, batch.target).sum(), task.correct(out, batch.target), len(batch))
+    model.train(was_training)
+    return meter
