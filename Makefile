@@ -13,7 +13,7 @@ SWEEP_DIR ?= outputs/sweep
 SCALE ?= full
 # Where all tables and verdicts made so far are gathered: papers.json, claims.json, claims.md and, by make papers, the report.
 PUBLISH ?= outputs/papers
-PAPERS := $(BIN)/python -m advvid.studies run --scale $(SCALE) $(if $(UCF101),--ucf101 $(UCF101)) $(if $(HMDB51),--hmdb51 $(HMDB51)) \
+PAPERS := $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--ucf101 $(UCF101)) $(if $(HMDB51),--hmdb51 $(HMDB51)) \
   $(if $(YOUTUBE8M),--youtube8m $(YOUTUBE8M)) $(if $(CIFAR10),--cifar10 $(CIFAR10)) $(if $(MOVING_MNIST),--moving-mnist $(MOVING_MNIST)) \
   $(foreach word,$(WORDS),--word $(word)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1) --publish $(PUBLISH)
 
@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml
 demo: install ## Train without and with a defense on embedded data, attack both, print one table; goes on where it stopped
 	$(RUN) defense=none dataset.limit_val=50 hydra.run.dir=outputs/demo/none resume=true
 	$(RUN) defense=cat attack=pgd dataset.limit_val=50 hydra.run.dir=outputs/demo/cat resume=true
-	$(BIN)/python -m advvid.runs.gather outputs/demo/none outputs/demo/cat --out outputs/demo --where --title "Demo: no defense, then curriculum adversarial training"
+	$(BIN)/python -m advvid.gather outputs/demo/none outputs/demo/cat --out outputs/demo --where --title "Demo: no defense, then curriculum adversarial training"
 
 test: install ## Run the test suite
 	$(PYTEST)
@@ -57,7 +57,7 @@ list: install ## Show every model, data set, attack, defense, schedule and suite
 
 sweep: install ## Run every combination of SWEEP="..." and gather the table and a heat map; a failed job does not stop it
 	-$(RUN) -m $(SWEEP) tracker=none hydra.sweep.dir=$(SWEEP_DIR) resume=true
-	$(BIN)/python -m advvid.runs.gather $(SWEEP_DIR)
+	$(BIN)/python -m advvid.gather $(SWEEP_DIR)
 
 strength: install ## Compare every attack with torchattacks, foolbox and ART; needs ADVVID_REALDATA=<folder of weizmann/>; a killed run goes on
 	$(BIN)/python -m pip install --quiet --editable ".[peers]"
@@ -68,10 +68,10 @@ papers: install ## Make every table and figure of the papers and a report; SCALE
 	$(BIN)/python -m advvid.report --tables $(PUBLISH)/papers.json --title "Five papers, measured again" --out $(PUBLISH)/report.html && exit $$made
 
 list-papers: install ## Show the papers' tables and figures, what each costs, and how much of it is there
-	@$(BIN)/python -m advvid.studies list
+	@$(BIN)/python -m advvid.papers list
 
 check-papers: install ## Try every table of the papers at full scale in a few steps: UCF101=<videos>,<lists> [ONLY=kinfu]
-	$(BIN)/python -m advvid.studies check $(ONLY) $(if $(UCF101),--ucf101 $(UCF101)) $(if $(HMDB51),--hmdb51 $(HMDB51))
+	$(BIN)/python -m advvid.papers check $(ONLY) $(if $(UCF101),--ucf101 $(UCF101)) $(if $(HMDB51),--hmdb51 $(HMDB51))
 
 # One table or figure, such as make kinfu-table2 SCALE=demo
 kinfu-% deepsava-% aart-% jia-% lo-%: install

@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from advvid.cli.explain import no_option, refuse_bases
-from advvid.cli.help import explain, keys, print_help
+from advvid.cli.help import keys, print_help
 from advvid.config.catalogue import groups
+from advvid.config.explain import explain, no_option, refuse_bases
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir
 from advvid.train import main

@@ -73,7 +73,7 @@ def test_planted_targets_are_refused_at_any_depth_before_anything_is_made(partia
         "_args_": [{"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1}],
         "extra": {"deep": [1, {"deeper": planted}]},
     }
-    with pytest.raises(AdvvidError, match=r"model\.extra\.deep\[1\]\.deeper\._target_=advvid\.paths\.os\.system"):
+    with pytest.raises(AdvvidError, match=r"model\.extra\.deep\[1\]\.deeper\._target_=advvid\.core\.paths\.os\.system"):
         safe_instantiate(OmegaConf.create({"model": tree}).model)
     assert not made
 

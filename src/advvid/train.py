@@ -108,7 +108,7 @@ def main() -> None:
 
         print_help()
         return
-    from advvid.cli.explain import refuse_bases
+    from advvid.config.explain import refuse_bases
     from advvid.experiment.saved import with_saved_choices
 
     end_after_parent()
@@ -127,11 +127,11 @@ def main() -> None:
     except AdvvidError as error:
         sys.exit(f"error: {error}")
     except (HydraException, OmegaConfBaseException) as error:
-        from advvid.cli.help import explain
+        from advvid.config.explain import explain
 
         sys.exit(f"error: {explain(error)}")
     except ValueError as error:
-        from advvid.cli.explain import no_option
+        from advvid.config.explain import no_option
 
         sentence = no_option(error, sys.argv[1:])
         if sentence is None:  # a fault of the code, which keeps its traceback

@@ -13,7 +13,7 @@ from conftest import LinearModel
 
 
 def test_a_linear_model_gives_the_distance_to_its_boundary(tmp_path):
-    model = LinearModel(SHAPE)
+    model = LinearModel(SHAPE).eval()
     clips = split(model, wrong=())
     x = clips.videos.float() / 255
     known = (model(x)[:, 0].abs() / model.w.norm() / x.flatten(1).norm(dim=1)).detach()

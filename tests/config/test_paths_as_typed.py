@@ -155,7 +155,7 @@ def test_a_folder_of_any_name_is_trained_in_resumed_evaluated_attacked_gathered_
             shutil.copy(next(iter(sorted(user_cache().rglob("*.avi")))), work / name / "clip.avi")
         said = run(arguments, work)
         assert said.status == 0, said.said
-    for entry, arguments in (("advvid.runs.gather", [f"./{name}"]), ("advvid.report.__main__", [f"./{name}"])):
+    for entry, arguments in (("advvid.gather", [f"./{name}"]), ("advvid.report.__main__", [f"./{name}"])):
         said = run(arguments, work, entry)
         assert said.status == 0, said.said
     assert [path.name for path in work.iterdir() if path.suffix not in (".html", ".md")] == [name]

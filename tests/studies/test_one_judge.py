@@ -14,7 +14,7 @@ PUBLISHED = TOP / "outputs" / "published"
 JUDGED = json.loads((PUBLISHED / "claims.json").read_text())
 ID = re.compile(r"\b(?:kinfu|lo|jia|deepsava|aart)_c\d+\w*")
 SAID = re.compile(r"\b(holds|does[ _]not[ _]hold|undecided)\b")
-# What python -m advvid.studies writes, and the report that it hands its tables to.
+# What python -m advvid.papers writes, and the report that it hands its tables to.
 JUDGES = {"claims.json", "claims.md", "papers.json", "report.html", "report.md"}
 
 

@@ -12,12 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advvid.cli.explain import explain
 from advvid.cli.listing import option_table
 from advvid.config.catalogue import family, groups, option_files
 from advvid.core.paths import conf_dir
-
-__all__ = ["Key", "explain", "keys", "print_help"]
 
 ABOUT = (
     "Trains a video classifier, with or without a defense, attacks it with every column of a suite, "
@@ -40,7 +37,7 @@ EXAMPLES = (
     ("python -m advvid.train runtime=ddp defense=at", "train and score on every GPU of the machine"),
     ("python -m advvid.train hydra.run.dir=RUN resume=true ...", "go on after an interruption, or start there"),
     ("python -m advvid.train -m attack.eps=2/255,4/255,8/255 seed=0,1,2", "one run for each combination"),
-    ("python -m advvid.runs.gather FOLDER --over seed", "all runs below a folder in one table, averaged over seeds"),
+    ("python -m advvid.gather FOLDER --over seed", "all runs below a folder in one table, averaged over seeds"),
     ("python -m advvid.train defense=cat --cfg job", "print the whole configuration and run nothing"),
 )
 # Shown besides the top level of train.yaml, in this order, where some option of the group has the key.

@@ -33,8 +33,13 @@ PACKAGES = (
 # Machinery that opens files, folders or processes as soon as it is made; no configuration needs it by name.
 MACHINERY = (
     "advvid.core.", "advvid.data.cache.", "advvid.data.decoders.", "advvid.data.given.", "advvid.data.loader.",
-    "advvid.data.room.", "advvid.evaluation.evaluator.", "advvid.training.journal.", "advvid.studies.", "advvid.report.", "advvid.training.trainer.",
+    "advvid.data.room.", "advvid.evaluation.evaluator.", "advvid.training.", "advvid.studies.", "advvid.report.",
 )  # fmt: skip
+# What a saved configuration of version 0.1 calls a class that has moved since.
+MOVED = {
+    "advvid.schedules.Schedule": "advvid.core.Schedule",
+    "advvid.runtime.Runtime": "advvid.distributed.Runtime",
+}
 # Arguments with which a builder would download weights or read a file; weights come in by model.checkpoint alone.
 FETCHING = ("pretrained", "pretrained_backbone", "weights", "weights_backbone", "checkpoint_path")
 DIRECTIVES = ("_target_", "_partial_", "_args_", "_convert_")
@@ -136,8 +141,7 @@ def _plan(tree: Any, where: str) -> Any:
         raise AdvvidError(f"{where} uses {odd[0] if odd else '_convert_'}, which advvid does not support: remove it")
     given = {str(k): v for k, v in tree.items() if k not in DIRECTIVES}
     # Before what is nested in it, whose settings may be references to these.
-    plain = {k: v for k, v in given.items() if not _holds_target(v) and (isinstance(target, type) or k not in FETCHING)}
-    require_all(plain, declared(target), f"{where}.")
+    require_all({k: v for k, v in given.items() if not _holds_target(v)}, declared(target), f"{where}.")
     kwargs = {k: _plan(v, f"{where}.{k}") for k, v in given.items()}
     args, partial = _plan(tree.get("_args_", []), f"{where}._args_"), tree.get("_partial_", False)
     if not isinstance(args, list) or not isinstance(partial, bool):
@@ -164,6 +168,7 @@ def find_target(name: Any, where: str) -> Callable[..., Any]:
     Raises:
         AdvvidError: if it may not be made from a configuration, or does not exist.
     """
+    name = MOVED.get(name, name) if isinstance(name, str) else name
     parts = name.split(".") if isinstance(name, str) else []
     # Judged by its text first, so that nothing of another package is even imported; a leading underscore would lead
     # to a module's innards or to a __main__.
@@ -178,11 +183,15 @@ def find_target(name: Any, where: str) -> Callable[..., Any]:
             raise AdvvidError(
                 f"{where}._target_={name} cannot be imported ({_first_line(error)}): check its spelling"
             ) from None
-    if isinstance(found, type) and _inside(found.__module__ + ".") and not f"{found.__module__}.".startswith(MACHINERY):
+    if isinstance(found, type) and _inside(found.__module__ + ".") and not _machinery(found.__module__ + "."):
         return found
     if inspect.isfunction(found) and (_is_torchvision_builder(found) or _is_pytorchvideo_builder(found)):
         return found
     raise _refused(name, where)
+
+
+def _machinery(module: str) -> bool:
+    return module.startswith(MACHINERY) and module != "advvid.core.schedules."
 
 
 def _inside(dotted: str) -> bool:

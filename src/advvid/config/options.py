@@ -11,8 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from advvid.core.allowed import hints_of, require_all
 from advvid.core.errors import AdvvidError
-from advvid.core.kinds import Count, FilePath, Seed, Whole
-from advvid.evaluation.postprocess import CodecName, Kind
+from advvid.core.kinds import CodecName, Count, FilePath, Postprocess, Seed, Whole
 
 # The groups of which a run has exactly one option each.
 PARTS = ("dataset", "model", "attack", "defense", "schedule", "suite", "runtime", "tracker")
@@ -42,7 +41,7 @@ class Options:
     labels: str | int | Sequence[str | int | None] | None
     resume: bool
     overwrite: bool
-    survive: Kind | Annotated[Sequence[Kind], MinLen(1)] | None
+    survive: Postprocess | Annotated[Sequence[Postprocess], MinLen(1)] | None
     seed: Seed
     name: str
 

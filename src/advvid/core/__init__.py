@@ -1,1 +1,8 @@
-"""What everything else stands on: hashing and identity of results."""
+"""What everything else stands on: batches, seeds, identity of results, atomic files, errors, progress, checkpoints.
+
+The public classes are listed in ``__init__.pyi`` and imported when they are first asked for.
+"""
+
+from advvid.core.exports import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

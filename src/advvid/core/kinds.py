@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 
@@ -30,6 +30,9 @@ class Path:
     """Says that a string is the name of a file or folder, which may hold every character."""
 
 
+# What an adversarial clip is put through before it is scored once more, and the codecs for it.
+Postprocess = Literal["uint8", "codec"]
+CodecName = Literal["libx264", "mpeg4", "ffv1"]
 Count = Annotated[int, Ge(1)]
 Whole = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]

@@ -16,8 +16,8 @@ def conf_dir() -> Path:
     Raises:
         AdvvidError: if neither folder exists (a broken installation).
     """
-    here = Path(__file__).resolve().parent
-    for folder in (here / "conf", here.parent.parent / "conf"):
+    here = Path(__file__).resolve().parents[1]
+    for folder in (here / "conf", here.parents[1] / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
     raise AdvvidError(f"advvid's configuration folder is missing beside {here}: install advvid again")

@@ -3,7 +3,7 @@ from .given import GivenFiles as GivenFiles
 from .images import CIFAR10 as CIFAR10
 from .images import Digits as Digits
 from .loader import Clips as Clips
-from .memory import MemoryClips as MemoryClips
+from .memory_clips import MemoryClips as MemoryClips
 from .motion import Motion as Motion
 from .moving import MovingDigits as MovingDigits
 from .moving import MovingMNIST as MovingMNIST

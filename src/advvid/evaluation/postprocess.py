@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from advvid.core.allowed import check_fields
-from advvid.core.kinds import Whole
+from advvid.core.kinds import CodecName, Postprocess, Whole
 from advvid.data.round_trip import through_codec
-
-Kind = Literal["uint8", "codec"]
-CodecName = Literal["libx264", "mpeg4", "ffv1"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Survival:
         tensor([128.])
     """
 
-    name: Kind = "uint8"
+    name: Postprocess = "uint8"
     codec: CodecName = "libx264"
     quality: Whole | None = None
 
@@ -47,7 +43,9 @@ class Survival:
         return levels.to(clips.device).float().div_(255)
 
 
-def survivals(kinds: Kind | Sequence[Kind] | None, codec: CodecName, quality: int | None) -> list[Survival]:
+def survivals(
+    kinds: Postprocess | Sequence[Postprocess] | None, codec: CodecName, quality: int | None
+) -> list[Survival]:
     """Read the option ``survive``: None, a name, or several."""
-    names: list[Kind] = [] if kinds is None else [kinds] if isinstance(kinds, str) else list(kinds)
+    names: list[Postprocess] = [] if kinds is None else [kinds] if isinstance(kinds, str) else list(kinds)
     return [Survival(name, codec, quality) for name in dict.fromkeys(names)]

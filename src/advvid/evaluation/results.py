@@ -142,8 +142,8 @@ def write(run_dir: Path, table: Mapping[str, Any], tracker: Tracker, pictures: M
 
 def commit() -> str | None:
     """Return the commit of the source checkout (with ``+changes`` where it was edited), None for an installed package."""
-    here = Path(__file__).resolve().parent
-    if not (here.parent.parent / ".git").exists():
+    here = Path(__file__).resolve().parents[1]
+    if not (here.parents[1] / ".git").exists():
         return None
 
     def git(*arguments: str) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from omegaconf import DictConfig
 
 from advvid.analyses.base import Analysis
 from advvid.attacks.base import Attack, in_space
 from advvid.config.instantiate import safe_instantiate
-from advvid.core.allowed import require
 from advvid.core.errors import AdvvidError
 from advvid.core.schedules import Schedule
 from advvid.data.checked import check_split
@@ -68,7 +66,7 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     Raises:
         AdvvidError: for any setting that is impossible, or that does not fit another.
     """
-    schedule: Schedule = _made(cfg.schedule, Schedule, "schedule")
+    schedule: Schedule = safe_instantiate(cfg.schedule)
     dataset = require_dataset(safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select))
     check_task(cfg.model, dataset.task)
     check_settings(cfg.model, dataset.clip_shape, dataset.views)
@@ -77,8 +75,8 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
             "analysis=... looks at right and wrong answers, which the prediction of frames does not have: leave it out for "
             "the table of errors"
         )
-    attack = in_space(_made(cfg.attack, Attack, "attack"), dataset.space)
-    defense: Defense = _made(cfg.defense, Defense, "defense")
+    attack = in_space(safe_instantiate(cfg.attack), dataset.space)
+    defense: Defense = safe_instantiate(cfg.defense)
     defense.task = dataset.task
     attacks = {name: in_space(found, dataset.space) for name, found in defense.attacks.items()} or {attack_name: attack}
     if cfg.mode in ("train", "train_eval"):
@@ -95,17 +93,10 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     purifiers, routing = made_purifiers(cfg, dataset.clip_shape), made_routing(cfg, dataset.clip_shape)
     survive = survivals(cfg.survive, cfg.evaluation.codec, cfg.evaluation.codec_quality)
     return Parts(
-        dataset, attack, defense, attacks, columns, survive, schedule, _made(cfg.runtime, Runtime, "runtime"),
-        safe_instantiate(cfg.tracker), _made(cfg.analysis, Analysis, "analysis") if cfg.get("analysis") else None, purifiers, routing,
+        dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),
+        safe_instantiate(cfg.tracker), safe_instantiate(cfg.analysis) if cfg.get("analysis") else None, purifiers, routing,
         cfg.dataset.get("workers", 0),
     )  # fmt: skip
-
-
-def _made(node: DictConfig, kind: type[Any], name: str) -> Any:
-    """Make a part, which has to be of its kind whatever class the configuration names."""
-    found = safe_instantiate(node)
-    require(found, kind, name)
-    return found
 
 
 def made_purifiers(cfg: DictConfig, clip_shape: Sequence[int]) -> list[Purifier]:

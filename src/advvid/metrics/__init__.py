@@ -1,0 +1,1 @@
+"""Intervals, and how alike two clips are."""

@@ -1,6 +1,6 @@
 """Gathers the tables of many runs into one: Markdown, CSV, and a heat map where two settings vary.
 
-python -m advvid.runs.gather outputs/cat_motion/2026-01-31_12-00-00 --over seed --column pgd
+python -m advvid.gather outputs/cat_motion/2026-01-31_12-00-00 --over seed --column pgd
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def places(run: FoundRun) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m advvid.runs.gather", description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="python -m advvid.gather", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a run, a sweep, or outputs/")
     parser.add_argument("--over", metavar="KEY", help="average over this setting, for example seed")
     parser.add_argument("--column", help="column of the heat map (default: the first attack)")

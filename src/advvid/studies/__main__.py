@@ -1,4 +1,4 @@
-"""The papers' tables and figures: ``python -m advvid.studies list``, ``run kinfu-table2 --scale demo``, ``check``, ``claims``."""
+"""The papers' tables and figures: ``python -m advvid.papers list``, ``run kinfu-table2 --scale demo``, ``check``, ``claims``."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def _given(options: argparse.Namespace) -> dict[str, list[str]]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    top = argparse.ArgumentParser(prog="python -m advvid.studies", description=(__doc__ or "").split("\n", 1)[0])
+    top = argparse.ArgumentParser(prog="python -m advvid.papers", description=(__doc__ or "").split("\n", 1)[0])
     commands = top.add_subparsers(dest="command", required=True)
     show = commands.add_parser("list", help="a line for each table and figure")
     show.add_argument("--root", type=Path, default=Path("outputs/papers"))

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from advvid.cli.help import explain
+from advvid.config.explain import explain
 from advvid.core import digests
 from advvid.core.errors import AdvvidError
 from advvid.core.identity import Identity

@@ -140,7 +140,7 @@ def find_target(name: str) -> tuple[PaperPlan, Target]:
     for plan in plans().values():
         if name in plan.targets:
             return plan, plan.targets[name]
-    raise AdvvidError(f"there is no table or figure {name!r}: python -m advvid.studies list shows all")
+    raise AdvvidError(f"there is no table or figure {name!r}: python -m advvid.papers list shows all")
 
 
 def read(path: Path) -> PaperPlan:

@@ -1,0 +1,8 @@
+"""Where a run can be watched.
+
+The public classes are listed in ``__init__.pyi`` and imported when they are first asked for.
+"""
+
+from advvid.core.exports import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -1,0 +1,1 @@
+"""The training loop, validation, and what defenses need trained first."""

@@ -1,0 +1,2 @@
+from .parallel import Peers as Peers
+from .runtime import Runtime as Runtime
