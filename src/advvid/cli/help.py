@@ -27,7 +27,7 @@ EXAMPLES = (
     ("python -m advvid.train mode=eval checkpoint=RUN suite=kinfu", "score a finished run over another suite"),
     (
         "python -m advvid.train mode=eval checkpoint=RUN suite=sanity",
-        "doubt the numbers: checks of steps, budgets and gradients",
+        "sanity checks of steps, budgets and gradients",
     ),
     ("python -m advvid.train mode=eval checkpoint=RUN analysis=strength", "draw curves in place of the suite's table"),
     (
