@@ -23,7 +23,7 @@ from advvid.core.paths import conf_dir
 from advvid.data.given import GivenFiles
 from advvid.data.motion import Motion
 from advvid.experiment import attack_mode
-from advvid.experiment.attack_mode import table
+from advvid.experiment.attack_table import table
 from advvid.experiment.run import run
 from advvid.experiment.saved import adopt, with_saved_choices
 

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig
-from rich import box
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 from torch import Tensor, nn
 
 from advvid.core import checkpoint, digests, files
@@ -29,6 +26,7 @@ from advvid.evaluation.behaviour import require_evaluation_mode
 from advvid.evaluation.columns import Column, craft, fingerprint
 from advvid.evaluation.fitting import fit_columns
 from advvid.evaluation.results import commit, versions
+from advvid.experiment.attack_table import RESULT, table
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
 from advvid.visuals.pictures import MOST_CLIPS, RIGHT, WRONG, contact_sheet, magnification
@@ -40,11 +38,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
-RESULT, FOLDER = "attack.json", "adversarial"
+FOLDER = "adversarial"
 OWN = "the model's clean prediction"  # what stands in for a label that nobody told
 FILMS = ("lossless", "viewable", "gif")  # the files of a clip
 FRONT = ("purifier", "detector")  # what stands before the model
-ROWS = 20  # of the table in the terminal
 RATE = 25  # frames per second of a split's videos, which are not asked for theirs
 
 
@@ -275,29 +272,3 @@ class _Studio:
 def _predict(model: nn.Module, clips: Tensor) -> Tensor:
     with torch.no_grad(), torch.autocast(clips.device.type, enabled=False):
         return model(clips.float()).float()
-
-
-def table(result: dict[str, Any]) -> Group:
-    """Return what ``attack.json`` says, as a short table with its title for the terminal."""
-    n, tried, before = result["n"], result["attacked"], result["n"] - result["attacked"]
-    title = (
-        f"{result['attack']}, {result['budget']}: {result['fooled']} of {tried} clips fooled, "
-        f"{result['fooled_rounded']} in the 8 bits of their films" + (f"; {before} wrong before" if before else "")
-    )
-    rest = f"{n - ROWS} more clips in {RESULT}" if n > ROWS else None
-    shown = Table(
-        caption=rest, caption_justify="left", header_style="bold cyan", box=box.SIMPLE_HEAD, pad_edge=False
-    )  # fmt: skip
-    for name in ("clip", "clean", "adversarial"):
-        shown.add_column(name, overflow="fold")
-    for name in ("distance", "steps"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    for line in result["clips"][:ROWS]:
-        clean, adversarial, rounded, label = (line[f"{k}_name"] for k in ("clean", "adversarial", "rounded", "label"))
-        if not line["attacked"]:
-            cells = (Text(f"{clean} (true: {label})", "red"), Text("wrong already: left as it is", "dim"))
-        else:
-            after = adversarial if rounded == adversarial else f"{adversarial} (in 8 bits: {rounded})"
-            cells = (Text(clean), Text(after, "bold red" if line["fooled"] else "bold blue"))
-        shown.add_row(Text(line["id"].split("/")[-1]), *cells, f"{line['distance']:.4g}", str(line["steps"]))
-    return Group(Text(title, "bold"), shown)

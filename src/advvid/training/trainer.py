@@ -212,19 +212,13 @@ class Trainer:
         seen = self._score(train_set, None, limit=len(val_set), name="train")
         line: dict[str, Any] = {
             "epoch": epoch + 1,
-            "loss": self.meter.mean_loss,
-            "train_acc": seen.accuracy,
-            "train_objective_acc": self.meter.accuracy,
-            "val_loss": clean.mean_loss,
-            "val_acc": clean.accuracy,
-            "val_robust_loss": robust.mean_loss,
-            "val_robust_acc": robust.accuracy,
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "clips_per_s": speed,
-            "passes": self.meter.passes,
+            "loss": self.meter.mean_loss, "train_acc": seen.accuracy, "train_objective_acc": self.meter.accuracy,
+            "val_loss": clean.mean_loss, "val_acc": clean.accuracy,
+            "val_robust_loss": robust.mean_loss, "val_robust_acc": robust.accuracy,
+            "lr": self.optimizer.param_groups[0]["lr"], "clips_per_s": speed, "passes": self.meter.passes,
             **self.defense.describe(self.attacks, step),
             **({"resumed_with": self.resumed_with} if self.resumed_with else {}),
-        }
+        }  # fmt: skip
         if (moving := self.defense.moving(self.attacks, step)) is not None:
             line["val_trained_acc"] = self._score(val_set, quick(moving)).accuracy
         self.total_passes += self.meter.passes
