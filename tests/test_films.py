@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from advvid.core.errors import AdvvidError
-from advvid.visuals import films
+from advvid.visuals import videos as films
 from advvid.visuals.videos import (
     BAND,
     GAP,

@@ -148,7 +148,7 @@ def test_groups_take_every_weight_once_and_the_large_ones_alone():
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"strategy": "zero"}, "runtime.strategy='zero' is not known: choose ddp or fsdp"),
+        ({"strategy": "zero"}, "strategy='zero' is not known: choose ddp or fsdp"),
         ({"compile": True}, "runtime.compile=true does not go with runtime.strategy=fsdp"),
         ({"precision": "fp16"}, "runtime.precision=fp16 does not go with runtime.strategy=fsdp"),
     ],

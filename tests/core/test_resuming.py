@@ -50,7 +50,7 @@ CHANGES = {
     "schedule.epochs=3": "schedule.epochs was 2 and is now 3",
     "model.mean=0.5": "model.mean was 0.45 and is now 0.5",
     "model.width=0.5": "model.width was 0.25 and is now 0.5",
-    "model=swin3d_tiny": "model.net._target_ was advvid.models.r3d_tiny.R3DTiny and is now",
+    "model=swin3d_tiny": "model.net._target_ was advvid.models.R3DTiny and is now",
     "runtime.precision=bf16": "runtime.precision was fp32 and is now bf16",
     "runtime=ddp": "the number of processes was 1 and is now 2",
 }  # fmt: skip

@@ -258,7 +258,7 @@ def test_a_data_set_uses_it_and_says_what_is_wrong(tmp_path, monkeypatch):
     for name in ("train", "val", "test"):
         assert torch.equal(data.split(name)[0][0], plain.split(name)[0][0])
     assert len(kept(tmp_path / "cache")) == 3
-    with pytest.raises(AdvvidError, match=r"dataset\.cache_gb=0 is not possible"):
+    with pytest.raises(AdvvidError, match=r"cache_gb=0 is not possible"):
         VideoFolder(**settings, cache_gb=0)
     (tmp_path / "file").write_text("")
     with pytest.raises(AdvvidError, match=r"dataset\.cache=.*file cannot be written"):

@@ -129,5 +129,5 @@ def test_cifar10_missing_or_damaged_is_refused_in_one_sentence(cifar, tmp_path):
     "options", [{"size": 4}, {"shift": -1}, {"flip": 2.0}, {"val_fraction": 0.0}, {"limit_test": 0}, {"splits": "x"}]
 )
 def test_impossible_settings_are_refused(options):
-    with pytest.raises(AdvvidError, match=r"dataset\."):
+    with pytest.raises(AdvvidError, match=r"\w+\.\w+="):
         Digits(**options)

@@ -117,7 +117,7 @@ def test_a_container_bounds_the_cores(monkeypatch):
 
 @pytest.mark.parametrize("workers", [-1, 1.5, "many", True, None])
 def test_a_wrong_number_of_workers_is_answered_in_one_sentence(workers):
-    with pytest.raises(AdvvidError, match=r"dataset\.workers=.*choose auto or a whole number of at least 0"):
+    with pytest.raises(AdvvidError, match=r"dataset\.workers=.*choose a whole number of at least 0, or auto"):
         next(eval_batches(clips(), 4, workers=workers))
 
 

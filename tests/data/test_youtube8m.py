@@ -191,7 +191,7 @@ def test_records_of_another_kind_are_refused(tmp_path, made_of, said):
     [{"frames": 0}, {"frames": 301}, {"labels": 1}, {"partition": 5}, {"partition": -1}, {"limit_test": 0}, {"splits": "x"}],
 )  # fmt: skip
 def test_impossible_settings_are_refused(options):
-    with pytest.raises(AdvvidError, match=r"dataset\."):
+    with pytest.raises(AdvvidError, match=r"\w+\.\w+="):
         YouTube8M(**options)
 
 
@@ -210,7 +210,7 @@ def test_the_stand_in_is_a_function_of_its_seed_and_made_once(made, tmp_path):
     YouTube8MMini(root=str(tmp_path / "0"), videos=100).prepare()
     assert (tmp_path / "0" / "train00.tfrecord").stat().st_mtime_ns == stamp
     assert not list(tmp_path.glob(".*tmp"))
-    with pytest.raises(AdvvidError, match=r"dataset\.videos=10 is too few"):
+    with pytest.raises(AdvvidError, match=r"videos=10 is not possible"):
         YouTube8MMini(videos=10)
 
 

@@ -95,8 +95,8 @@ def test_what_c3d_cannot_take_is_refused():
     for options, words in (
         ({"pool5": "start"}, "choose both or end"),
         ({"width": 0.001}, "without channels"),
-        ({"size": None}, "fix the size of C3D's fc6"),
-        ({"frames": 0}, "fix the size of C3D's fc6"),
+        ({"size": None}, "C3D.size=None is not possible"),
+        ({"frames": 0}, "C3D.frames=0 is not possible"),
     ):
         with pytest.raises(AdvvidError, match=words):
             C3D(5, **options)

@@ -251,7 +251,6 @@ NOISE = {"noise": {"_target_": "advvid.purifiers.noise_injection.NoiseInjection"
         ({"purifier": NOISE, "mode": "attack"}, (3, 8, 32, 32), "luckiest draw"),
         ({"purifier": NOISE, "analysis": {"name": 1}}, (3, 8, 32, 32), "luckiest draw"),
         ({"purifier": {"pgd": {"_target_": "advvid.attacks.pgd.PGD"}}}, (3, 8, 32, 32), "purifier holds a PGD"),
-        ({"purifier": JPEG, "evaluation": {"eot_samples": 0}}, (3, 8, 32, 32), "evaluation.eot_samples=0 is not possible"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_told_in_one_sentence(settings, shape, words):

@@ -141,7 +141,9 @@ def _plan(tree: Any, where: str) -> Any:
         raise AdvvidError(f"{where} uses {odd[0] if odd else '_convert_'}, which advvid does not support: remove it")
     given = {str(k): v for k, v in tree.items() if k not in DIRECTIVES}
     # Before what is nested in it, whose settings may be references to these.
-    require_all({k: v for k, v in given.items() if not _holds_target(v)}, declared(target), f"{where}.")
+    builds = not isinstance(target, type)  # what a builder may not fetch is told further down
+    plain = {k: v for k, v in given.items() if not (_holds_target(v) or (builds and k in FETCHING))}
+    require_all(plain, declared(target), f"{where}.")
     kwargs = {k: _plan(v, f"{where}.{k}") for k, v in given.items()}
     args, partial = _plan(tree.get("_args_", []), f"{where}._args_"), tree.get("_partial_", False)
     if not isinstance(args, list) or not isinstance(partial, bool):

@@ -61,7 +61,11 @@ def check_top(cfg: DictConfig) -> None:
             )
     for node, declared, prefix in ((cfg, Options, ""), (cfg.evaluation, Evaluation, "evaluation.")):
         hints = hints_of(declared)
-        require_all({name: _plain(node[name]) for name in hints if name in node}, hints, prefix)
+        # A title may refer to what only a command line knows.
+        told = [
+            name for name in hints if name in node and not (name == "name" and OmegaConf.is_interpolation(node, name))
+        ]
+        require_all({name: _plain(node[name]) for name in told}, hints, prefix)
 
 
 def _plain(value: Any) -> Any:

@@ -28,7 +28,8 @@ def suite_columns(suite: DictConfig, attack_name: str, attack: Attack) -> list[C
     for name in nodes:
         if "@" in name or "/" in name:
             raise AdvvidError(f"the suite's column {name!r} cannot be called so: leave @ and / out of its name")
-    odd = next((str(key) for key in suite if key not in (TYPES, INCLUDE) and str(key) not in nodes), None)
+    known = (TYPES, INCLUDE, *nodes)
+    odd = next((str(key) for key in suite if str(key) not in known and suite[key] is not None), None)  # null: left out
     if odd is not None:
         raise AdvvidError(f"suite.{odd}={suite[odd]!r} is no column: add an attack, as in +attack@suite.{odd}=pgd")
     attacks = {name: safe_instantiate(node) for name, node in nodes.items()}
