@@ -46,7 +46,7 @@ def test_it_runs_with_its_defaults(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_looks_at_trained_models_only(name, tmp_path):
     with pytest.raises(AdvvidError, match="add mode=eval checkpoint="):
-        run(composed(f"analysis={name}"), tmp_path, {"analysis": name})
+        run(composed(f"analysis={name}", "name=any"), tmp_path, {"analysis": name})
 
 
 def test_no_analysis_is_the_default():
