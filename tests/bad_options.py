@@ -103,7 +103,7 @@ def refusal(option: Option, value: Any) -> AdvvidError | None:
     node: Any = cfg
     for key in path:
         node = node[key]
-    before = node._get_node(last)
+    before = OmegaConf.to_container(node, resolve=False)[last]
     node[last] = value
     try:
         if option.group == "":
@@ -117,7 +117,7 @@ def refusal(option: Option, value: Any) -> AdvvidError | None:
     except AdvvidError as error:
         return error
     finally:
-        node._set_item_impl(last, before)
+        node[last] = before
     return None
 
 
