@@ -53,7 +53,7 @@ def test_the_option_takes_none_one_or_several():
     assert survivals(None, "mpeg4", None) == []
     assert [s.name for s in survivals("uint8", "mpeg4", None)] == ["uint8"]
     assert survivals(["codec", "uint8"], "mpeg4", 5)[0] == Survival("codec", "mpeg4", 5)
-    with pytest.raises(AdvvidError, match="survive='jpeg' is not known: choose uint8, codec"):
+    with pytest.raises(AdvvidError, match="'jpeg' is not known: choose uint8 or codec"):
         survivals("jpeg", "mpeg4", None)
 
 

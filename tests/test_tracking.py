@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
+from advvid.config.instantiate import safe_instantiate
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir
 from advvid.tracking.trackers import WandbTracker
@@ -38,7 +38,7 @@ def test_offline_record_lies_in_the_run_folder_and_a_resumed_run_keeps_its_ident
     picture = tmp_path / "sheet.png"
     Image.new("RGB", (4, 4), "red").save(picture)
     run_dir = tmp_path / "run"
-    tracker = instantiate(OmegaConf.load(conf_dir() / "tracker" / "wandb.yaml"))
+    tracker = safe_instantiate(OmegaConf.load(conf_dir() / "tracker" / "wandb.yaml"))
     use(tracker, run_dir, picture)
     (record,) = (run_dir / "wandb").glob("offline-run-*")
     assert any(record.glob("run-*.wandb"))
@@ -63,13 +63,13 @@ def test_online_without_a_login_names_the_way_out(stranger, tmp_path, monkeypatc
 
 
 def test_none_keeps_nothing(tmp_path):
-    tracker = instantiate(OmegaConf.load(conf_dir() / "tracker" / "none.yaml"))
+    tracker = safe_instantiate(OmegaConf.load(conf_dir() / "tracker" / "none.yaml"))
     use(tracker, tmp_path / "run", tmp_path / "absent.png")
     assert not (tmp_path / "run").exists()
 
 
 def test_misuse_is_told():
-    with pytest.raises(AdvvidError, match=r"tracker\.mode='of'.*offline"):
+    with pytest.raises(AdvvidError, match=r"mode='of'.*offline"):
         WandbTracker(mode="of")
     with pytest.raises(AdvvidError, match="not started"):
         WandbTracker().log({"loss": 1.0}, step=0)
