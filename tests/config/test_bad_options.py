@@ -120,8 +120,10 @@ def test_the_command_line_says_one_sentence(argument, tmp_path):
 
 @pytest.mark.slow
 def test_a_sample_of_all_bad_options_at_the_command_line(tmp_path):
-    every = [(o, v) for o in {o.kind: o for o in bad_options.options() if o.annotation is not None}.values()
-             for v in bad_options.bad_values(o)]  # fmt: skip
+    # An analysis is asked for its checkpoint first.
+    kinds = {o.kind: o for o in bad_options.options() if o.annotation is not None and o.group != "analysis"}
+    every = [(option, value) for option in kinds.values() for value in bad_options.bad_values(option)]
+    every = [(option, value) for option, value in every if not isinstance(value, dict)]  # Hydra merges these
     step = len(every) // 60
     for number, (option, value) in enumerate(every[:: max(1, step)]):
         folder = tmp_path / str(number)
