@@ -28,7 +28,7 @@ def fitted(model, clips, labels, run_dir, walks, columns=COLUMNS):
         walks.append(1)
         return [Batch(clips[i : i + 2], labels[i : i + 2], ["a", "b"]) for i in range(0, len(clips), 2)]
 
-    return fit_columns(columns, model, batches, names(len(clips)), Classification(), 0, run_dir)
+    return fit_columns(columns, model, batches, lambda: names(len(clips)), Classification(), 0, run_dir)
 
 
 def test_learned_once_and_taken_from_the_folder_after(small, clips, labels, tmp_path):

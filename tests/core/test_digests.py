@@ -2,6 +2,7 @@
 
 import os
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -56,6 +57,62 @@ def test_settings_of_foreign_modules_count():
     assert digests.of_module(nn.Sequential(nn.ReLU())) != digests.of_module(nn.Sequential(nn.GELU()))
 
 
+class Settings:
+    """What a library keeps its settings in: neither a mapping nor a dataclass."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+
+class Slotted:
+    __slots__ = ("factor",)
+
+    def __init__(self, factor):
+        self.factor = factor
+
+
+class Holder(nn.Module):
+    def __init__(self, held):
+        super().__init__()
+        self.held = held
+
+
+def scaled(clips, factor):
+    return clips * factor
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x: [nn.LeakyReLU(x)],  # a network in a list is not registered
+        lambda x: [nn.utils.parametrizations.weight_norm(nn.Linear(1, 1)), torch.full((1,), x)],
+        Settings, Slotted, lambda x: {"a": [Settings(x)]}, lambda x: partial(scaled, factor=x), lambda x: Settings(x).__init__,
+    ],
+)  # fmt: skip
+def test_what_a_module_holds_without_registering_it_counts(made):
+    def digest(x):
+        torch.manual_seed(0)
+        return digests.of_module(Holder(made(x)))
+
+    assert digest(0.1) == digest(0.1)
+    assert digest(0.1) != digest(0.2)
+
+
+def test_weights_of_a_network_that_is_not_registered_count():
+    model = Holder([nn.Linear(2, 2)])
+    before = digests.of_module(model)
+    with torch.no_grad():
+        model.held[0].weight.add_(1e-3)
+    assert digests.of_module(model) != before
+
+
+def test_objects_that_hold_each_other_come_to_an_end():
+    settings = Settings(0.1)
+    model = Holder([settings])
+    settings.owner = model
+    assert digests.of_module(model) == digests.of_module(model)
+
+
 def test_files_count_by_content_and_are_read_once(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVVID_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(digests, "SETTLED_SECONDS", 0)
@@ -64,7 +121,7 @@ def test_files_count_by_content_and_are_read_once(tmp_path, monkeypatch):
     os.utime(file, (old, old))
     first = digests.of_file(file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digests, "_read", lambda path: pytest.fail("read again"))
+        patch.setattr(digests, "of_content", lambda path: pytest.fail("read again"))
         assert digests.of_file(file) == first
     time.sleep(0.02)  # the clock of a file system ticks slowly
     file.write_bytes(b"two")

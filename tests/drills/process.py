@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # A process that does not end so many seconds after a signal, or at all, hangs.
 PATIENCE = 120.0
@@ -116,8 +116,7 @@ def _group_ends(pid: int, patience: float) -> bool:
 def _child(
     program: Callable[[], Any], words: Sequence[str], environment: Mapping[str, str], log: Path, strike: Strike | None
 ) -> None:
-    code = 1
-    try:
+    def begin() -> Any:
         os.setsid()
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
@@ -126,6 +125,15 @@ def _child(
         sys.argv = ["advvid", *words]
         if strike is not None and strike.write is not None:
             strike_at_write(strike)
+        return program()
+
+    end_with(begin)
+
+
+def end_with(program: Callable[[], Any]) -> NoReturn:
+    """Carry out a program and end this process as Python itself would, without what a fork inherits to do at its exit."""
+    code = 1
+    try:
         code = int(program() or 0)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -184,23 +192,9 @@ class ForkedPopen:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for stream in (1, 2):
             os.dup2(stdout.fileno(), stream)
-        code = 1
-        try:
-            os.environ.update(env)
-            sys.argv = ["advvid", *command[3:]]
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code is not None)
-            if isinstance(end.code, str):
-                sys.stderr.write(end.code + "\n")
-        except BaseException:  # noqa: BLE001
-            traceback.print_exc()
-        finally:
-            with contextlib.suppress(OSError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code)
+        os.environ.update(env)
+        sys.argv = ["advvid", *command[3:]]
+        end_with(main)
 
     def terminate(self) -> None:
         """Send SIGTERM."""

@@ -154,7 +154,7 @@ def fitted(context: Context, attacks: Mapping[str, Attack]) -> dict[str, Column]
     """Return the attacks as columns, those that learn fitted on the validation clips."""
     columns = [Column(kind, attack) for kind, attack in attacks.items()]
     ready = fit_columns(
-        columns, context.model, context.learning_batches, context.learning_clips, context.task, context.seed, context.cells
+        columns, context.model, context.learning_batches, lambda: context.learning_clips, context.task, context.seed, context.cells
     )  # fmt: skip
     return {column.name: column for column in ready}
 

@@ -110,7 +110,13 @@ def _line(context: Context, model: Scored, columns: Sequence[Column]) -> dict[st
     """Score one model; what was scored before in this run folder is read from there."""
     folder = context.cells / model.key
     columns = fit_columns(
-        columns, model.model, context.learning_batches, context.learning_clips, context.task, context.seed, folder
+        columns,
+        model.model,
+        context.learning_batches,
+        lambda: context.learning_clips,
+        context.task,
+        context.seed,
+        folder,
     )
     evaluator = Evaluator(
         model.model, context.task, columns, context.seed, context.device, folder, settings=context.settings

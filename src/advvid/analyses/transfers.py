@@ -55,7 +55,7 @@ def crafted_row(context: Context, attack: Attack, surrogate: Scored, targets: Se
         AdvvidError: if a clip leaves its threat, or the attack changes the surrogate.
     """
     column = fit_columns(
-        [Column(context.attack_name, attack)], surrogate.model, context.learning_batches, context.learning_clips,
+        [Column(context.attack_name, attack)], surrogate.model, context.learning_batches, lambda: context.learning_clips,
         context.task, context.seed, context.cells / surrogate.key,
     )[0]  # fmt: skip
     return _walk(context, column, surrogate, targets)

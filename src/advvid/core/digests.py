@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advvid.core.errors import AdvvidError
+from advvid.core.numbers import parse_number
 from advvid.core.paths import cache_dir
 from advvid.core.progress import bar
 
@@ -28,7 +29,6 @@ from advvid.core.progress import bar
 SIZE = 16
 # A file that changed this recently could change again without another time of change: its hash is not remembered.
 SETTLED_SECONDS = 2.0
-_NUMBER = re.compile(r"\s*[-+]?(\d+(\s*/\s*\d+)?|\d*\.?\d+([eE][-+]?\d+)?|\d+\.)\s*")
 # What PyTorch keeps in every module; weights and buffers are hashed by content, hooks and caches belong to nobody.
 _OWN = frozenset(nn.Module().__dict__) | {"training"}
 
@@ -49,15 +49,11 @@ def canonical(value: Any) -> Any:
         return [canonical(item) for item in value]
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if isinstance(value, str):
         try:
-            plain = value.replace(" ", "")
-            number = (
-                float(Fraction(plain)) if "/" in plain else float(plain)
-            )  # a fraction of 1e999999999 takes all memory
-            return number if math.isfinite(number) else value
-        except (ValueError, ZeroDivisionError, OverflowError):
-            return value
+            return parse_number(value)
+        except AdvvidError:
+            return str(value)  # of a string of its own kind, such as a version, the plain one
     if isinstance(value, int | float):
         try:
             return float(value) if math.isfinite(value) else str(value)
@@ -94,48 +90,75 @@ def of_array(values: Tensor | np.ndarray[Any, Any]) -> str:
 
 
 def of_module(model: nn.Module) -> str:
-    """Return the digest of a network: its classes, plain settings, weights and buffers, saved or not.
+    """Return the digest of a network: its classes, settings, weights and buffers, saved or not.
 
-    A wrapper's settings (mean, size, number of frames) count although they are not in ``state_dict``. Training mode and
-    hooks do not count.
+    A wrapper's settings (mean, size, number of frames) count although they are not in ``state_dict``, and so does what lies in
+    lists and objects of its own: networks that are not registered, configuration objects. Training mode and hooks do not
+    count.
 
     Example:
         >>> of_module(nn.LeakyReLU(0.1)) == of_module(nn.LeakyReLU(0.2))
         False
     """
+    return _of_module(model, {})
+
+
+def _of_module(model: nn.Module, met: dict[int, int]) -> str:
     digest = hashlib.blake2b(digest_size=SIZE)
-    for name, module in model.named_modules():
-        kind = type(module)
-        settings = {key: _plain(value) for key, value in module.__dict__.items() if key not in _OWN}
-        digest.update(f"{name}|{kind.__module__}.{kind.__qualname__}|".encode())
-        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    inside = list(model.named_modules())
+    for _, module in inside:
+        met.setdefault(id(module), len(met))
+    for name, module in inside:
+        settings = {key: _plain(value, met) for key, value in module.__dict__.items() if key not in _OWN}
+        digest.update(f"{name}|{_named(type(module))}|".encode())
+        digest.update(json.dumps(settings, sort_keys=True).encode())
         own = {**module._parameters, **module._buffers}
         digest.update(of_tensors({key: value for key, value in own.items() if value is not None}).encode())
     return digest.hexdigest()
 
 
-def _plain(value: Any, depth: int = 4) -> Any:
-    """Return what a setting of a module says of how it computes, in a form that JSON keeps."""
+def _plain(value: Any, met: dict[int, int]) -> Any:
+    """Return what a setting of a module says of how it computes, in a form that JSON keeps.
+
+    Args:
+        value: of the setting.
+        met: objects that were looked at before, by identity, with their number, which stands for one that comes again.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return canonical(value)
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype != object):
         return of_array(value)
-    if isinstance(value, nn.Module) or depth == 0:
-        return type(value).__qualname__  # a module that is not registered, or too deep: its kind
+    if isinstance(value, torch.dtype | torch.device | bytes | complex):
+        return str(value)
+    if id(value) in met:
+        return f"object {met[id(value)]}"
+    met[id(value)] = len(met)
+    if isinstance(value, nn.Module):
+        return _of_module(value, met)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, depth - 1) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        items = [_plain(item, depth - 1) for item in value]
-        return sorted(items, key=str) if isinstance(value, set | frozenset) else items
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _plain(getattr(value, f.name), depth - 1) for f in dataclasses.fields(value)}
-        return {"class": type(value).__qualname__, **fields}
-    if isinstance(value, np.ndarray):
-        return of_array(value) if value.dtype != object else type(value).__qualname__
-    # A function, a class, a data type: its name; of anything else the kind alone, since its text may hold an address.
-    return str(
-        getattr(value, "__qualname__", None) or (value if isinstance(value, torch.dtype) else type(value).__qualname__)
-    )
+        return {str(key): _plain(item, met) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item, met) for item in sorted(value, key=str)), key=str)
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item, met) for item in value]
+    if isinstance(value, partial):
+        return {"class": "partial", "of": [_plain(part, met) for part in (value.func, value.args, value.keywords)]}
+    if isinstance(value, MethodType):
+        return {"class": value.__qualname__, "of": _plain(value.__self__, met)}
+    if hasattr(value, "__qualname__"):
+        return _named(value)  # a function or a class; of these the name counts
+    # Of any other object its kind and its own settings: its text may hold an address.
+    return {"class": _named(type(value)), **{key: _plain(item, met) for key, item in _settings(value).items()}}
+
+
+def _settings(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object, in slots too."""
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ()) if isinstance(name, str)]
+    return {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
+
+
+def _named(kind: Any) -> str:
+    return f"{getattr(kind, '__module__', None)}.{kind.__qualname__}"
 
 
 def of_file(path: Path) -> str:
@@ -166,7 +189,7 @@ def of_files(paths: Sequence[Path], title: str = "hashing the files") -> list[st
     todo = [number for number, key in enumerate(keys) if key not in known]
     if todo:
         with bar(title, len(todo)) as progress, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for number, digest in zip(todo, pool.map(lambda n: _read(paths[n]), todo), strict=True):
+            for number, digest in zip(todo, pool.map(lambda n: of_content(paths[n]), todo), strict=True):
                 known[keys[number]] = digest
                 progress.advance(1)
         settled = time.time_ns() - int(SETTLED_SECONDS * 1e9)
@@ -174,13 +197,14 @@ def of_files(paths: Sequence[Path], title: str = "hashing the files") -> list[st
     return [known[key] for key in keys]
 
 
-def _read(path: Path) -> str:
+def of_content(path: Path) -> str:
+    """Return the digest of a file's content, read now.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
     with path.open("rb") as file:
-        return hashlib.file_digest(file, _blake).hexdigest()
-
-
-def _blake() -> Any:
-    return hashlib.blake2b(digest_size=SIZE)
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=SIZE)).hexdigest()
 
 
 def _hash(data: bytes) -> str:

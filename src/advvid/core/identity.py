@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from advvid.core import digests
 from advvid.core.errors import AdvvidError
+from advvid.core.installed import installed
 from advvid.core.option_parts import IN_CELLS, ROUNDING, SCORED, TRAINED, names_file, part_of
 from advvid.core.paths import user_path
 
@@ -189,15 +189,8 @@ def _content(option: str, value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that move bits, and the kind of arithmetic of this machine's PyTorch."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    found["torch"] = torch.__version__
-    return found
+    """Return the versions that move bits; PyTorch's with the build that it is."""
+    return {**installed(PACKAGES), "torch": torch.__version__}
 
 
 def of_attack(attack: Any) -> str:

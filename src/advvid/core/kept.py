@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -54,7 +53,7 @@ class Kept:
             made: the files that belong to them, relative to ``root``; they are there.
             also: plain values that belong to all of them.
         """
-        sums = {name: _sum(self.root / name) for name in made}
+        sums = {name: digests.of_content(self.root / name) for name in made}
         number = len(list(self.folder.glob("*.json")))
         name = f"{number:06d}-{digests.of_values(*parts)[:16]}.json"
         files.write_json(self.folder / name, {"parts": dict(parts), "files": sums, "also": dict(also or {})})
@@ -70,11 +69,7 @@ class Kept:
         """Return what a file keeps; None where it is damaged, or a file that it names is no longer what it was."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            good = all(_sum(self.root / name) == known for name, known in found["files"].items())
+            good = all(digests.of_content(self.root / name) == known for name, known in found["files"].items())
             return found if good and isinstance(found["parts"], dict) and isinstance(found["also"], dict) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-
-
-def _sum(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()

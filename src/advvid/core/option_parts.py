@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-# Options that change no number, each with the reason. A test runs every one of them both ways and compares the bits.
+# Options that change no number, each with the reason. tests/contracts/test_identity.py runs each of them both ways and
+# compares the bits, but for files, labels and choices, which no two runs of conf/ can tell apart.
 NEUTRAL: dict[str, str] = {
     "mode": "which part of the work is done; each part's results are kept by themselves",
     "name": "a title",

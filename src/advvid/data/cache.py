@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from advvid.core.errors import AdvvidError
+from advvid.core.installed import installed
 from advvid.core.paths import user_path
 from advvid.data.room import Room
 
@@ -202,12 +202,6 @@ def _origin(source: Path, how: Mapping[str, Any]) -> dict[str, Any]:
 @cache
 def _versions() -> dict[str, str]:
     """Return what else the bytes of resized frames depend on."""
-    found = {}
-    for package in ("av", "decord", "torchcodec", "torch", "torchvision"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = ""
+    found = installed(("av", "decord", "decord2", "torchcodec", "torch", "torchvision"))
     # Without these instructions torchvision resizes in floats.
-    found["cpu"] = "avx" if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") else "plain"
-    return found
+    return found | {"cpu": "avx" if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") else "plain"}

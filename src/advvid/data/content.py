@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from advvid.core import digests
+from advvid.core.installed import installed
 from advvid.data.loader import Clips
+
+# The packages that each decoder may read with, whose versions its frames depend on.
+DECODERS = {"decord": ("decord", "decord2"), "pyav": ("av",), "torchcodec": ("torchcodec",)}
+EVERY = tuple(package for packages in DECODERS.values() for package in packages)
 
 
 def clip_digests(split: Clips) -> list[str]:
@@ -77,21 +80,7 @@ class Contents:
         return len(self.ids)
 
 
-def decoder_version(decoder: str) -> str:
-    """Return the versions of the packages that a decoder may read with, which its frames depend on."""
-    packages = {"decord": ("decord", "decord2"), "pyav": ("av",), "torchcodec": ("torchcodec",)}
-    return " ".join(_version(package) for package in packages.get(decoder, ("decord", "decord2", "av", "torchcodec")))
-
-
-@cache
-def _version(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return ""
-
-
 def of_videos(paths: Sequence[Path], decoder: str, *view: object) -> list[str]:
     """Return a digest of each video file together with what reads it and how clips are cut from it."""
-    how = (decoder_version(decoder), *view)
+    how = (installed(DECODERS.get(decoder, EVERY)), *view)
     return [digests.of_values(content, *how) for content in digests.of_files(paths, "hashing the videos")]

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from advvid.core import files
 from advvid.core.allowed import checked
 from advvid.core.batch import Space
+from advvid.core.digests import of_content
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Seed, Whole
 from advvid.core.locks import locked
@@ -183,7 +184,9 @@ class Motion:
                 return False
             entries, files = self._entries(), manifest["files"]
             wanted = {_path(e) for e in entries} | set(self._lists(entries))
-            return set(files) == wanted and all(_digest(self.root / path) == digest for path, digest in files.items())
+            return set(files) == wanted and all(
+                of_content(self.root / path) == digest for path, digest in files.items()
+            )
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return False
 
@@ -202,13 +205,9 @@ def _path(entry: dict[str, Any]) -> str:
     return f"videos/{name}/v_{name}_g{entry['group']:02d}_c{entry['number']:02d}.avi"
 
 
-def _digest(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-
-
 def _write(path: Path, text: str) -> str:
     files.write_text(path, text)
-    return _digest(path)
+    return of_content(path)
 
 
 def _recipe_hash() -> str:
@@ -222,7 +221,7 @@ def _make(job: tuple[Path, dict[str, Any], int, bool]) -> str:
     path, entry, seed, looks = job
     frames = recipe.clip(entry["label"], entry["group"], entry["number"], entry["member"], seed, looks)
     write_video(path, frames, recipe.RATE, codec="mpeg4", quality=3)
-    return _digest(path)
+    return of_content(path)
 
 
 def _decode(path: Path, size: int) -> Tensor:

@@ -108,7 +108,7 @@ def companions(model: nn.Module, clips: Tensor, out: Tensor, task: Task) -> Chec
 
 
 def require_answers(out: object, batch: Batch, task: Task) -> None:
-    """Refuse outputs that are no answer to a batch, and labels that no output stands for; one synchronisation.
+    """Refuse outputs that are no answer to a batch, and labels that no output stands for; two synchronisations a batch.
 
     Args:
         out: what the model put out for the clean clips.

@@ -59,8 +59,8 @@ class _Walk:
 
 
 def fit_columns(
-    columns: Sequence[Column], model: nn.Module, batches: Callable[[], Iterable[Batch]], clips: Contents, task: Task,
-    seed: int, run_dir: Path,
+    columns: Sequence[Column], model: nn.Module, batches: Callable[[], Iterable[Batch]], clips: Callable[[], Contents],
+    task: Task, seed: int, run_dir: Path,
 ) -> list[Column]:  # fmt: skip
     """Return the columns with every attack that learns in its fitted form.
 
@@ -71,7 +71,7 @@ def fit_columns(
         columns: of the table.
         model: in evaluation mode.
         batches: gives the batches of the validation split, each time it is called.
-        clips: names and digests of the clips of that split.
+        clips: gives names and digests of the clips of that split; asked where an attack learns, since files are read for it.
         task: what a right answer is.
         seed: of the learning.
         run_dir: the run folder.
@@ -80,7 +80,7 @@ def fit_columns(
         AdvvidError: if an attack has to learn and there is no clip to learn from.
     """
     return [
-        _fitted(c, c.attack, c.seen or model, batches, clips, task, seed, run_dir)
+        _fitted(c, c.attack, c.seen or model, batches, clips(), task, seed, run_dir)
         if isinstance(c.attack, Learner) and getattr(c.attack, "checkpoint", None) is None
         else c
         for c in columns

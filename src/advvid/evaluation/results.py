@@ -7,14 +7,14 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from advvid.core import files
-from advvid.core.identity import Identity
+from advvid.core.identity import PACKAGES, Identity
+from advvid.core.installed import installed
 from advvid.evaluation.check_rules import Check
 from advvid.evaluation.checks import table_checks
 from advvid.evaluation.evaluator import CLEAN, Evaluator
@@ -161,10 +161,5 @@ def commit() -> str | None:
 
 def versions() -> dict[str, str]:
     """Return the versions of what the numbers depend on."""
-    found = {"python": sys.version.split()[0], "platform": platform.platform()}
-    for package in ("advvid", "torch", "torchvision", "pytorchvideo", "decord", "av", "lightning-fabric", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    machine = {"python": sys.version.split()[0], "platform": platform.platform()}
+    return machine | installed((*PACKAGES, "lightning-fabric"))

@@ -109,7 +109,7 @@ def attack_clips(
     if cfg.files is None:  # alone, a file is what the attack learns on, if it learns
         learning = parts.dataset.split("val")
         (column,) = fit_columns(
-            [column], model, lambda: eval_batches(learning, cfg.evaluation.batch_size, workers=workers), Contents.of(learning),
+            [column], model, lambda: eval_batches(learning, cfg.evaluation.batch_size, workers=workers), lambda: Contents.of(learning),
             parts.defense.task, cfg.seed, run_dir,
         )  # fmt: skip
     split = parts.dataset.split(cfg.evaluation.split)

@@ -285,7 +285,7 @@ def learned(
     if isinstance(system, PurifiedModel):
         columns = behind_purifiers(columns, system, cfg.evaluation.eot_samples, every)
     columns = fit_columns(
-        columns, system, lambda: eval_batches(split, size, workers=parts.workers), Contents.of(split),
+        columns, system, lambda: eval_batches(split, size, workers=parts.workers), lambda: Contents.of(split),
         parts.defense.task, cfg.seed, run_dir,
     )  # fmt: skip
     if peers.main:
