@@ -115,7 +115,7 @@ def scenarios() -> list[Scenario]:
         Scenario("data generation", "moving_digits", (*data, *frames), own_cache=True),
         Scenario("data generation", "youtube8m_mini", tuple(w for w in (*data, *features) if w != "attack.steps=2"), own_cache=True),
     ]  # fmt: skip
-    words = [f"--word={word}" for word in (*SMALL[2:7], "dataset.size=16", OFTEN)]
+    words = [f"--override={word}" for word in (*SMALL[2:7], "dataset.size=16", OFTEN)]
     papers = ("run", "lo-multav", "--scale=demo", "--root={folder}", *words)
     found.append(Scenario("papers", "one by one", papers, "papers"))
     found.append(Scenario("papers", "side by side", (*papers, "--jobs=2"), "papers"))

@@ -10,7 +10,7 @@ from advvid.studies.__main__ import main
 from advvid.studies.few_clips import Copies
 from advvid.studies.plan import SCALES, find_target, plans
 from advvid.studies.tables import counted, make_table
-from advvid.studies.work import Workbench
+from advvid.studies.work import Runner
 
 REAL = os.environ.get("ADVVID_REALDATA")
 needs_clips = pytest.mark.skipif(not REAL, reason="ADVVID_REALDATA names no folder of real clips and official lists")
@@ -25,13 +25,13 @@ def test_the_official_lists_name_all_classes():
 @needs_clips
 def test_lists_of_the_few_clips_keep_all_classes(tmp_path):
     copies = Copies.below(Path(REAL))
-    root, splits = copies.words("ucf101", tmp_path / "a")
+    root, splits = copies.overrides("ucf101", tmp_path / "a")
     lists = read_ucf101(Path(splits.partition("=")[2]), 1)
     assert len(lists.classes) == 101
     videos = [entry.path for entry in lists.splits["train"]]
     assert len(videos) >= 4
     assert all((Path(root.partition("=")[2]) / video).is_file() for video in videos)
-    copies.words("hmdb51", tmp_path / "b")
+    copies.overrides("hmdb51", tmp_path / "b")
     lists = read_hmdb51(tmp_path / "b", 1)
     assert len(lists.classes) == 51
     assert {entry.path.split("/")[0] for entry in lists.splits["train"]} == {"wave"}
@@ -44,8 +44,8 @@ def test_folders_without_videos_are_told(tmp_path):
         (tmp_path / f"{name}.txt").write_text("Archery/v_Archery_g01_c01.avi\n")
     copies = Copies(tmp_path, tmp_path)
     with pytest.raises(AdvvidError, match="give the folder of the class folders"):
-        copies.words("ucf101", tmp_path / "lists")
-    assert copies.words("hmdb51", tmp_path / "lists") is None
+        copies.overrides("ucf101", tmp_path / "lists")
+    assert copies.overrides("hmdb51", tmp_path / "lists") is None
     with pytest.raises(AdvvidError, match=r"/nowhere has no classInd\.txt: give UCF101=<folder of classes>,<folder of"):
         Copies(tmp_path, Path("/nowhere")).classes()
 
@@ -108,10 +108,10 @@ def test_a_table_is_made_from_the_first_to_the_last_step(tmp_path):
         "dataset.limit_test=4",
         "model.width=0.25",
     ]
-    bench = Workbench(tmp_path, "demo", {"": small, "ucf101": ["dataset.root=/nowhere"]}, threads=1)
-    table = make_table(bench, plan, target, "make lo-multav SCALE=demo")
+    runner = Runner(tmp_path, "demo", {"": small, "ucf101": ["dataset.root=/nowhere"]}, threads=1)
+    table = make_table(runner, plan, target, "make lo-multav SCALE=demo")
     assert counted(table) == (6, 6), table["problems"]
     before = {path: path.stat().st_mtime for path in tmp_path.rglob("done.json")}
     assert len(before) == 2
-    assert make_table(bench, plan, target, "")["rows"] == table["rows"]
+    assert make_table(runner, plan, target, "")["rows"] == table["rows"]
     assert {path: path.stat().st_mtime for path in tmp_path.rglob("done.json")} == before

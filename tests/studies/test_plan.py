@@ -40,7 +40,7 @@ def test_tables_have_every_row_and_column_of_the_papers():
 
 
 def test_experiments_that_are_named_exist_and_all_are_used():
-    words = [word for paper in plans().values() for run in paper.runs.values() for word in run.words["full"]]
+    words = [word for paper in plans().values() for run in paper.runs.values() for word in run.overrides["full"]]
     used = {word.removeprefix("experiment=") for word in words if word.startswith("experiment=")}
     assert used == set(EXPERIMENTS)
 
@@ -65,7 +65,7 @@ def test_one_training_for_each_entry_and_its_name_in_the_cell():
     _, target = find_target("lo-oudefend")
     assert target.cells["at"]["roa_30"].run == "at_roa_30"
     assert target.cells["none"]["roa_30"].run == "resnet18"
-    assert "attack=roa" in plans()["lo"].runs["at_roa_30"].words["demo"]
+    assert "attack=roa" in plans()["lo"].runs["at_roa_30"].overrides["demo"]
     assert target.cells["at"]["clean"].column == "clean"
 
 
@@ -92,10 +92,10 @@ def test_the_list_has_a_line_each(tmp_path):
 def test_a_training_puts_its_own_settings_into_the_words_of_its_evaluations():
     """Mu et al. weigh similarity by 1.5 for CNN + LSTM and by 1 for the others (sec. 4.1)."""
     plan = plans()["deepsava"]
-    assert "suite=deepsava_cnn_lstm" in plan.score_words("cnn_lstm", "main", "full")
-    assert "suite=deepsava" in plan.score_words("i3d", "main", "full")
+    assert "suite=deepsava_cnn_lstm" in plan.score_overrides("cnn_lstm", "main", "full")
+    assert "suite=deepsava" in plan.score_overrides("i3d", "main", "full")
     for run, weight in (("hmdb51_cnn_lstm", 1.5), ("inception_v3", 1.0)):
-        cfg = composed([RUN.sub("x", word) for word in plan.words(run, "aap", "full")])
+        cfg = composed([RUN.sub("x", word) for word in plan.overrides(run, "aap", "full")])
         searches = [node for name, node in cfg.suite.items() if name.startswith("deep_sava")]
         assert len(searches) == 4
         assert {node.weight for node in searches} == {weight}

@@ -13,7 +13,7 @@ from advvid.studies.measured import follow, measure
 from advvid.studies.plan import CellPlan, find_target
 from advvid.studies.published import published_tables
 from advvid.studies.tables import counted, make_table, markdown, publish, relations, write
-from advvid.studies.work import Workbench, WorkError
+from advvid.studies.work import Runner, WorkError
 
 SCORES = {"acc": 0.5, "ci95": [0.4, 0.6], "metrics": {"gap": 0.75}}
 COLUMNS = ("pgd_4", "pgd_8", "pgd_12", "pgd_15")
@@ -43,8 +43,8 @@ def evaluation(folder: Path) -> None:
 @pytest.fixture
 def commands(monkeypatch):
     """Keys without Hydra, and runs that only note what they were told; ``cat_down`` fails."""
-    monkeypatch.setattr(work, "training_key", lambda words: "t")
-    monkeypatch.setattr(work, "scoring_key", lambda key, words: "s")
+    monkeypatch.setattr(work, "training_key", lambda overrides: "t")
+    monkeypatch.setattr(work, "scoring_key", lambda key, overrides: "s")
     told = []
 
     def run(command, output, environment):
@@ -63,7 +63,7 @@ def commands(monkeypatch):
 
 def test_a_table_lays_measured_numbers_beside_published_ones(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
-    table = make_table(Workbench(tmp_path, "demo"), plan, target, "make kinfu-table2 SCALE=demo")
+    table = make_table(Runner(tmp_path, "demo"), plan, target, "make kinfu-table2 SCALE=demo")
     cell = table["rows"][4]["cells"]["pgd_8"]
     assert (cell["published"], cell["measured"]["value"], cell["measured"]["ci95"], cell["measured"]["n"]) == (
         29.2,
@@ -85,10 +85,10 @@ def test_a_table_lays_measured_numbers_beside_published_ones(commands, tmp_path)
 
 def test_finished_work_is_not_done_again_and_failed_work_is(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
-    make_table(Workbench(tmp_path, "demo"), plan, target, "")
+    make_table(Runner(tmp_path, "demo"), plan, target, "")
     first = len(commands)
     assert first == 5 + 4  # five trainings, and an evaluation of those that did not fail
-    make_table(Workbench(tmp_path, "demo"), plan, target, "")
+    make_table(Runner(tmp_path, "demo"), plan, target, "")
     assert [command[1] for command in commands[first:]] == ["experiment=kinfu/cat_down"]
 
 
@@ -102,29 +102,29 @@ def test_the_seconds_are_those_of_computing(tmp_path):
 
 def test_evaluations_of_a_training_share_their_cells(commands, tmp_path):
     plan, _ = find_target("kinfu-table2")
-    folder = Workbench(tmp_path, "demo").scored(plan, "cat", "pgd")
+    folder = Runner(tmp_path, "demo").scored(plan, "cat", "pgd")
     assert (folder / "cells").resolve() == (folder.parent / "cells").resolve()
 
 
 def test_full_scale_asks_for_its_data_and_passes_it_on(commands, tmp_path):
     plan, _ = find_target("kinfu-table2")
     with pytest.raises(WorkError, match="needs ucf101: say where it is"):
-        Workbench(tmp_path, "full").trained(plan, "none")
-    Workbench(tmp_path, "full", {"ucf101": ["dataset.root=/videos"]}).scored(plan, "none", "pgd")
+        Runner(tmp_path, "full").trained(plan, "none")
+    Runner(tmp_path, "full", {"ucf101": ["dataset.root=/videos"]}).scored(plan, "none", "pgd")
     assert all("dataset.root=/videos" in command for command in commands)
 
 
 def test_a_table_says_what_its_runs_were_told_besides(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
     given = {"ucf101": ["dataset.root=/videos"], "": ["dataset.limit_test=3", "seed=1"]}
-    table = make_table(Workbench(tmp_path, "full", given), plan, target, "")
+    table = make_table(Runner(tmp_path, "full", given), plan, target, "")
     assert table["caption"].startswith("At the paper's scale. Every run was told dataset.limit_test=3 seed=1.")
-    assert "told" not in make_table(Workbench(tmp_path, "full", {"ucf101": []}), plan, target, "")["caption"]
+    assert "told" not in make_table(Runner(tmp_path, "full", {"ucf101": []}), plan, target, "")["caption"]
 
 
 def test_publishing_replaces_the_table_of_the_same_scale_only(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
-    table = make_table(Workbench(tmp_path, "demo"), plan, target, "")
+    table = make_table(Runner(tmp_path, "demo"), plan, target, "")
     assert [path.suffix for path in write(table, tmp_path / "tables")] == [".json", ".md"]
     publish(table, tmp_path)
     publish({**table, "scale": "full"}, tmp_path)
@@ -137,12 +137,12 @@ def test_publishing_replaces_the_table_of_the_same_scale_only(commands, tmp_path
 
 def test_pictures_are_published_beside_their_table_which_can_be_moved(commands, tmp_path):
     plan, target = find_target("kinfu-fig2")
-    bench = Workbench(tmp_path / "work", "demo")
-    table = make_table(bench, plan, target, "make kinfu-fig2 SCALE=demo")
-    drawn = bench.folder(plan, *target.figures[0]) / "analysis" / "best_step.png"
+    runner = Runner(tmp_path / "work", "demo")
+    table = make_table(runner, plan, target, "make kinfu-fig2 SCALE=demo")
+    drawn = runner.folder(plan, *target.figures[0]) / "analysis" / "best_step.png"
     drawn.parent.mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(drawn)
-    table = make_table(bench, plan, target, "make kinfu-fig2 SCALE=demo")
+    table = make_table(runner, plan, target, "make kinfu-fig2 SCALE=demo")
     first = tmp_path / "first"
     for other in ("deepsava-table10", "deepsava-table2"):
         publish({**table, "id": other, "figures": []}, first)
@@ -159,7 +159,7 @@ def test_pictures_are_published_beside_their_table_which_can_be_moved(commands, 
 
 def test_the_report_reads_what_is_published(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
-    path = publish(make_table(Workbench(tmp_path, "demo"), plan, target, "make kinfu-table2 SCALE=demo"), tmp_path)
+    path = publish(make_table(Runner(tmp_path, "demo"), plan, target, "make kinfu-table2 SCALE=demo"), tmp_path)
     (read,) = read_tables([path])
     cell = read.rows["cat"]["pgd_8"]
     assert (read.id, cell.published, cell.measured["demo"].value) == ("kinfu-table2", 29.2, 50)

@@ -11,7 +11,7 @@ from advvid.studies import plan as module
 from advvid.studies import work
 from advvid.studies.plan import find_target, plans
 from advvid.studies.tables import make_table, markdown, starts
-from advvid.studies.work import Workbench, WorkError
+from advvid.studies.work import Runner, WorkError
 
 SCORE = {"acc": 0.5, "ci95": [0.4, 0.6], "metrics": {}}
 COLUMNS = ("pgd_4", "pgd_8", "pgd_12", "pgd_15")
@@ -20,8 +20,8 @@ COLUMNS = ("pgd_4", "pgd_8", "pgd_12", "pgd_15")
 @pytest.fixture
 def commands(monkeypatch):
     """Keys without Hydra, and runs that only note what they were told; what is put into ``fails`` fails."""
-    monkeypatch.setattr(work, "training_key", lambda words: "t")
-    monkeypatch.setattr(work, "scoring_key", lambda key, words: "s")
+    monkeypatch.setattr(work, "training_key", lambda overrides: "t")
+    monkeypatch.setattr(work, "scoring_key", lambda key, overrides: "s")
 
     class Told(list):
         fails = ()
@@ -50,27 +50,27 @@ def trained(commands):
 
 def test_a_defense_begins_with_the_weights_of_the_benign_model_at_demo_scale_only(commands, tmp_path):
     plan, _ = find_target("kinfu-table2")
-    bench = Workbench(tmp_path, "demo")
-    bench.scored(plan, "at_8", "pgd")
+    runner = Runner(tmp_path, "demo")
+    runner.scored(plan, "at_8", "pgd")
     assert trained(commands) == ["experiment=kinfu/none", "experiment=kinfu/at_8"]
-    assert f"model.checkpoint={bench.folder(plan, 'none')}/checkpoints/last.pt" in commands[1]
+    assert f"model.checkpoint={runner.folder(plan, 'none')}/checkpoints/last.pt" in commands[1]
     assert "schedule.epochs=40" in commands[0]
-    assert not any("model.checkpoint" in word for word in plan.runs["at_8"].words["full"])
+    assert not any("model.checkpoint" in word for word in plan.runs["at_8"].overrides["full"])
 
 
 def test_a_training_that_another_begins_with_is_done_once_and_counted(commands, tmp_path):
     plan, _ = find_target("kinfu-table2")
-    bench = Workbench(tmp_path, "demo")
-    bench.scored(plan, "at_8", "pgd")
-    bench.scored(plan, "cat", "pgd")
+    runner = Runner(tmp_path, "demo")
+    runner.scored(plan, "at_8", "pgd")
+    runner.scored(plan, "cat", "pgd")
     assert trained(commands) == [f"experiment=kinfu/{name}" for name in ("none", "at_8", "cat")]
-    assert bench.seconds(plan, [("at_8", "pgd")]) == 3
-    assert bench.seconds(plan, [("at_8", "pgd"), ("cat", "pgd")]) == 5
+    assert runner.seconds(plan, [("at_8", "pgd")]) == 3
+    assert runner.seconds(plan, [("at_8", "pgd"), ("cat", "pgd")]) == 5
 
 
 def test_keys_do_not_depend_on_where_all_is_kept(tmp_path):
     plan, _ = find_target("kinfu-table2")
-    places = [Workbench(tmp_path / name, "demo").folder(plan, "at_8").name for name in ("a", "b")]
+    places = [Runner(tmp_path / name, "demo").folder(plan, "at_8").name for name in ("a", "b")]
     assert places[0] == places[1]
 
 
@@ -87,7 +87,7 @@ def test_every_defense_of_the_demo_begins_with_a_plain_model():
             if run.start:
                 first = paper.runs[run.start["demo"]]
                 assert not first.start
-                assert not any(word.startswith("defense=") for word in first.words["demo"])
+                assert not any(word.startswith("defense=") for word in first.overrides["demo"])
 
 
 def test_a_plan_that_begins_with_what_is_not_there_is_refused(tmp_path):
@@ -99,10 +99,10 @@ def test_a_plan_that_begins_with_what_is_not_there_is_refused(tmp_path):
 def test_what_failed_is_not_tried_again_for_every_cell_that_needs_it(commands, tmp_path):
     commands.fails = ("experiment=kinfu/none",)
     plan, _ = find_target("kinfu-table2")
-    bench = Workbench(tmp_path, "demo")
+    runner = Runner(tmp_path, "demo")
     for run in ("none", "at_8", "cat"):
         with pytest.raises(WorkError, match="out of luck"):
-            bench.scored(plan, run, "pgd")
+            runner.scored(plan, run, "pgd")
     assert trained(commands) == ["experiment=kinfu/none"]
 
 
@@ -127,7 +127,7 @@ def test_a_damaged_evaluation_stops_neither_its_table_nor_the_next(commands, tmp
     words = ["run", "kinfu-table2", "kinfu-table3", "--scale", "demo", "--root", str(tmp_path)]
     command_line.main(words)
     plan, _ = find_target("kinfu-table2")
-    (Workbench(tmp_path, "demo").folder(plan, "cat", "pgd") / "robustness.json").write_text('{"n": 4, ')
+    (Runner(tmp_path, "demo").folder(plan, "cat", "pgd") / "robustness.json").write_text('{"n": 4, ')
     assert command_line.main(words) == 0
     table = json.loads((tmp_path / "demo" / "tables" / "kinfu-table3.json").read_text())
     rows = {row["name"]: row["cells"]["pgd_8"] for row in table["rows"]}
@@ -143,7 +143,7 @@ def test_a_table_without_any_number_makes_the_command_fail(commands, tmp_path):
 def test_a_figure_that_failed_says_why(commands, tmp_path):
     commands.fails = ("analysis=defended_clips",)
     plan, target = find_target("jia-fig7")
-    text = markdown(make_table(Workbench(tmp_path, "demo"), plan, target, "make jia-fig7 SCALE=demo"))
+    text = markdown(make_table(Runner(tmp_path, "demo"), plan, target, "make jia-fig7 SCALE=demo"))
     assert "- No picture: " in text
     assert command_line.main(["run", "jia-fig7", "--scale", "demo", "--root", str(tmp_path)]) == 1
 

@@ -25,10 +25,10 @@ from advvid.studies.check import dry_run
 from advvid.studies.claims import page, record, verdicts
 from advvid.studies.few_clips import Copies
 from advvid.studies.overview import listing
-from advvid.studies.plan import DEMO, FULL, SCALES, PaperPlan, Target, all_targets, find_target, plans
+from advvid.studies.plan import DEMO, FULL, SCALES, Study, Target, all_targets, find_target, plans
 from advvid.studies.summary import publish_summary
 from advvid.studies.tables import counted, make_table, markdown, publish, write
-from advvid.studies.work import TROUBLE, Workbench, WorkError, stop_all
+from advvid.studies.work import TROUBLE, Runner, WorkError, stop_all
 
 DATA = ("ucf101", "hmdb51", "youtube8m", "cifar10", "moving_mnist")
 log = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ def run(options: argparse.Namespace, console: Console) -> int:
     names = list(all_targets()) if options.targets == ["all"] else options.targets
     wanted = [find_target(name) for name in names]
     remove_abandoned((options.root / options.scale).rglob(".*.tmp"))
-    bench = Workbench(options.root, options.scale, _given(options), options.threads)
+    runner = Runner(options.root, options.scale, _given(options), options.threads)
     if options.jobs > 1:
-        ahead(bench, wanted, options.jobs)
+        ahead(runner, wanted, options.jobs)
     empty = []
     try:
         for plan, target in wanted:
             try:
-                full = _one(bench, plan, target, options, console)
+                full = _one(runner, plan, target, options, console)
             except TROUBLE as error:  # one table's trouble does not keep the others
                 log.error("%s: %s: %s", target.id, type(error).__name__, error)
                 full = False
@@ -59,10 +59,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return 1 if empty else 0
 
 
-def _one(bench: Workbench, plan: PaperPlan, target: Target, options: argparse.Namespace, console: Console) -> bool:
+def _one(runner: Runner, plan: Study, target: Target, options: argparse.Namespace, console: Console) -> bool:
     """Make one table, write and show it; False where it has nothing though it should."""
     command = f"make {target.id}" + (" SCALE=demo" if options.scale == DEMO else "")
-    table = make_table(bench, plan, target, command)
+    table = make_table(runner, plan, target, command)
     files = write(table, options.root / options.scale / "tables")
     console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
     console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
@@ -134,16 +134,16 @@ def _settle(options: argparse.Namespace, names: Sequence[str]) -> None:
         publish_summary(options.publish, options.root)
 
 
-def ahead(bench: Workbench, wanted: Sequence[tuple[PaperPlan, Target]], jobs: int) -> None:
+def ahead(runner: Runner, wanted: Sequence[tuple[Study, Target]], jobs: int) -> None:
     """Carry out all work several at a time; the tables then find it finished, and say what failed.
 
     Trainings that others begin with come first, and evaluations of one training not side by side, so that nobody waits.
     """
-    pairs = {(plan.name, *pair): plan for plan, target in wanted for pair in target.wanted(bench.scale)}
+    pairs = {(plan.name, *pair): plan for plan, target in wanted for pair in target.wanted(runner.scale)}
     first = {
         (plan.name, name, ""): plan
         for (_, run, score), plan in pairs.items()
-        for name in bench.trainings(plan, run, score)
+        for name in runner.trainings(plan, run, score)
         if name != run
     }
     nth: dict[tuple[str, str], int] = {}
@@ -155,9 +155,9 @@ def ahead(bench: Workbench, wanted: Sequence[tuple[PaperPlan, Target]], jobs: in
     def one(work: tuple[str, str, str]) -> None:
         try:
             if work[2]:
-                bench.scored(every[work], work[1], work[2])
+                runner.scored(every[work], work[1], work[2])
             else:
-                bench.trained(every[work], work[1])
+                runner.trained(every[work], work[1])
         except TROUBLE as error:
             log.warning("%s, %s of %s: %s", work[0], work[2] or "training", work[1], error)
 
@@ -172,7 +172,7 @@ def ahead(bench: Workbench, wanted: Sequence[tuple[PaperPlan, Target]], jobs: in
 
 
 def _given(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Return the words that say where data and weights are.
+    """Return the overrides that say where data and weights are.
 
     Raises:
         AdvvidError: if there is nothing at one of the places.
@@ -188,9 +188,20 @@ def _given(options: argparse.Namespace) -> dict[str, list[str]]:
                         f"there is no {given}, where {name} should be: give {name.upper()}=<folder>, or <folder>,<lists>"
                     )
             found[name] = [f"dataset.root={root}"] + ([f"dataset.splits={splits}"] if splits else [])
-    if options.words:
-        found[""] = list(options.words)
+    if options.overrides:
+        found[""] = list(options.overrides)
     return found
+
+
+class Renamed(argparse.Action):
+    """``--word``, which ``--override`` was called in version 0.1."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        """Keep the override and say what it is called now."""
+        sys.stderr.write("notice: --word is called --override now\n")
+        namespace.overrides = [*namespace.overrides, values]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -218,9 +229,8 @@ def parser() -> argparse.ArgumentParser:
         make.add_argument(
             f"--{name.replace('_', '-')}", dest=name, metavar="FOLDER", help="where it is, or FOLDER,LISTS"
         )
-    make.add_argument(
-        "--word", action="append", dest="words", default=[], metavar="OPTION", help="of every run, as seed=1"
-    )
+    make.add_argument("--override", action="append", dest="overrides", default=[], metavar="OPTION", help="as seed=1")
+    make.add_argument("--word", action=Renamed, dest="overrides", help=argparse.SUPPRESS)
     return top
 
 

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from advvid.core.errors import AdvvidError
 from advvid.studies.few_clips import Copies
 from advvid.studies.keys import composed
-from advvid.studies.plan import FULL, RUN, PaperPlan, Work, plans
+from advvid.studies.plan import FULL, RUN, Study, Work, plans
 
 CLASSES = {"ucf101": 101, "hmdb51": 51}
 # What makes a training two steps long, and an evaluation one clip under one attack.
@@ -82,7 +82,7 @@ def trials(papers: Sequence[str] = ()) -> list[Trial]:
     return list(found.values())
 
 
-def _trial(plan: PaperPlan, name: str) -> Trial:
+def _trial(plan: Study, name: str) -> Trial:
     run = plan.runs[name]
     return Trial(plan.name, name, _kind(composed(_named(run, Path("x")))), run.data[0])
 
@@ -101,8 +101,8 @@ def _kind(cfg: DictConfig) -> str:
 
 
 def _named(work: Work, folder: Path) -> list[str]:
-    """Return a training's words, the folders of others in them."""
-    return [RUN.sub(lambda found: str(folder / found[1]), word) for word in work.words[FULL]]
+    """Return a training's overrides, the folders of others in them."""
+    return [RUN.sub(lambda found: str(folder / found[1]), override) for override in work.overrides[FULL]]
 
 
 def attempt(trial: Trial, copies: Copies, folder: Path) -> str:
@@ -111,19 +111,19 @@ def attempt(trial: Trial, copies: Copies, folder: Path) -> str:
     Raises:
         AdvvidError: if the given folders hold no video of a listed class.
     """
-    words = _named(trial.work, folder)
+    overrides = _named(trial.work, folder)
     if trial.data in STAND_INS:
-        words = [word for word in words if not word.lstrip("+~").startswith("dataset")]
+        overrides = [override for override in overrides if not override.lstrip("+~").startswith("dataset")]
         where: Sequence[str] = STAND_INS[trial.data]
     else:
-        given = copies.words(trial.data, folder / f"{trial.data}_lists")
+        given = copies.overrides(trial.data, folder / f"{trial.data}_lists")
         if given is None:
             return NOT_TRIED
         where = given
-    cfg = composed([*words, *STAND_INS.get(trial.data, ())])
+    cfg = composed([*overrides, *STAND_INS.get(trial.data, ())])
     suite = ("suite=features",) if trial.data == "youtube8m" else ONE_ATTACK
-    words = [word for word in words if not word.startswith(("suite", "~suite"))]
-    command = [sys.executable, "-m", "advvid.train", *words, *where, *SHORT, *suite, *_cheaper(cfg.defense)]
+    overrides = [override for override in overrides if not override.startswith(("suite", "~suite"))]
+    command = [sys.executable, "-m", "advvid.train", *overrides, *where, *SHORT, *suite, *_cheaper(cfg.defense)]
     done = subprocess.run(
         [*command, f"hydra.run.dir={folder / trial.run}"], capture_output=True, text=True, check=False
     )
@@ -132,13 +132,13 @@ def attempt(trial: Trial, copies: Copies, folder: Path) -> str:
 
 
 def _cheaper(defense: DictConfig) -> list[str]:
-    """Return the words that cut the attacks of a training to one step, and trainings before it to one epoch."""
-    words = ["defense.inner_steps=1"] if int(defense.get("inner_steps") or 0) > 1 else []
+    """Return the overrides that cut the attacks of a training to one step, and trainings before it to one epoch."""
+    overrides = ["defense.inner_steps=1"] if int(defense.get("inner_steps") or 0) > 1 else []
     for name, node in (defense.get("attacks") or {}).items():
-        words += (
+        overrides += (
             [f"defense.attacks.{name}.steps=1"] if OmegaConf.is_dict(node) and int(node.get("steps") or 0) > 1 else []
         )
-    return words + (["defense.classifier_schedule.epochs=1"] if defense.get("classifier_schedule") else [])
+    return overrides + (["defense.classifier_schedule.epochs=1"] if defense.get("classifier_schedule") else [])
 
 
 def dry_run(copies: Copies, papers: Sequence[str] = ()) -> Iterator[str]:
@@ -174,20 +174,20 @@ def compose_all(scale: str, papers: Sequence[str] = ()) -> Iterator[str]:
     for plan in plans().values():
         if papers and plan.name not in papers:
             continue
-        for work, words in _every(plan, scale):
+        for work, overrides in _every(plan, scale):
             try:
-                composed([RUN.sub("outputs/x", word) for word in words])
+                composed([RUN.sub("outputs/x", override) for override in overrides])
             except AdvvidError as error:
                 yield f"{plan.name}, {work.name}: {error}"
 
 
-def _every(plan: PaperPlan, scale: str) -> Iterator[tuple[Work, list[str]]]:
-    """Yield each training, and each evaluation with the words of one training that it looks at."""
+def _every(plan: Study, scale: str) -> Iterator[tuple[Work, list[str]]]:
+    """Yield each training, and each evaluation with the overrides of one training that it looks at."""
     first: dict[str, str] = {}
     for target in plan.targets.values():
         for run, score in target.wanted(scale):
             first.setdefault(score, run)
     for work in plan.runs.values():
-        yield work, list(work.words[scale])
+        yield work, list(work.overrides[scale])
     for score, run in first.items():
-        yield plan.scores[score], plan.words(run, score, scale)
+        yield plan.scores[score], plan.overrides(run, score, scale)

@@ -105,9 +105,9 @@ def count(papers: tuple[str, ...] = ()) -> dict[str, float]:
     def cost(paper: str, run: str, score: str) -> float:
         if (paper, run, score) not in costs:
             plan = plans()[paper]
-            words = plan.words(run, score, FULL)
-            cfg = composed([RUN.sub("x", word) for word in words])
-            model = stem(words, cfg)
+            overrides = plan.overrides(run, score, FULL)
+            cfg = composed([RUN.sub("x", override) for override in overrides])
+            model = stem(overrides, cfg)
             of = scoring_hours if score else training_hours
             costs[paper, run, score] = of(cfg, model, plan.runs[run].data[0])
         return costs[paper, run, score]
@@ -122,11 +122,11 @@ def count(papers: tuple[str, ...] = ()) -> dict[str, float]:
     return found
 
 
-def stem(words: list[str], cfg: DictConfig) -> str:
+def stem(overrides: list[str], cfg: DictConfig) -> str:
     """Return the model's option: the one on the command line, or that whose settings these are."""
     if OmegaConf.select(cfg.model, "net.backbone") == "inception_v3":
         return "inception_v3"  # beside which the recurrent part costs nothing
-    given = next((word.partition("=")[2] for word in words if word.startswith("model=")), "")
+    given = next((override.partition("=")[2] for override in overrides if override.startswith("model=")), "")
     if given:
         return given
     for name, path in option_files("model").items():

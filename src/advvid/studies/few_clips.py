@@ -45,8 +45,8 @@ class Copies:
         found = {"ucf101": read_ucf101(self.ucf101_lists, 1).classes}
         return found | ({"hmdb51": read_hmdb51(self.hmdb51_lists, 1).classes} if self.hmdb51_lists else {})
 
-    def words(self, data: str, folder: Path) -> list[str] | None:
-        """Write lists of the few videos into a folder and return the words that name both; None without videos.
+    def overrides(self, data: str, folder: Path) -> list[str] | None:
+        """Write lists of the few videos into a folder and return the overrides that name both; None without videos.
 
         Raises:
             AdvvidError: if no video lies in a folder of a class.

@@ -22,39 +22,39 @@ DRAWN = ("evaluation.pictures", "analysis.pictures", "analysis.labels")
 LENGTH = 10
 
 
-def composed(words: Sequence[str]) -> DictConfig:
+def composed(overrides: Sequence[str]) -> DictConfig:
     """Compose a configuration as the command line would.
 
     Raises:
-        AdvvidError: if the words name what does not exist.
+        AdvvidError: if the overrides name what does not exist.
     """
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("train", overrides=list(words))
+            return compose("train", overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise AdvvidError(f"cannot be composed: {explain(error)}") from error
 
 
-def training_key(words: Sequence[str]) -> str:
-    """Return what names a training; how it is scored enters only where the words say what suite it hands on."""
-    every = Identity.of(composed(words), read_files=False)
-    handed = every.select(("columns",)) if has_suite(words) else Identity({})
+def training_key(overrides: Sequence[str]) -> str:
+    """Return what names a training; how it is scored enters only where the overrides say what suite it hands on."""
+    every = Identity.of(composed(overrides), read_files=False)
+    handed = every.select(("columns",)) if has_suite(overrides) else Identity({})
     return _short(digests.of_values(every.training.plain(), handed.plain()))
 
 
-def has_suite(words: Sequence[str]) -> bool:
-    """Tell whether the words choose a suite."""
-    return any(word.startswith("suite=") for word in words)
+def has_suite(overrides: Sequence[str]) -> bool:
+    """Tell whether the overrides choose a suite."""
+    return any(override.startswith("suite=") for override in overrides)
 
 
-def scoring_key(training: str, words: Sequence[str]) -> str:
-    """Return what names an evaluation of the training with this key; ``words`` are those of both.
+def scoring_key(training: str, overrides: Sequence[str]) -> str:
+    """Return what names an evaluation of the training with this key; ``overrides`` are those of both.
 
-    ``checkpoint`` and ``mode`` are left to whoever carries it out. Files of other trainings stand in the words by names
+    ``checkpoint`` and ``mode`` are left to whoever carries it out. Files of other trainings stand in the overrides by names
     that hold keys of their own.
     """
-    cfg = composed(words)
+    cfg = composed(overrides)
     # A table of a study rests on what is drawn as well, and its clips are chosen by all that belongs to the data.
     drawn = {
         option: OmegaConf.to_container(found) if OmegaConf.is_config(found) else found

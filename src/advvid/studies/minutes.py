@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from advvid.models.build import build_model
 from advvid.studies.estimate import attack_steps, frame_choices, stem
 from advvid.studies.keys import composed
-from advvid.studies.plan import DEMO, RUN, PaperPlan, plans
+from advvid.studies.plan import DEMO, RUN, Study, plans
 from advvid.studies.published import read_yaml
 
 FILE = Path(__file__).resolve().parent / "demo_minutes.yaml"
@@ -36,10 +36,10 @@ ACCESSES = ("APEGAN", "GAT")  # whose columns are attacked once more by those wh
 Place = tuple[str, str, str]  # paper, training, evaluation or ""
 
 
-def network(words: list[str], cfg: DictConfig) -> str:
+def network(overrides: list[str], cfg: DictConfig) -> str:
     """Return what names a network at its width and clip."""
     shape = "x".join(str(cfg.dataset[key]) for key in ("frames", "size", "size") if cfg.dataset.get(key))
-    return f"{stem(words, cfg)} {cfg.model.get('width', 1.0)} {shape}".strip()
+    return f"{stem(overrides, cfg)} {cfg.model.get('width', 1.0)} {shape}".strip()
 
 
 def seconds_of_a_pass(cfg: DictConfig, batch: int = 25, repeats: int = 3) -> float:
@@ -119,11 +119,11 @@ def _data(cfg: DictConfig) -> str:
     return target if target in CLIPS else "motion"
 
 
-def cost(plan: PaperPlan, run: str, score: str, known: dict[str, float]) -> float:
+def cost(plan: Study, run: str, score: str, known: dict[str, float]) -> float:
     """Return the seconds of a training, or of an evaluation of it; networks not timed yet are timed."""
-    words = [RUN.sub("x", word) for word in plan.words(run, score, DEMO)]
-    cfg = composed(words)
-    name = network(words, cfg)
+    overrides = [RUN.sub("x", override) for override in plan.overrides(run, score, DEMO)]
+    cfg = composed(overrides)
+    name = network(overrides, cfg)
     if name not in known:
         known[name] = round(seconds_of_a_pass(cfg), 6)
     return START + known[name] * (scoring_passes(cfg) if score else training_passes(cfg))

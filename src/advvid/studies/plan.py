@@ -17,8 +17,8 @@ from advvid.studies.published import published_tables, read_yaml
 
 FOLDER = Path(__file__).resolve().parent / "targets"
 FULL, DEMO = "full", "demo"
-RUN = re.compile(r"\{run:(\w+)\}")  # the folder of another training, in a word
-FILL = re.compile(r"\{(\w+)\}")  # what differs from training to training in an evaluation's words
+RUN = re.compile(r"\{run:(\w+)\}")  # the folder of another training, in an override
+FILL = re.compile(r"\{(\w+)\}")  # what differs from training to training in an evaluation's overrides
 SCALES = (FULL, DEMO)
 
 
@@ -28,21 +28,21 @@ class Work:
 
     Args:
         name: within its paper.
-        words: what the command line is told, by scale.
+        overrides: what the command line is told, by scale.
         data: data sets that it needs at full scale.
-        start: the training whose weights it begins with, by scale; absent where it begins anew, or as ``words`` say.
-        fill: of a training, what it puts into the words of its evaluations, such as the paper's settings for its network.
+        start: the training whose weights it begins with, by scale; absent where it begins anew, or as ``overrides`` say.
+        fill: of a training, what it puts into the overrides of its evaluations, such as the paper's settings for its network.
     """
 
     name: str
-    words: Mapping[str, tuple[str, ...]]
+    overrides: Mapping[str, tuple[str, ...]]
     data: tuple[str, ...] = ()
     start: Mapping[str, str] = field(default_factory=dict)
     fill: Mapping[str, str] = field(default_factory=dict)
 
     def needs(self, scale: str) -> list[str]:
-        """Return the trainings that its words name, which come before it."""
-        return list(dict.fromkeys(RUN.findall(" ".join(self.words[scale]))))
+        """Return the trainings that its overrides name, which come before it."""
+        return list(dict.fromkeys(RUN.findall(" ".join(self.overrides[scale]))))
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class PaperPlan:
+class Study:
     """Everything that is run for one paper."""
 
     name: str
@@ -105,19 +105,19 @@ class PaperPlan:
     targets: Mapping[str, Target]
     fill: Mapping[str, str] = field(default_factory=dict)
 
-    def words(self, run: str, score: str, scale: str) -> list[str]:
-        """Return the words of a training, and with a score, after them those of this evaluation of it."""
-        trained = self.runs[run].words[scale]
-        return [*trained, *(self.score_words(run, score, scale) if score else ())]
+    def overrides(self, run: str, score: str, scale: str) -> list[str]:
+        """Return the overrides of a training, and with a score, after them those of this evaluation of it."""
+        trained = self.runs[run].overrides[scale]
+        return [*trained, *(self.score_overrides(run, score, scale) if score else ())]
 
-    def score_words(self, run: str, score: str, scale: str) -> list[str]:
-        """Return the words of an evaluation, with what this training puts into them."""
+    def score_overrides(self, run: str, score: str, scale: str) -> list[str]:
+        """Return the overrides of an evaluation, with what this training puts into them."""
         filled = {**self.fill, **self.runs[run].fill}
-        return [FILL.sub(lambda found: filled[found[1]], word) for word in self.scores[score].words[scale]]
+        return [FILL.sub(lambda found: filled[found[1]], override) for override in self.scores[score].overrides[scale]]
 
 
 @cache
-def plans() -> Mapping[str, PaperPlan]:
+def plans() -> Mapping[str, Study]:
     """Return the plan of every paper.
 
     Raises:
@@ -131,7 +131,7 @@ def all_targets() -> dict[str, Target]:
     return {name: target for plan in plans().values() for name, target in plan.targets.items()}
 
 
-def find_target(name: str) -> tuple[PaperPlan, Target]:
+def find_target(name: str) -> tuple[Study, Target]:
     """Return a target with its paper's plan.
 
     Raises:
@@ -143,14 +143,14 @@ def find_target(name: str) -> tuple[PaperPlan, Target]:
     raise AdvvidError(f"there is no table or figure {name!r}: python -m advvid.papers list shows all")
 
 
-def read(path: Path) -> PaperPlan:
+def read(path: Path) -> Study:
     """Read one plan."""
     content = read_yaml(path)
     runs = {work.name: work for name, node in content["runs"].items() for work in _works(name, node or {})}
     scores = {work.name: work for name, node in content["scores"].items() for work in _works(name, node or {})}
     common = _by_scale(content.get("note", {}))
     targets = {name: _target(name, path.stem, node, common) for name, node in content["targets"].items()}
-    plan = PaperPlan(path.stem, runs, scores, targets, _texts(content.get("fill", {})))
+    plan = Study(path.stem, runs, scores, targets, _texts(content.get("fill", {})))
     for work in (*runs.values(), *scores.values()):
         lacking = [name for scale in SCALES for name in work.needs(scale) if name not in runs]
         if lacking:
@@ -164,20 +164,20 @@ def read(path: Path) -> PaperPlan:
 
 
 def _works(name: str, node: Mapping[str, Any]) -> Iterator[Work]:
-    """Yield a training, or one for each entry of ``for``, whose words come last and whose name fills ``{each}``."""
+    """Yield a training, or one for each entry of ``for``, whose overrides come last and whose name fills ``{each}``."""
     if "for" not in node:
         yield _work(name, node)
         return
-    for each, words in node["for"].items():
-        yield _work(name.format(each=each), {**node, "words": [*node.get("words", []), *words]})
+    for each, overrides in node["for"].items():
+        yield _work(name.format(each=each), {**node, "overrides": [*node.get("overrides", []), *overrides]})
 
 
 def _work(name: str, node: Mapping[str, Any]) -> Work:
     first = [f"experiment={node['experiment']}"] if "experiment" in node else []
     start = _by_scale(node.get("start", {}))
-    words = {scale: (*first, *_flat(node.get("words", [])), *_flat(node.get(scale, []))) for scale in SCALES}
-    words |= {s: (*words[s], f"model.checkpoint={{run:{run}}}/checkpoints/last.pt") for s, run in start.items()}
-    return Work(name, words, tuple(_flat(node.get("data", []))), start, _texts(node.get("fill", {})))
+    overrides = {scale: (*first, *_flat(node.get("overrides", [])), *_flat(node.get(scale, []))) for scale in SCALES}
+    overrides |= {s: (*overrides[s], f"model.checkpoint={{run:{run}}}/checkpoints/last.pt") for s, run in start.items()}
+    return Work(name, overrides, tuple(_flat(node.get("data", []))), start, _texts(node.get("fill", {})))
 
 
 def _target(name: str, paper: str, node: Mapping[str, Any], shared: Mapping[str, str]) -> Target:
@@ -223,5 +223,5 @@ def _texts(node: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _flat(value: Any) -> list[str]:
-    """Flatten lists of lists, which is what YAML's anchors make of shared words."""
-    return [word for item in value for word in _flat(item)] if isinstance(value, list) else [str(value)]
+    """Flatten lists of lists, which is what YAML's anchors make of shared overrides."""
+    return [override for item in value for override in _flat(item)] if isinstance(value, list) else [str(value)]

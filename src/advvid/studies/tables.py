@@ -12,9 +12,9 @@ from typing import Any
 
 from advvid.core.files import write_bytes, write_text
 from advvid.studies.measured import measure
-from advvid.studies.plan import DEMO, CellPlan, PaperPlan, Target
+from advvid.studies.plan import DEMO, CellPlan, Study, Target
 from advvid.studies.published import PublishedTable, authors_of, published_tables
-from advvid.studies.work import TROUBLE, Workbench
+from advvid.studies.work import TROUBLE, Runner
 
 # Made of other cells: of the same row, or in percent of the second of two rows.
 ROW_MEAN, ROW_DIFFERENCE, RELATIVE = "row_mean", "row_difference", "relative"
@@ -23,18 +23,21 @@ MADE = (ROW_MEAN, ROW_DIFFERENCE, RELATIVE)
 CLIPS, FEATURES = "embedded clips of 32 x 32", "embedded features of 1,000 videos"
 
 
-def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) -> dict[str, Any]:
+def make_table(runner: Runner, plan: Study, target: Target, command: str) -> dict[str, Any]:
     """Carry out what a target needs and return its table; a cell that cannot be had says why."""
     folders: dict[tuple[str, str], Path] = {}
     problems: dict[tuple[str, str], str] = {}
-    for run, score in target.wanted(bench.scale):
+    for run, score in target.wanted(runner.scale):
         try:
-            folders[run, score] = bench.scored(plan, run, score)
+            folders[run, score] = runner.scored(plan, run, score)
         except TROUBLE as error:
             problems[run, score] = str(error)
     printed = published_tables().get(target.id)
     rows: list[dict[str, Any]] = [
-        {"name": row, "cells": {c: _cell(bench, printed, row, c, cell, folders, problems) for c, cell in cells.items()}}
+        {
+            "name": row,
+            "cells": {c: _cell(runner, printed, row, c, cell, folders, problems) for c, cell in cells.items()},
+        }
         for row, cells in target.cells.items()
     ]
     for row in rows:
@@ -50,30 +53,35 @@ def make_table(bench: Workbench, plan: PaperPlan, target: Target, command: str) 
         if (run, score) in folders
         for path in _pictures(folders[run, score], target.only)
     ]
-    data = _data(plan, target, printed, bench.scale)
-    said = f"Demo: {data}, narrow networks." if bench.scale == DEMO else "At the paper's scale."
-    if bench.given.get(""):
-        said += f" Every run was told {' '.join(bench.given[''])}."
-    notes = (said, printed.note if printed else "", target.note.get(bench.scale, ""), starts(plan, target, bench.scale))
+    data = _data(plan, target, printed, runner.scale)
+    said = f"Demo: {data}, narrow networks." if runner.scale == DEMO else "At the paper's scale."
+    if runner.given.get(""):
+        said += f" Every run was told {' '.join(runner.given[''])}."
+    notes = (
+        said,
+        printed.note if printed else "",
+        target.note.get(runner.scale, ""),
+        starts(plan, target, runner.scale),
+    )
     return {
-        "id": target.id, "title": target.title, "paper": _source(target, printed), "scale": bench.scale,
+        "id": target.id, "title": target.title, "paper": _source(target, printed), "scale": runner.scale,
         "dataset": data, "units": _units(target), "caption": " ".join(text for text in notes if text),
         "columns": list(printed.columns) if printed else [], "rows": rows, "claims": [], "figures": figures,
         "analyses": [{"run": run, "score": score, "folder": str(folder)} for (run, score), folder in folders.items()
                      if (run, score) in target.figures],
         "problems": sorted(set(problems.values())),
-        "seconds": bench.seconds(plan, folders), "command": command,
+        "seconds": runner.seconds(plan, folders), "command": command,
     }  # fmt: skip
 
 
-def _data(plan: PaperPlan, target: Target, printed: PublishedTable | None, scale: str) -> str:
+def _data(plan: Study, target: Target, printed: PublishedTable | None, scale: str) -> str:
     used = {name for run, _ in target.wanted(scale) for name in plan.runs[run].data}
     if scale == DEMO:
         return FEATURES if used == {"youtube8m"} else CLIPS
     return printed.data if printed else ", ".join(sorted(used))
 
 
-def starts(plan: PaperPlan, target: Target, scale: str) -> str:
+def starts(plan: Study, target: Target, scale: str) -> str:
     """Say which trainings of a target begin with the weights of others; "" where none does."""
     found: dict[str, list[str]] = {}
     for run in dict.fromkeys(run for run, _ in target.wanted(scale)):
@@ -87,7 +95,7 @@ def starts(plan: PaperPlan, target: Target, scale: str) -> str:
 
 
 def _cell(
-    bench: Workbench, printed: PublishedTable | None, row: str, column: str, cell: CellPlan,
+    runner: Runner, printed: PublishedTable | None, row: str, column: str, cell: CellPlan,
     folders: Mapping[tuple[str, str], Path], problems: Mapping[tuple[str, str], str],
 ) -> dict[str, Any]:  # fmt: skip
     number = printed.cell(row, column) if printed else None
@@ -99,8 +107,8 @@ def _cell(
     if number is not None and number.spread is not None:
         found["published_spread"] = number.spread
     pair = (cell.run, cell.score)
-    if bench.scale in cell.why:
-        found["why_missing"] = cell.why[bench.scale]
+    if runner.scale in cell.why:
+        found["why_missing"] = cell.why[runner.scale]
     elif cell.measure in MADE:
         pass  # once the others are there
     elif pair in problems:

@@ -21,7 +21,7 @@ from advvid.core.errors import AdvvidError
 from advvid.core.files import write_json, write_text
 from advvid.core.processes import for_parent
 from advvid.studies.keys import scoring_key, training_key
-from advvid.studies.plan import DEMO, RUN, PaperPlan, Work
+from advvid.studies.plan import DEMO, RUN, Study, Work
 
 log = logging.getLogger(__name__)
 
@@ -40,18 +40,18 @@ class WorkError(AdvvidError):
 TROUBLE = (AdvvidError, OSError, ValueError, LookupError)
 
 
-class Workbench:
+class Runner:
     """The finished and unfinished work of one scale.
 
     Args:
         root: where everything is kept, such as ``outputs/papers``.
         scale: ``full`` or ``demo``.
-        given: further words of every run, such as ``dataset.root=...``, by the data set that they are for; ``""``: all.
+        given: further overrides of every run, such as ``dataset.root=...``, by the data set that they are for; ``""``: all.
         threads: of each process; None: as many as there are cores.
 
     Example:
-        >>> bench = Workbench(Path("outputs/papers"), "demo")         # doctest: +SKIP
-        >>> bench.scored(plans()["kinfu"], "cat", "pgd")              # doctest: +SKIP
+        >>> runner = Runner(Path("outputs/papers"), "demo")         # doctest: +SKIP
+        >>> runner.scored(plans()["kinfu"], "cat", "pgd")              # doctest: +SKIP
         PosixPath('outputs/papers/demo/kinfu-cat-1b2c.../scores/pgd-3d4e...')
     """
 
@@ -59,35 +59,37 @@ class Workbench:
         self, root: Path, scale: str, given: Mapping[str, Sequence[str]] | None = None, threads: int | None = None
     ) -> None:
         self.root, self.scale, self.threads = root / scale, scale, threads
-        self.given = {key: list(words) for key, words in (given or {}).items()}
+        self.given = {key: list(overrides) for key, overrides in (given or {}).items()}
         self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._places: dict[tuple[str, str, str], Path] = {}
         self._failed: dict[Path, str] = {}
 
-    def words(self, plan: PaperPlan, run: str) -> list[str]:
+    def overrides(self, plan: Study, run: str) -> list[str]:
         """Return what a training is told, other trainings in it as their folders."""
         work = plan.runs[run]
-        return [self._resolved(plan, word) for word in (*work.words[self.scale], *self._given(work))]
+        return [self._resolved(plan, override) for override in (*work.overrides[self.scale], *self._given(work))]
 
-    def folder(self, plan: PaperPlan, run: str, score: str = "") -> Path:
+    def folder(self, plan: Study, run: str, score: str = "") -> Path:
         """Return where a training, or an evaluation of it, is kept, whether it is there or not."""
         place = (plan.name, run, score)
         if place not in self._places:
             # Other trainings stand in a key by their names, which hold keys of their own, so that all can be moved.
             work = plan.runs[run]
-            words = [self._resolved(plan, word, True) for word in (*work.words[self.scale], *self._given(work))]
+            overrides = [
+                self._resolved(plan, override, True) for override in (*work.overrides[self.scale], *self._given(work))
+            ]
             with _composing:
-                key = training_key(words)
+                key = training_key(overrides)
             found = self.root / f"{plan.name}-{run}-{key}"
             if score:
-                scored = plan.score_words(run, score, self.scale)
-                both = [*words, *(self._resolved(plan, word, True) for word in scored)]
+                scored = plan.score_overrides(run, score, self.scale)
+                both = [*overrides, *(self._resolved(plan, override, True) for override in scored)]
                 with _composing:
                     found = found / "scores" / f"{score}-{scoring_key(key, both)}"
             self._places[place] = found
         return self._places[place]
 
-    def trained(self, plan: PaperPlan, run: str) -> Path:
+    def trained(self, plan: Study, run: str) -> Path:
         """Train, or leave alone what is finished, and return the folder.
 
         Raises:
@@ -97,10 +99,10 @@ class Workbench:
         for name in plan.runs[run].needs(self.scale):
             self.trained(plan, name)
         folder = self.folder(plan, run)
-        self._carry_out(folder, ["mode=train", *self.words(plan, run)])
+        self._carry_out(folder, ["mode=train", *self.overrides(plan, run)])
         return folder
 
-    def scored(self, plan: PaperPlan, run: str, score: str) -> Path:
+    def scored(self, plan: Study, run: str, score: str) -> Path:
         """Evaluate a training, or leave alone what is finished, and return the evaluation's folder.
 
         Evaluations of one training share their cells: a column that two tables want is computed once.
@@ -117,12 +119,12 @@ class Workbench:
         if not (folder / "cells").exists():
             (folder / "cells").symlink_to(Path("..") / "cells")
         given = self._given(plan.runs[run])
-        scored = [self._resolved(plan, word) for word in plan.score_words(run, score, self.scale)]
-        words = ["mode=eval", f"checkpoint={trained}", *scored, *given]
-        self._carry_out(folder, words)
+        scored = [self._resolved(plan, override) for override in plan.score_overrides(run, score, self.scale)]
+        overrides = ["mode=eval", f"checkpoint={trained}", *scored, *given]
+        self._carry_out(folder, overrides)
         return folder
 
-    def seconds(self, plan: PaperPlan, pairs: Iterable[tuple[str, str]]) -> float | None:
+    def seconds(self, plan: Study, pairs: Iterable[tuple[str, str]]) -> float | None:
         """Return what trainings and their evaluations computed, each counted once; None where one kept no record."""
         pairs = list(pairs)
         folders = {self.folder(plan, *pair) for pair in pairs}
@@ -130,34 +132,34 @@ class Workbench:
         found = [json.loads((folder / DONE).read_text()).get("seconds") for folder in folders]
         return None if None in found else round(sum(found), 1)
 
-    def trainings(self, plan: PaperPlan, run: str, score: str = "") -> list[str]:
+    def trainings(self, plan: Study, run: str, score: str = "") -> list[str]:
         """Return what has to be trained for a training or an evaluation of it, in order, the training itself included."""
         named = [*plan.runs[run].needs(self.scale), *(plan.scores[score].needs(self.scale) if score else [])]
         before = [name for other in named for name in self.trainings(plan, other)]
         return list(dict.fromkeys([*before, run]))
 
     def _given(self, work: Work) -> list[str]:
-        """Return the words that the user adds; where data sets lie is of no use to embedded data."""
+        """Return the overrides that the user adds; where data sets lie is of no use to embedded data."""
         names = ("",) if self.scale == DEMO else (*work.data, "")
-        return [word for name in names for word in self.given.get(name, [])]
+        return [override for name in names for override in self.given.get(name, [])]
 
-    def _resolved(self, plan: PaperPlan, word: str, named: bool = False) -> str:
-        """Put the folders of other trainings, or their names, into a word."""
+    def _resolved(self, plan: Study, override: str, named: bool = False) -> str:
+        """Put the folders of other trainings, or their names, into a override."""
 
         def other(found: re.Match[str]) -> str:
             folder = self.folder(plan, found[1])
             return folder.name if named else str(folder)
 
-        return RUN.sub(other, word)
+        return RUN.sub(other, override)
 
-    def _refuse(self, plan: PaperPlan, run: str, score: str = "") -> None:
+    def _refuse(self, plan: Study, run: str, score: str = "") -> None:
         for work in [plan.runs[run], *([plan.scores[score]] if score else [])]:
             lacking = [name for name in work.data if name not in self.given] if self.scale != DEMO else []
             if lacking:
                 name = lacking[0]
                 raise WorkError(f"needs {name}: say where it is, as in make ... {name.upper()}=<folder>")
 
-    def _carry_out(self, folder: Path, words: Sequence[str]) -> None:
+    def _carry_out(self, folder: Path, overrides: Sequence[str]) -> None:
         """Run one command line in a folder; a finished one is left alone, a stopped one goes on."""
         with self._locks[folder]:
             note = folder / DONE
@@ -167,14 +169,14 @@ class Workbench:
                 raise WorkError(self._failed[folder])
             folder.mkdir(parents=True, exist_ok=True)
             common = ["tracker=none", f"hydra.run.dir={folder}"]
-            common += ["resume=true"] if "mode=train" in words else []
-            if not any(word.startswith("evaluation.pictures=") for word in words):
+            common += ["resume=true"] if "mode=train" in overrides else []
+            if not any(override.startswith("evaluation.pictures=") for override in overrides):
                 common.append("evaluation.pictures=0")
             common += ["runtime=cpu"] if self.scale == DEMO else []
             common += [f"runtime.threads={self.threads}"] if self.threads else []
-            command = [sys.executable, "-m", "advvid.train", *words, *common]
+            command = [sys.executable, "-m", "advvid.train", *overrides, *common]
             environment = {**os.environ, **({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})}
-            log.info("%s: %s", folder.name, " ".join(words))
+            log.info("%s: %s", folder.name, " ".join(overrides))
             before = folder / "seconds.txt"
             spent = float(before.read_text()) if before.is_file() else 0.0
             with (folder / "output.txt").open("w") as output:
@@ -184,7 +186,7 @@ class Workbench:
             if status:
                 self._failed[folder] = _last_words(folder / "output.txt")
                 raise WorkError(self._failed[folder])
-            done = {"seconds": round(spent, 1), "words": list(words), "command": command[1:]}
+            done = {"seconds": round(spent, 1), "overrides": list(overrides), "command": command[1:]}
             write_json(note, done, indent=None)
 
 
@@ -228,5 +230,5 @@ def stop_all() -> None:
 def _last_words(path: Path) -> str:
     """Return the sentence that a failed run ended with."""
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "no word")
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "no override")
     return f"{said.removeprefix('error: ')} (see {path})"
