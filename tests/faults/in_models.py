@@ -161,7 +161,7 @@ def _learned_from(world: World) -> list[str]:
     batch = Batch(world.clips, world.labels, world.ids)
     model = Around(world.model, _off_grid)
     clips = Contents(world.ids, world.ids)
-    fit_columns([column], model.eval(), lambda: [batch], clips, Classification(), 0, world.folder)
+    fit_columns([column], model.eval(), lambda: [batch], lambda: clips, Classification(), 0, world.folder)
     return []
 
 

@@ -39,8 +39,8 @@ def clip_digests(split: Clips) -> list[str]:
             return [digests.of_array(torch.as_tensor(split[index][0])) for index in range(len(split))]
 
     content = own()
-    targets = torch.as_tensor(split.targets)
-    labels = [digests.of_array(target) for target in targets] if len(targets) == len(content) else [""] * len(content)
+    targets = torch.as_tensor(split.targets).tolist()
+    labels = targets if len(targets) == len(content) else [""] * len(content)
     rows = zip(split.ids, labels, content, strict=True)
     return [digests.of_values("clip", name, label, found) for name, label, found in rows]
 

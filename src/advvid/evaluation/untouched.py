@@ -45,7 +45,12 @@ class Snapshot:
     def of(model: nn.Module) -> Snapshot:
         """Return what a model is like now."""
         modules = dict(model.named_modules())
-        held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        held = {
+            f"{name}.{key}".lstrip("."): tensor
+            for name, module in modules.items()
+            for key, tensor in (*module._parameters.items(), *module._buffers.items())
+            if tensor is not None
+        }
         return Snapshot(
             {name: (id(m), *(tuple(vars(m).get(h) or ()) for h in HOOKS), "forward" in vars(m)) for name, m in modules.items()},
             {name: module.training for name, module in modules.items()},
