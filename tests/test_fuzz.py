@@ -20,7 +20,8 @@ from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir
 from advvid.data import tfrecord
 from advvid.data.feature_index import index
-from advvid.data.lists import cut_validation, read_hmdb51, read_ucf101
+from advvid.data.groups import cut_split
+from advvid.data.lists import read_hmdb51, read_ucf101
 from advvid.evaluation.table_file import read_table
 from advvid.evaluation.tally import read_samples, verdicts
 from advvid.experiment.saved import adopt, with_saved_choices
@@ -262,7 +263,7 @@ def split_lists(world, seed):
         for entries in found.splits.values():
             for entry in entries:
                 assert Path(place / "videos" / entry.path).resolve().is_relative_to((place / "videos").resolve())
-        cut_validation(found.splits["train"], found.classes, 0.3, 0, None)
+        cut_split(found.splits["train"], found.classes, 0.3, 0, None)
 
 
 def records(world, seed):

@@ -32,6 +32,7 @@ SLOW = {
     "mode": ((), ("mode=train",)), "overwrite": ((), ("overwrite=true",)), "runtime.profile": ((), ("runtime.profile=true",)),
     "dataset.workers": ((), ("dataset.workers=2",)), "tracker*": ((), ("tracker=wandb", "tracker.mode=offline")),
     "experiment": (("schedule.batch_size=10",), ()), "hydra*": ((), ()),
+    "dataset.name": (FILES, ("dataset.name=other",)),
     "dataset.root": (FILES, ("dataset.root=COPY",)), "dataset.splits": (FILES, ("dataset.splits=LISTS",)),
     "dataset.cache": (FILES, ("dataset.cache=CACHE",)), "dataset.cache_gb": (FILES, ("dataset.cache=CACHE", "dataset.cache_gb=1e-4")),
     "defense.folder": (FIRST, ("defense.folder=CACHE",)), "checkpoint": (SCORE, ("checkpoint=MOVED",)),

@@ -9,7 +9,8 @@ import torch
 
 from advvid.core.errors import AdvvidError
 from advvid.data.decoders import FrameVideo
-from advvid.data.lists import Entry, cut_validation, group_of, read_hmdb51, read_ucf101
+from advvid.data.groups import cut_split, group_of
+from advvid.data.lists import Entry, read_hmdb51, read_ucf101
 from advvid.data.loader import eval_batches, train_batches
 from advvid.data.scan import problem, scan
 from advvid.data.video_folder import VideoFolder
@@ -64,14 +65,14 @@ def test_validation_is_cut_by_group():
     train = [
         Entry(f"{c}/v_{c}_g{g:02d}_c{i:02d}.avi", n) for n, c in enumerate("AB") for g in range(8, 26) for i in (1, 2)
     ]
-    kept, val = cut_validation(train, ["A", "B"], 0.1, seed=0, pattern=None)
+    kept, val = cut_split(train, ["A", "B"], 0.1, seed=0, pattern=None)
     assert sorted(map(str, kept + val)) == sorted(map(str, train))
     groups = [{group_of(e, "AB"[e.label], None) for e in part} for part in (kept, val)]
     assert not groups[0] & groups[1]
     assert {e.label for e in val} == {0, 1}
     assert len(val) == 8
-    assert cut_validation(train, ["A", "B"], 0.1, 0, None)[1] == val
-    assert cut_validation(train, ["A", "B"], 0.1, 1, None)[1] != val
+    assert cut_split(train, ["A", "B"], 0.1, 0, None)[1] == val
+    assert cut_split(train, ["A", "B"], 0.1, 1, None)[1] != val
 
 
 @pytest.mark.parametrize(
@@ -197,10 +198,10 @@ def test_bad_videos_are_named_or_skipped(broken):
 @real
 def test_the_second_scan_opens_nothing(broken, monkeypatch):
     root, files = broken
-    first = scan(root, files, "decord")
+    first = scan(root, [Entry(file, 0) for file in files], "decord")
     opened = []
-    monkeypatch.setattr("advvid.data.scan.problem", lambda path, decoder: opened.append(path) or "again")
-    scan(root, files, "decord")
+    monkeypatch.setattr("advvid.data.scan.problem", lambda path, *how: opened.append(path) or "again")
+    scan(root, [Entry(file, 0) for file in files], "decord")
     assert [p.relative_to(root).as_posix() for p in opened] == list(first) == [files[1]]
 
 

@@ -18,6 +18,7 @@ NEUTRAL: dict[str, str] = {
     "choices*": "names for settings, which count",
     "tracker*": "where a run is watched",
     "hydra*": "where a run is written, and what starts it",
+    "dataset.name": "a title",
     "dataset.root": "a place; the content of the files counts",
     "dataset.splits": "a place; the clips that the lists name count",
     "dataset.workers": "how many processes read",
@@ -66,7 +67,7 @@ SCORED = ("test_clips", "front", "columns", "postprocess", "analysis")
 IN_CELLS = ("data", "view", "attack", "seed", *(part for part in SCORED if part != "front"))
 # Options that name a file or a run: its content takes the place of its path.
 FILES = (
-    "*.checkpoint", "*.checkpoints", "*.surrogate", "*.source", "*.classifier", "*.generator", "*.network", "dataset.vocabulary",
+    "*.checkpoint", "*.checkpoints", "*.surrogate", "*.source", "*.classifier", "*.generator", "*.network", "dataset.vocabulary", "dataset.class_names",
 )  # fmt: skip
 
 

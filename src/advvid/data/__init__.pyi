@@ -1,3 +1,4 @@
+from .class_folders import ClassFolders as ClassFolders
 from .clips import VideoClips as VideoClips
 from .given import GivenFiles as GivenFiles
 from .images import CIFAR10 as CIFAR10
@@ -9,5 +10,6 @@ from .moving import MovingDigits as MovingDigits
 from .moving import MovingMNIST as MovingMNIST
 from .protocol import Dataset as Dataset
 from .video_folder import VideoFolder as VideoFolder
+from .video_list import VideoList as VideoList
 from .youtube8m import YouTube8M as YouTube8M
 from .youtube8m_mini import YouTube8MMini as YouTube8MMini

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from advvid.core.digests import of_values
 from advvid.core.errors import AdvvidError
 from advvid.data.cache import DamagedError, FrameCache, Stored
 from advvid.data.content import of_videos
@@ -95,7 +96,11 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         """Return the content of each file with how testing cuts it; see ``advvid.data.content.clip_digests``."""
         cut = self.cut
         paths = [self.root / entry.path for entry in self.entries]
-        return of_videos(paths, cut.decoder, cut.frames, cut.stride, cut.size, cut.short_side, cut.views)
+        found = of_videos(paths, cut.decoder, cut.frames, cut.stride, cut.size, cut.short_side, cut.views)
+        return [
+            of_values(digest, entry.part) if entry.part else digest
+            for digest, entry in zip(found, self.entries, strict=True)
+        ]
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int, str]:
         """Return (clip uint8 ``[3, views * T, size, size]``, label, id).
@@ -105,55 +110,59 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         """
         index, draw = key if isinstance(key, tuple) else (key, None)
         entry = self.entries[index]
-        path = self.root / entry.path
         try:
             try:
-                clip = self._clip(path, draw, self.cache)
+                clip = self._clip(entry, draw, self.cache)
             except DamagedError as error:
                 if self.cache is not None:
                     self.cache.drop(error.file)
-                clip = self._clip(path, draw, None)
+                clip = self._clip(entry, draw, None)
         except ValueError as error:
             raise AdvvidError(
-                f"the video {path} cannot be decoded ({error}): replace it or set dataset.on_error=skip"
+                f"the video {self.root / entry.path}{entry.part} cannot be decoded ({error}): replace it or set dataset.on_error=skip"
             ) from None
         return clip.contiguous(), entry.label, entry.id
 
-    def _clip(self, path: Path, draw: int | None, cache: FrameCache | None) -> Tensor:
+    def _clip(self, entry: Entry, draw: int | None, cache: FrameCache | None) -> Tensor:
         if draw is not None:
-            return self._random(self._open(path) if cache is None else self._whole(path, cache), draw)
+            return self._random(self._open(entry) if cache is None else self._whole(entry, cache), draw)
         if cache is None:
-            return self._spread(self._open(path))
-        cut = self.cut
-        how = {"decoder": cut.decoder, "test": [cut.frames, cut.stride, cut.size, cut.short_side, cut.views]}
+            return self._spread(self._open(entry))
+        cut, path = self.cut, self.root / entry.path
+        how = self._how(entry) | {"test": [cut.frames, cut.stride, cut.size, cut.short_side, cut.views]}
         stored = cache.find(path, how)
         if stored is not None:
             return stored.fetch(range(stored.frames))
-        video = self._open(path)
+        video = self._open(entry)
         clip = self._spread(video)
         cache.keep(path, how, clip.shape[1], video.rate, [clip.permute(1, 2, 3, 0)])
         return clip
 
-    def _open(self, path: Path) -> FrameVideo:
-        return FrameVideo(path, self.cut.decoder, self.cut.stride)
+    def _open(self, entry: Entry) -> FrameVideo:
+        return FrameVideo(self.root / entry.path, self.cut.decoder, self.cut.stride, entry.start, entry.end)
 
-    def _whole(self, path: Path, cache: FrameCache) -> FrameVideo | Stored:
+    def _how(self, entry: Entry) -> dict[str, Any]:
+        """Return what the frames of an entry depend on besides its file, for the cache."""
+        return {"decoder": self.cut.decoder} | ({"part": entry.part} if entry.part else {})
+
+    def _whole(self, entry: Entry, cache: FrameCache) -> FrameVideo | Stored:
         """Return a video from the cache, where need be after putting it there; as it is where there is no room.
 
         Random clips need all its frames. They are kept as they are before the first random step: resized to the short
         side, or at full size where a random part is cut out of the full frame (``scale``).
         """
         resize = v2.Identity() if self.cut.scale is not None else self._resize
-        how = {"decoder": self.cut.decoder, "short_side": None if self.cut.scale is not None else self.cut.short_side}
+        how = self._how(entry) | {"short_side": None if self.cut.scale is not None else self.cut.short_side}
+        path = self.root / entry.path
         stored = cache.find(path, how)
         if stored is None and not cache.full:
-            video = self._open(path)
+            video = self._open(entry)
             parts = (
                 resize(video.fetch(range(i, min(i + CHUNK, video.frames))).transpose(0, 1)).permute(0, 2, 3, 1)
                 for i in range(0, video.frames, CHUNK)
             )
             stored = cache.keep(path, how, video.frames, video.rate, parts)
-        return stored or self._open(path)
+        return stored or self._open(entry)
 
     def _duration(self, video: FrameVideo | Stored) -> Fraction:
         return Fraction(self.cut.frames * self.cut.stride) / video.rate

@@ -189,21 +189,33 @@ class FrameVideo(Video):
         path: the file.
         decoder: ``decord``, ``pyav`` or ``torchcodec``.
         stride: between the frames of a clip, at the video's own rate.
+        start: where the part that counts begins, in seconds; None for the beginning.
+        end: where it ends; None for the end of the video, which also ends a part that is longer.
 
     Raises:
-        ValueError: if the file cannot be read.
+        ValueError: if the file cannot be read, or the part holds no frame.
     """
 
-    def __init__(self, path: Path, decoder: str = "decord", stride: int = 1) -> None:
+    def __init__(
+        self, path: Path, decoder: str = "decord", stride: int = 1, start: float | None = None, end: float | None = None
+    ) -> None:
         self.path, self.stride = path, stride
-        self._reader = open_reader(path, decoder)
-        if self._reader.frames < 1:
+        self.reader = open_reader(path, decoder)
+        if self.reader.frames < 1:
             raise ValueError("it holds no frame")
+        total = self.reader.frames
+        self._first = 0 if start is None else round(Fraction(start) * self.rate)
+        self._end = total if end is None else min(total, round(Fraction(end) * self.rate))
+        if self.frames < 1:
+            raise ValueError(
+                f"it has no frame from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}: it is "
+                f"{float(total / self.rate):.4g} s long"
+            )
 
     @property
     def frames(self) -> int:
-        """Number of frames that the container promises."""
-        return self._reader.frames
+        """Number of frames that the container promises in the part that counts."""
+        return self._end - self._first
 
     @property
     def duration(self) -> Fraction:
@@ -213,7 +225,7 @@ class FrameVideo(Video):
     @property
     def rate(self) -> Fraction:
         """Frames per second."""
-        return Fraction(self._reader.rate or 25).limit_denominator(100_000)
+        return Fraction(self.reader.rate or 25).limit_denominator(100_000)
 
     def get_clip(self, start_sec: float | Fraction, end_sec: float | Fraction) -> dict[str, Any]:
         """Return ``{"video": uint8 [3, n, H, W], "audio": None}``: every ``stride``-th frame of the interval."""
@@ -229,20 +241,20 @@ class FrameVideo(Video):
         Raises:
             ValueError: if frames cannot be decoded.
         """
-        looped = [i % self.frames for i in indices]
-        unique = sorted(set(looped))
+        looped = [self._first + i % self.frames for i in indices]
+        unique, last = sorted(set(looped)), self.reader.frames - 1
         problem = ValueError("no frame left")
         for cut in range(TAIL + 1):
             try:
-                clamped = [min(i, self.frames - 1 - cut) for i in unique]
+                clamped = [min(i, last - cut) for i in unique]
                 if clamped[0] < 0:
                     break
-                decoded = self._reader.get(sorted(set(clamped)))
+                decoded = self.reader.get(sorted(set(clamped)))
             except ValueError as error:
                 problem = error
                 continue
             place = {i: position for position, i in enumerate(sorted(set(clamped)))}
-            order = [place[min(i, self.frames - 1 - cut)] for i in looped]
+            order = [place[min(i, last - cut)] for i in looped]
             # Frames of a full-sized video are megabytes: they are copied only where some appear twice or elsewhere.
             ordered = decoded if order == list(range(len(decoded))) else decoded[order]
             return ordered.permute(3, 0, 1, 2)

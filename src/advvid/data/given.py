@@ -28,7 +28,7 @@ from advvid.data.loader import Item
 from advvid.data.memory_clips import MemoryClips
 from advvid.data.motion import Motion
 from advvid.data.scan import problem
-from advvid.data.video_folder import VideoFolder
+from advvid.data.video_files import VideoFiles
 from advvid.tasks.classification import Classification
 
 # The target of a clip whose class nobody told: the model's own clean prediction stands in for it.
@@ -131,7 +131,7 @@ def _view(node: DictConfig) -> _View:
         return _View(
             data.frames, data.stride, data.size, data.size, data.views, "decord", lambda path: _as_motion(path, data)
         )
-    if target is not VideoFolder:
+    if not (isinstance(target, type) and issubclass(target, VideoFiles)):
         raise AdvvidError(
             f"files=... needs a checkpoint that was trained on videos, but its data set is {node.get('_target_')}: leave "
             "files out to attack that data set's own test clips"

@@ -7,9 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from advvid.core.batch import derive_seed
 from advvid.core.errors import AdvvidError
 
 # Kinetics' lists are some 30 MB; a path is at most 4096 bytes long.
@@ -19,15 +16,31 @@ LONGEST_LINE = 5000
 
 @dataclass(frozen=True)
 class Entry:
-    """A listed video: its path below the folder of videos, its class and its name in tables."""
+    """A listed video, or a part of one.
+
+    Args:
+        path: below the folder of videos.
+        label: number of its class.
+        start: where the part begins, in seconds; None for the video's own start.
+        end: where it ends; None for the video's own end.
+    """
 
     path: str
     label: int
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def part(self) -> str:
+        """Which part of the video, as ``@start-end``; nothing for all of it."""
+        if self.start is None and self.end is None:
+            return ""
+        return f"@{self.start or 0:g}-{'' if self.end is None else f'{self.end:g}'}"
 
     @property
     def id(self) -> str:
-        """``Class/name`` without the ending."""
-        return self.path.rsplit(".", 1)[0]
+        """``Class/name`` without the ending, and the part where it is one: the name in tables."""
+        return self.path.rsplit(".", 1)[0] + self.part
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,7 @@ def _ucf101_classes(path: Path) -> Iterator[str]:
     for line in lines_of(path, f"the lists of {path.parent}"):
         name = [*line.split(None, 1), ""][1]
         if not name or name in found or "/" in name or not stays_inside(name):
-            raise AdvvidError(f"{path} has the line {_shown(line)}, which is no number and new class: mend the list")
+            raise AdvvidError(f"{path} has the line {shown(line)}, which is no number and new class: mend the list")
         found.add(name)
         yield name
 
@@ -71,7 +84,7 @@ def _once(path: Path, entries: Iterable[Entry]) -> list[Entry]:
     found: dict[str, Entry] = {}
     for entry in entries:
         if entry.id in found:
-            raise AdvvidError(f"{path} names {_shown(entry.id)} twice: mend the list")
+            raise AdvvidError(f"{path} names {shown(entry.id)} twice: mend the list")
         found[entry.id] = entry
     return list(found.values())
 
@@ -86,7 +99,8 @@ def stays_inside(path: str) -> bool:
     return "\0" not in path and not any(part in ("", ".", "..") for part in path.replace("\\", "/").split("/"))
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """Return what stands in a list as a message quotes it."""
     text = ascii(text)
     return text if len(text) <= 120 else text[:117] + "..."
 
@@ -99,11 +113,11 @@ def _ucf101_entries(path: Path, classes: Sequence[str]) -> Iterator[Entry]:
         name = video.split("/", 1)[0]
         if match is None or "/" not in video or name not in numbers or not stays_inside(video):
             raise AdvvidError(
-                f"{path} has the line {_shown(line)}, which names no video of a class of classInd.txt: mend the list"
+                f"{path} has the line {shown(line)}, which names no video of a class of classInd.txt: mend the list"
             )
         if match["label"] is not None and match["label"].lstrip("0") != str(numbers[name] + 1):
             raise AdvvidError(
-                f"{path} gives {_shown(video)} the label {match['label'][:20]}, but classInd.txt says {numbers[name] + 1} for "
+                f"{path} gives {shown(video)} the label {match['label'][:20]}, but classInd.txt says {numbers[name] + 1} for "
                 f"{name}: mend the list"
             )
         yield Entry(video, numbers[name])
@@ -127,7 +141,7 @@ def read_hmdb51(folder: Path, split: int) -> Lists:
             video, _, flag = line.rpartition(" ")
             if flag not in ("0", "1", "2") or not video.strip() or "/" in video or not stays_inside(video.strip()):
                 raise AdvvidError(
-                    f"{file} has the line {_shown(line)}, which is not a video and 0, 1 or 2: mend the list"
+                    f"{file} has the line {shown(line)}, which is not a video and 0, 1 or 2: mend the list"
                 )
             if flag != "0":
                 splits["train" if flag == "1" else "test"].append(Entry(f"{name}/{video.strip()}", label))
@@ -136,7 +150,14 @@ def read_hmdb51(folder: Path, split: int) -> Lists:
 
 
 def lines_of(path: Path, remedy: str) -> list[str]:
-    """Return the lines of a list that hold something, without their ends.
+    """Return the lines of a list that hold something; see ``numbered_lines``."""
+    return [line for _, line in numbered_lines(path, remedy)]
+
+
+def numbered_lines(path: Path, remedy: str) -> list[tuple[int, str]]:
+    """Return the lines of a list that hold something, without their ends, each with its number in the file.
+
+    A byte-order mark, as some editors write it, is no part of the first line.
 
     Raises:
         AdvvidError: if there is no such file, or it holds nothing, or what is no list.
@@ -148,58 +169,10 @@ def lines_of(path: Path, remedy: str) -> list[str]:
             content = file.read(MOST_BYTES + 1)
     except OSError:
         raise AdvvidError(f"there is no list {path}: check dataset.splits and {remedy}") from None
-    text = content.decode("utf-8", errors="surrogateescape")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(content) > MOST_BYTES or max(map(len, lines), default=0) > LONGEST_LINE:
+    text = content.decode("utf-8-sig", errors="surrogateescape")
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if len(content) > MOST_BYTES or max((len(line) for _, line in lines), default=0) > LONGEST_LINE:
         raise AdvvidError(f"{path} is no list of videos (it is too large, or a line is too long): check dataset.splits")
     if not lines:
         raise AdvvidError(f"the list {path} is empty: check dataset.splits")
     return lines
-
-
-def cut_validation(
-    train: Sequence[Entry], classes: Sequence[str], fraction: float, seed: int, pattern: str | None
-) -> tuple[list[Entry], list[Entry]]:
-    """Cut a validation split from the training list, by groups that stay whole.
-
-    Args:
-        train: the training list.
-        classes: their names.
-        fraction: wanted share of each class, in (0, 1); a class with a single group stays in training.
-        seed: of the choice of groups.
-        pattern: a regular expression whose groups name a video's group; None for UCF101's ``_gNN_`` (within a class)
-            and HMDB51's film before ``_<class>_``. A video that does not match is a group of its own.
-
-    Returns:
-        (training, validation), both in list order.
-    """
-    groups = [group_of(entry, classes[entry.label], pattern) for entry in train]
-    chosen: set[str] = set()
-    for label in range(len(classes)):
-        own = [group for entry, group in zip(train, groups, strict=True) if entry.label == label]
-        names = sorted(set(own))
-        order = np.random.default_rng(derive_seed(seed, "validation", label)).permutation(len(names))
-        wanted = max(1, round(fraction * len(own)))
-        have = sum(group in chosen for group in own)
-        for position in order:
-            # A class keeps at least one group to train on.
-            if have >= wanted or sum(name not in chosen for name in names) <= 1:
-                break
-            if names[position] not in chosen:
-                chosen.add(names[position])
-                have += own.count(names[position])
-    kept = [e for e, g in zip(train, groups, strict=True) if g not in chosen]
-    return kept, [e for e, g in zip(train, groups, strict=True) if g in chosen]
-
-
-def group_of(entry: Entry, name: str, pattern: str | None) -> str:
-    """Return the group (scene, film, person) that a video belongs to; see ``cut_validation``."""
-    stem = entry.id.rsplit("/", 1)[-1]
-    if pattern is not None:
-        match = re.search(pattern, stem)
-        return "/".join(match.groups() or [match[0]]) if match else stem
-    match = re.search(r"_g(\d+)_c\d+$", stem)
-    if match:
-        return f"{name}/{match[1]}"
-    film, found, _ = stem.partition(f"_{name}_")
-    return film if found else stem

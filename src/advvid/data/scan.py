@@ -15,14 +15,15 @@ import av
 from advvid.core import files
 from advvid.core.paths import cache_dir
 from advvid.core.progress import bar
-from advvid.data.decoders import TAIL, open_reader
+from advvid.data.decoders import TAIL, FrameVideo
+from advvid.data.lists import Entry
 
 # A container may promise a frame or two more than it holds; a file cut in half lacks far more.
 TRUNCATED = 5
 
 
-def problem(path: Path, decoder: str) -> str | None:
-    """Say in a few words what is wrong with a video; None for a sound one.
+def problem(path: Path, decoder: str, start: float | None = None, end: float | None = None) -> str | None:
+    """Say in a few words what is wrong with a video, or with a part of it; None for a sound one.
 
     Looks at the size, opens the file, compares the frames that its header promises with the packets that are there
     (a truncated .avi decodes as a shorter clip without an error), and decodes the first, the middle and a late frame.
@@ -32,9 +33,7 @@ def problem(path: Path, decoder: str) -> str | None:
             return "no file" if path.exists() else "missing"
         if path.stat().st_size == 0:
             return "empty"
-        reader = open_reader(path, decoder)
-        if reader.frames < 1:
-            return "no frames"
+        reader = FrameVideo(path, decoder, start=start, end=end).reader
         reader.get(sorted({0, reader.frames // 2, max(0, reader.frames - 1 - TAIL)}))
         with av.open(str(path), metadata_errors="ignore") as container:
             stream = container.streams.video[0]
@@ -55,11 +54,19 @@ def _why(error: OSError, link: bool) -> str:
     return "a link that leads back to itself" if error.errno == errno.ELOOP else (error.strerror or "unreadable")
 
 
-def scan(root: Path, paths: Sequence[str], decoder: str) -> dict[str, str]:
-    """Return the videos that cannot be used, with what is wrong with each.
+def scan(root: Path, entries: Sequence[Entry], decoder: str) -> dict[str, str]:
+    """Return the videos, or parts of videos, that cannot be used, with what is wrong with each.
 
     A sound file is remembered by its size and time of change in the cache folder (the data may lie on a read-only
     disk), so that the next run starts at once.
+
+    Args:
+        root: the folder that the entries' paths start from.
+        entries: what is listed.
+        decoder: see ``advvid.data.decoders``.
+
+    Returns:
+        ``path`` and ``part`` of an entry, as one text, by what is wrong with it.
     """
     memory = (
         cache_dir()
@@ -70,9 +77,39 @@ def scan(root: Path, paths: Sequence[str], decoder: str) -> dict[str, str]:
         sound = json.loads(memory.read_text())
     except (OSError, ValueError):
         sound = {}
-    # One listing per folder is far quicker than a call per file on a network disk.
+    named = {entry.path + entry.part: entry for entry in entries}
+    present, absent = _look(root, [entry.path for entry in entries])
+    found = {name: absent[entry.path] for name, entry in named.items() if entry.path in absent}
+    todo = [name for name, e in named.items() if e.path in present and sound.get(name) != present[e.path]]
+    if todo:
+        workers = min(16, (os.cpu_count() or 1) * 2)
+
+        def look(name: str) -> str | None:
+            entry = named[name]
+            return problem(root / entry.path, decoder, entry.start, entry.end)
+
+        with bar("scanning the videos", len(todo)) as progress, ThreadPoolExecutor(workers) as pool:
+            try:
+                for name, wrong in zip(todo, pool.map(look, todo), strict=True):
+                    progress.advance(1)
+                    if wrong is None:
+                        sound[name] = present[named[name].path]
+                    else:
+                        found[name] = wrong
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for all the others
+                raise
+        files.write_json(memory, sound, indent=None)
+    return {name: found[name] for name in named if name in found}
+
+
+def _look(root: Path, paths: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Return the files that are there, each with its size and time of change, and why each other one is not.
+
+    One listing per folder is far quicker than a call per file on a network disk.
+    """
     present: dict[str, list[int]] = {}
-    found: dict[str, str] = {}
+    absent: dict[str, str] = {}
     for folder in sorted({os.path.dirname(path) for path in paths}):
         try:
             with os.scandir(root / folder) as items:
@@ -82,25 +119,14 @@ def scan(root: Path, paths: Sequence[str], decoder: str) -> dict[str, str]:
                         stat = item.stat()
                         present[path] = [stat.st_size, stat.st_mtime_ns]
                     except OSError as error:
-                        found[path] = _why(error, item.is_symlink())
+                        absent[path] = _why(error, item.is_symlink())
         except OSError as error:
-            found |= {
+            absent |= {
                 path: _why(error, (root / folder).is_symlink()) for path in paths if os.path.dirname(path) == folder
             }
-    found |= {path: "missing" for path in paths if path not in present and path not in found}
-    todo = [path for path in paths if path in present and sound.get(path) != present[path]]
-    if todo:
-        workers = min(16, (os.cpu_count() or 1) * 2)
-        with bar("scanning the videos", len(todo)) as progress, ThreadPoolExecutor(workers) as pool:
-            try:
-                for path, wrong in zip(todo, pool.map(lambda p: problem(root / p, decoder), todo), strict=True):
-                    progress.advance(1)
-                    if wrong is None:
-                        sound[path] = present[path]
-                    else:
-                        found[path] = wrong
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for all the others
-                raise
-        files.write_json(memory, sound, indent=None)
-    return {path: found[path] for path in paths if path in found}
+    spelt = {path.casefold(): path for path in present}
+    for path in paths:
+        if path not in present and path not in absent:
+            other = spelt.get(path.casefold())
+            absent[path] = "missing" if other is None else f"missing, but there is {other}, which differs only in case"
+    return present, absent

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
-
-from annotated_types import Gt, Le, Lt
+from typing import Literal
 
 from advvid.core.allowed import checked
-from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Positive, Seed, Share
 from advvid.core.paths import user_path
-from advvid.data.cache import FrameCache
-from advvid.data.clips import Cut, VideoClips
-from advvid.data.decoders import Decoder, check_decoder
-from advvid.data.limits import round_robin
-from advvid.data.lists import Entry, Lists, cut_validation, read_hmdb51, read_ucf101
-from advvid.data.loader import Workers, worker_count
-from advvid.data.scan import scan
-from advvid.tasks.classification import Classification
-
-log = logging.getLogger(__name__)
+from advvid.data.decoders import Decoder
+from advvid.data.lists import Lists, read_hmdb51, read_ucf101
+from advvid.data.loader import Workers
+from advvid.data.reading import Area, Fraction, Reading
+from advvid.data.video_files import VideoFiles
 
 # Where each data set comes from, the folders it usually lies in, and those of its lists.
-# Part of a frame that is cut out.
-Area = Annotated[float, Gt(0), Le(1)]
 LAYOUTS = {
     "ucf101": {
         "home": "UCF101 comes from the Center for Research in Computer Vision (crcv.ucf.edu), see scripts/prepare_ucf101.py",
@@ -44,7 +31,7 @@ LAYOUTS = {
 
 
 @checked
-class VideoFolder:
+class VideoFolder(VideoFiles):
     """Video files below a folder per class, with split lists in the layout of UCF101 or HMDB51.
 
     Args:
@@ -52,33 +39,30 @@ class VideoFolder:
         root: the folder of the class folders (or the one above it).
         splits: the folder of the lists; None for the usual places beside the videos.
         split: 1 to 3.
-        frames: of a clip.
-        stride: between its frames, at the video's own rate; a short video starts again at its end.
-        size: side of the clips; budgets live at this resolution.
-        short_side: to which frames are resized before cropping to ``size``; None for ``size``.
-        flip: probability of a mirrored training clip.
-        scale: area range of a random resized crop in training, such as [0.25, 1]; None for a random crop.
-        val_fraction: share of the training list cut off for validation, by group, unless ``vallistNN.txt`` exists.
-        group_pattern: regular expression that finds a video's group; None for the layout's own.
-        seed: of the validation cut.
-        limit_train: number of videos in total, round-robin over the classes; None for all. Likewise the other two.
-        limit_val: see ``limit_train``.
-        limit_test: see ``limit_train``.
-        test_clips: clips per video in testing, spread evenly; their logits are averaged inside the model.
-        on_error: ``raise`` names every missing or undecodable video before anything starts; ``skip`` goes on without.
-        decoder: ``decord``, ``pyav`` or ``torchcodec``.
-        workers: loader processes; ``auto`` starts one per core.
-        cache: folder in which decoded frames are kept for later epochs and runs (see ``advvid.data.cache``); None for
-            none. Of a training video all frames are kept, at ``short_side`` (with ``scale``, at full size); of the
-            others the clips that are scored. The clips are the same bit for bit with and without it.
-        cache_gb: bound on that folder; what does not fit is decoded each time.
+        name: see ``advvid.data.reading.Reading``, as for all that follow. Of the training list ``val_fraction`` is cut
+            off unless ``vallistNN.txt`` exists.
+        frames: see there.
+        stride: see there.
+        size: see there.
+        short_side: see there.
+        flip: see there.
+        scale: see there.
+        val_fraction: see there.
+        group_pattern: see there.
+        seed: see there.
+        limit_train: see there.
+        limit_val: see there.
+        limit_test: see there.
+        test_clips: see there.
+        on_error: see there.
+        decoder: see there.
+        workers: see there.
+        cache: see there.
+        cache_gb: see there.
 
     Raises:
         AdvvidError: for impossible settings.
     """
-
-    space = Space()
-    task = Classification()
 
     def __init__(
         self,
@@ -86,13 +70,14 @@ class VideoFolder:
         root: FilePath | None = None,
         splits: FilePath | None = None,
         split: Literal[1, 2, 3] = 1,
+        name: str | None = None,
         frames: Count = 16,
         stride: Count = 1,
         size: Count = 112,
         short_side: Count | None = None,
         flip: Share = 0.5,
         scale: tuple[Area, Area] | None = None,
-        val_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        val_fraction: Fraction = 0.1,
         group_pattern: str | None = None,
         seed: Seed = 0,
         limit_train: Count | None = None,
@@ -105,48 +90,31 @@ class VideoFolder:
         cache: FilePath | None = None,
         cache_gb: Positive = 50,
     ) -> None:
-        self.layout, self.split_number, self.on_error, self.workers = layout, split, on_error, worker_count(workers)
-        if short_side is not None and short_side < size:
-            raise AdvvidError(
-                f"dataset.short_side={short_side} is smaller than dataset.size={size}: raise it, or leave it null"
+        self._begin(
+            Reading(
+                name=name, frames=frames, stride=stride, size=size, short_side=short_side, flip=flip, scale=scale,
+                val_fraction=val_fraction, group_pattern=group_pattern, seed=seed, limit_train=limit_train,
+                limit_val=limit_val, limit_test=limit_test, test_clips=test_clips, on_error=on_error, decoder=decoder,
+                workers=workers, cache=cache, cache_gb=cache_gb,
             )
-        if scale is not None and not scale[0] <= scale[1]:
-            raise AdvvidError(f"dataset.scale={list(scale)} is no range of areas: write two numbers such as [0.25, 1]")
-        if group_pattern is not None:
-            try:
-                re.compile(group_pattern)
-            except re.error as error:
-                raise AdvvidError(
-                    f"dataset.group_pattern={group_pattern!r} is no regular expression: {error}"
-                ) from None
-        self.cache_folder, self.cache_gb = None if cache is None else Path(cache), cache_gb
-        self._cache: FrameCache | None = None
-        check_decoder(decoder)
+        )  # fmt: skip
+        self.layout, self.split_number = layout, split
         if root is None:
             raise AdvvidError(
                 f"dataset={layout} needs dataset.root=<folder of the class folders>: {LAYOUTS[layout]['home']}"
             )
         self.given_root, self.given_splits = user_path(root), splits
-        area = None if scale is None else (float(scale[0]), float(scale[1]))
-        self.cut = Cut(frames, stride, size, short_side or size, flip, area, test_clips, decoder)
-        self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        self.val_fraction, self.group_pattern, self.seed = val_fraction, group_pattern, seed
-        self.clip_shape, self.views = (3, frames, size, size), test_clips
-        self.missing: dict[str, list[str]] = {}
-        self._entries: dict[str, list[Entry]] = {}
         if not self.given_root.is_dir():
             raise AdvvidError(f"dataset.root={root} is not a folder: {LAYOUTS[layout]['home']}")
-        lists = self._lists()
-        self.classes = lists.classes
-        self.root = self._videos()
-        splits_ = dict(lists.splits)
-        if "val" not in splits_:
-            splits_["train"], splits_["val"] = cut_validation(
-                splits_["train"], self.classes, val_fraction, seed, group_pattern
-            )  # fmt: skip
-        self._listed = splits_
+        self._read = self._find_lists()
+        self.classes = self._read.classes
+        self.videos = self._find_videos()
 
-    def _lists(self) -> Lists:
+    def lists(self) -> Lists:
+        """Return the lists, which are read when the data set is made."""
+        return self._read
+
+    def _find_lists(self) -> Lists:
         read = read_ucf101 if self.layout == "ucf101" else read_hmdb51
         sign = "classInd.txt" if self.layout == "ucf101" else f"*_test_split{self.split_number}.txt"
         other, mark = ("hmdb51", "*_test_split*.txt") if self.layout == "ucf101" else ("ucf101", "classInd.txt")
@@ -166,7 +134,7 @@ class VideoFolder:
             f"no split lists ({sign}) were found in {', '.join(map(str, places))}: give their folder as dataset.splits"
         )
 
-    def _videos(self) -> Path:
+    def _find_videos(self) -> Path:
         """Return the folder that the class folders lie in."""
         for place in LAYOUTS[self.layout]["videos"]:
             if any((self.given_root / place / name).is_dir() for name in self.classes):
@@ -175,50 +143,3 @@ class VideoFolder:
             f"dataset.root={self.given_root} has no folder named after a class (such as {self.classes[0]}): give the folder "
             "of the class folders"
         )
-
-    def prepare(self) -> None:
-        """Look at every listed video, once; later runs remember the sound ones.
-
-        Raises:
-            AdvvidError: naming what is missing or broken, unless ``on_error=skip``.
-        """
-        if self.cache_folder is not None:
-            self._cache = FrameCache(self.cache_folder, self.cache_gb)
-        strict = self.on_error == "raise"
-        entries = {n: self._limited(n, listed) if strict else listed for n, listed in self._listed.items()}
-        bad = scan(self.root, [e.path for listed in entries.values() for e in listed], self.cut.decoder)
-        if bad and strict:
-            names = [f"{path} ({wrong})" for path, wrong in bad.items()]
-            total = sum(map(len, entries.values()))
-            raise AdvvidError(
-                f"{len(bad)} of the {total} listed videos below {self.root} cannot be used: {', '.join(names[:10])}"
-                f"{', ...' if len(names) > 10 else ''}; put them there, or go on without them by dataset.on_error=skip"
-            )
-        for name, listed in entries.items():
-            self.missing[name] = [e.id for e in listed if e.path in bad]
-            self._entries[name] = self._limited(name, [e for e in listed if e.path not in bad])
-        if bad:
-            log.warning(
-                "%d of the listed videos cannot be used and are left out, such as %s", len(bad), next(iter(bad))
-            )
-
-    def _limited(self, name: str, entries: Sequence[Entry]) -> list[Entry]:
-        return [entries[i] for i in round_robin([e.label for e in entries], self.limits[name])]
-
-    def split(self, name: str) -> VideoClips:
-        """Return a split.
-
-        Raises:
-            AdvvidError: if no readable video is left in it; validation may be empty, with a warning.
-        """
-        if not self._entries:
-            self.prepare()
-        if not self._entries[name]:
-            if name != "val":
-                raise AdvvidError(
-                    f"no readable video is left in the {name} split of {self.root}: check dataset.root and dataset.splits"
-                )
-            log.warning(
-                "no readable video is left for validation: nothing is watched, and the last checkpoint is the best"
-            )
-        return VideoClips(self.root, self._entries[name], self.cut, self._cache)

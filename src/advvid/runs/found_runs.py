@@ -118,6 +118,9 @@ def _read(path: Path, base: Path) -> FoundRun:
     # attack@suite.mim: the option of one place inside the configuration, so a setting like any other there.
     settings |= {group.split("@", 1)[1]: option for group, option in chosen.items() if "@" in group}
     plain = {g: o for g, o in chosen.items() if "@" not in g and g.split("/")[0] not in IGNORED}
+    name = settings.pop("dataset.name", "null")
+    if name != "null":  # what the user calls the videos, rather than how they are found
+        plain["dataset"] = visible(name)
     return FoundRun(path, label, result, "", plain, settings)
 
 

@@ -1,0 +1,105 @@
+"""How video files are read and cut into clips: the options that every data set of files has."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Gt, Le, Lt
+
+from advvid.core.allowed import check_fields
+from advvid.core.errors import AdvvidError
+from advvid.core.kinds import Count, FilePath, Positive, Seed, Share
+from advvid.data.clips import Cut
+from advvid.data.decoders import Decoder, check_decoder
+from advvid.data.groups import check_pattern
+from advvid.data.loader import Workers
+
+# Part of a frame that is cut out.
+Area = Annotated[float, Gt(0), Le(1)]
+# Share of a list that is cut off.
+Fraction = Annotated[float, Gt(0), Lt(1)]
+
+
+@dataclass(kw_only=True, eq=False)
+class Reading:
+    """How video files are read and cut into clips.
+
+    Args:
+        name: of the data set, in tables and reports and as the beginning of a run's folder.
+        frames: of a clip.
+        stride: between its frames, at the video's own rate; a short video starts again at its end.
+        size: side of the clips; budgets live at this resolution.
+        short_side: to which frames are resized before cropping to ``size``; None for ``size``.
+        flip: probability of a mirrored training clip.
+        scale: area range of a random resized crop in training, such as [0.25, 1]; None for a random crop.
+        val_fraction: share of the training videos cut off for validation, by group, where no list says which.
+        group_pattern: regular expression that finds a video's group; see ``advvid.data.groups.group_of``.
+        seed: of the cuts into splits.
+        limit_train: number of videos in total, round-robin over the classes; None for all. Likewise the other two.
+        limit_val: see ``limit_train``.
+        limit_test: see ``limit_train``.
+        test_clips: clips per video in testing, spread evenly; their logits are averaged inside the model.
+        on_error: ``raise`` names every missing or undecodable video before anything starts; ``skip`` goes on without.
+        decoder: see ``advvid.data.decoders``.
+        workers: loader processes; ``auto`` starts one per core.
+        cache: folder in which decoded frames are kept for later epochs and runs (see ``advvid.data.cache``); None for
+            none. Of a training video all frames are kept, at ``short_side`` (with ``scale``, at full size); of the
+            others the clips that are scored. The clips are the same bit for bit with and without it.
+        cache_gb: bound on that folder; what does not fit is decoded each time.
+
+    Raises:
+        AdvvidError: for impossible settings.
+    """
+
+    name: str | None = None
+    frames: Count = 16
+    stride: Count = 1
+    size: Count = 112
+    short_side: Count | None = None
+    flip: Share = 0.5
+    scale: tuple[Area, Area] | None = None
+    val_fraction: Fraction = 0.1
+    group_pattern: str | None = None
+    seed: Seed = 0
+    limit_train: Count | None = None
+    limit_val: Count | None = None
+    limit_test: Count | None = None
+    test_clips: Count = 1
+    on_error: Literal["raise", "skip"] = "raise"
+    decoder: Decoder = "decord"
+    workers: Workers = "auto"
+    cache: FilePath | None = None
+    cache_gb: Positive = 50
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.name is not None and not re.fullmatch(r"\w[\w .+-]*", self.name):
+            raise AdvvidError(
+                f"dataset.name={self.name!r} cannot begin a folder's name: use letters, digits and spaces, . + - _ alone"
+            )
+        if self.short_side is not None and self.short_side < self.size:
+            raise AdvvidError(
+                f"dataset.short_side={self.short_side} is smaller than dataset.size={self.size}: raise it, or leave it null"
+            )
+        if self.scale is not None and not self.scale[0] <= self.scale[1]:
+            raise AdvvidError(
+                f"dataset.scale={list(self.scale)} is no range of areas: write two numbers such as [0.25, 1]"
+            )
+        check_pattern(self.group_pattern)
+        check_decoder(self.decoder)
+
+    @property
+    def cut(self) -> Cut:
+        """How clips are cut from videos."""
+        return Cut(
+            frames=self.frames, stride=self.stride, size=self.size, short_side=self.short_side or self.size, flip=self.flip,
+            scale=None if self.scale is None else (float(self.scale[0]), float(self.scale[1])), views=self.test_clips,
+            decoder=self.decoder,
+        )  # fmt: skip
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """Number of videos of each split at most; None for all."""
+        return {"train": self.limit_train, "val": self.limit_val, "test": self.limit_test}

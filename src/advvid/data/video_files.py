@@ -1,0 +1,111 @@
+"""What every data set of video files does: it looks at the files once, and hands out splits of clips."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from advvid.core.batch import Space
+from advvid.core.errors import AdvvidError
+from advvid.data.cache import FrameCache
+from advvid.data.clips import VideoClips
+from advvid.data.groups import cut_split
+from advvid.data.limits import round_robin
+from advvid.data.lists import Entry, Lists
+from advvid.data.reading import Reading
+from advvid.data.scan import scan
+from advvid.tasks.classification import Classification
+
+log = logging.getLogger(__name__)
+
+
+class VideoFiles(ABC):
+    """A data set of video files below a folder.
+
+    A class of this kind says in ``lists`` which videos there are, and calls ``_begin`` when it is made.
+    """
+
+    space = Space()
+    task = Classification()
+    videos: Path  # the folder that the entries' paths start from
+    classes: list[str]
+
+    def _begin(self, reading: Reading) -> None:
+        """Take the options that say how files are read and cut."""
+        self.reading = reading
+        self.workers, self.views = reading.workers, reading.test_clips
+        self.clip_shape = (3, reading.frames, reading.size, reading.size)
+        self.classes, self.missing = [], dict[str, list[str]]()
+        self._entries: dict[str, list[Entry]] = {}
+        self._cache: FrameCache | None = None
+
+    @abstractmethod
+    def lists(self) -> Lists:
+        """Return the classes and the videos of the splits; where validation is missing it is cut from training.
+
+        Raises:
+            AdvvidError: naming what is wrong with the lists or folders.
+        """
+
+    def prepare(self) -> None:
+        """Look at every listed video, once; later runs remember the sound ones.
+
+        Raises:
+            AdvvidError: naming what is missing or broken, unless ``on_error=skip``.
+        """
+        listed = self._splits()
+        how = self.reading
+        if how.cache is not None:
+            self._cache = FrameCache(Path(how.cache), how.cache_gb)
+        strict = how.on_error == "raise"
+        entries = {name: self._limited(name, found) if strict else found for name, found in listed.items()}
+        bad = scan(self.videos, [e for found in entries.values() for e in found], how.decoder)
+        if bad and strict:
+            names = [f"{path} ({wrong})" for path, wrong in bad.items()]
+            total = sum(map(len, entries.values()))
+            raise AdvvidError(
+                f"{len(bad)} of the {total} listed videos below {self.videos} cannot be used: {', '.join(names[:10])}"
+                f"{', ...' if len(names) > 10 else ''}; put them there, or go on without them by dataset.on_error=skip"
+            )
+        for name, found in entries.items():
+            self.missing[name] = [e.id for e in found if e.path + e.part in bad]
+            self._entries[name] = self._limited(name, [e for e in found if e.path + e.part not in bad])
+        if bad:
+            log.warning(
+                "%d of the listed videos cannot be used and are left out, such as %s", len(bad), next(iter(bad))
+            )
+
+    def _splits(self) -> dict[str, list[Entry]]:
+        lists, how = self.lists(), self.reading
+        self.classes, splits = lists.classes, dict(lists.splits)
+        if "val" not in splits:
+            splits["train"], splits["val"] = cut_split(
+                splits["train"], self.classes, how.val_fraction, how.seed, how.group_pattern
+            )
+        return {"train": [], "val": [], "test": []} | splits
+
+    def _limited(self, name: str, entries: Sequence[Entry]) -> list[Entry]:
+        return [entries[i] for i in round_robin([e.label for e in entries], self.reading.limits[name])]
+
+    def split(self, name: str) -> VideoClips:
+        """Return a split.
+
+        Raises:
+            AdvvidError: if no readable video is left in it; validation may be empty, with a warning.
+        """
+        if not self._entries:
+            self.prepare()
+        if not self._entries[name]:
+            if name != "val":
+                raise AdvvidError(
+                    f"no readable video is left in the {name} split of {self.videos}: {self._remedy_of_empty(name)}"
+                )
+            log.warning(
+                "no readable video is left for validation: nothing is watched, and the last checkpoint is the best"
+            )
+        return VideoClips(self.videos, self._entries[name], self.reading.cut, self._cache)
+
+    def _remedy_of_empty(self, name: str) -> str:
+        return "check dataset.root and dataset.splits"
