@@ -109,8 +109,8 @@ class Faulty(PGD):
 
     fault: str = ""
 
-    def _search(self, model, clips, labels, generators, targets, task):
-        result = super()._search(model, clips, labels, generators, targets, task)
+    def _search(self, problem):
+        result, clips, model = super()._search(problem), problem.clips, problem.model
         x_adv = result.x_adv
         if self.fault == "budget":
             x_adv = (x_adv + (x_adv - clips).sign() / 255).clamp(0, 1)

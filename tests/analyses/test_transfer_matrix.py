@@ -105,11 +105,10 @@ def test_a_clip_outside_its_budget_stops_the_analysis(tmp_path):
 
 
 def test_an_attack_that_changes_its_surrogate_stops_the_analysis(tmp_path, monkeypatch):
-    def spoils(attack, model, clips, labels, *rest):
+    def spoils(attack, problem):
         with torch.no_grad():
-            next(model.parameters()).add_(1e-3)
-        none = torch.zeros_like(labels)
-        return AttackResult(clips, none, none)
+            next(problem.model.parameters()).add_(1e-3)
+        return AttackResult.unsearched(problem.clips)
 
     monkeypatch.setattr(PGD, "_search", spoils)
     with pytest.raises(AdvvidError, match="changed the model's weights or buffers"):
@@ -124,11 +123,8 @@ def test_transfer_that_beats_the_white_box_is_flagged(tmp_path, monkeypatch):
     twin = saved(tmp_path / "twin", other)
     attack = Capricious(eps="3/255", steps=4)
 
-    def masked(self, surrogate, clips, labels, generators, targets, task):
-        if surrogate is model:
-            none = torch.zeros_like(labels)
-            return AttackResult(clips, none, none)
-        return PGD._search(self, surrogate, clips, labels, generators, targets, task)
+    def masked(self, problem):
+        return AttackResult.unsearched(problem.clips) if problem.model is model else PGD._search(self, problem)
 
     monkeypatch.setattr(Capricious, "_search", masked)
     analysis = TransferMatrix(checkpoints=[twin])

@@ -8,7 +8,7 @@ from advvid.attacks.fitted import Learner
 from advvid.attacks.flicker import Descent, describe, margin_hinge
 from advvid.attacks.flickering import Flickering
 from advvid.attacks.flickering_universal import FittedFlickering, FlickeringUniversal
-from advvid.attacks.search import Goal
+from advvid.attacks.problem import Goal
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.tasks.classification import Classification

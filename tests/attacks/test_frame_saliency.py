@@ -5,7 +5,7 @@ import torch
 
 from advvid.attacks.frame_saliency import FrameSaliency, saliency
 from advvid.attacks.pgd import PGD
-from advvid.attacks.search import Goal
+from advvid.attacks.problem import Goal
 from advvid.core.errors import AdvvidError
 from advvid.tasks.classification import Classification
 from conftest import LinearModel

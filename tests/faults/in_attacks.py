@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.pgd import PGD
+from advvid.attacks.problem import Problem
 from advvid.attacks.random_noise import RandomNoise
 from advvid.attacks.roa import ROA
 
@@ -27,9 +28,9 @@ class Faulty(PGD):
 
     change: Change
 
-    def _search(self, model, clips, labels, generators, targets, task):  # type: ignore[no-untyped-def]
-        result = super()._search(model, clips, labels, generators, targets, task)
-        changed = self.change(result, clips, labels, model)
+    def _search(self, problem: Problem) -> Any:
+        result = super()._search(problem)
+        changed = self.change(result, problem.clips, problem.labels, problem.model)
         return changed if isinstance(changed, AttackResult | tuple) else result
 
 
@@ -49,10 +50,10 @@ class OwnRun(PGD):
 class Lying(ROA):
     """A patch attack that changes every pixel and says that its patch is the whole clip."""
 
-    def _search(self, model, clips, labels, generators, targets, task):  # type: ignore[no-untyped-def]
-        result = super()._search(model, clips, labels, generators, targets, task)
+    def _search(self, problem: Problem) -> AttackResult:
+        result = super()._search(problem)
         aux = {name: torch.ones_like(value) for name, value in result.aux.items()}
-        return dataclasses.replace(result, x_adv=1 - clips, aux=aux)
+        return dataclasses.replace(result, x_adv=1 - problem.clips, aux=aux)
 
 
 def after(change: Change, **settings: Any) -> Callable[[World], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,9 +157,7 @@ class AttentionMaps(Analysis):
 
 def whole(attack: Attack) -> Attack:
     """Return an attack that changes every clip to the end of its search, those that are wrong already included."""
-    changes: dict[str, Any] = {"early_exit": False, "keep": "last"}
-    own = {field.name for field in dataclasses.fields(attack)}
-    return dataclasses.replace(attack, **{name: value for name, value in changes.items() if name in own})
+    return attack.adjusted(early_exit=False, keep="last")
 
 
 def measured(maps: Maps, maps_adv: Maps) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,9 +142,8 @@ class BranchMatrix(Analysis):
                 columns.append(Column(name, inside))
                 continue
             # Whoever attacks another branch cannot tell when this one is fooled.
-            late: dict[str, Any] = {"early_exit": False} if hasattr(inside, "early_exit") else {}
             seen = Through(model, model.branch_of(name), alone=True)
-            columns.append(Column(name, dataclasses.replace(inside, **late), "gray_box", seen))
+            columns.append(Column(name, inside.adjusted(early_exit=False), "gray_box", seen))
         evaluator = Evaluator(
             scored, task, columns, context.seed, context.device, context.cells / label, settings=context.settings
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -187,8 +186,7 @@ def outcomes(kind: str, clips: Mapping[str, Sequence[Any]], routing: Routing) ->
 
 def _late(attack: Attack) -> Attack:
     """Return the attack going on after the bare model is fooled: it cannot tell when a defense that it does not know is."""
-    late: dict[str, Any] = {"early_exit": False} if hasattr(attack, "early_exit") else {}
-    return dataclasses.replace(attack, **late)
+    return attack.adjusted(early_exit=False)
 
 
 def _share(count: int, total: int) -> dict[str, Any]:

@@ -120,8 +120,7 @@ class TransferMatrix(Analysis):
         return Group(layout, "bold: white box", *(Text(note) for note in raised_checks(result)))
 
     def _attack(self, attack: Attack) -> Attack:
-        goes_on = self.full_search and getattr(attack, "early_exit", False)
-        return dataclasses.replace(attack, early_exit=False) if goes_on else attack  # type: ignore[call-arg]
+        return attack.adjusted(early_exit=False) if self.full_search else attack
 
 
 def _clean(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -20,6 +20,7 @@ from .masked_pgd import MaskedPGD as MaskedPGD
 from .mi_fgsm import MIFGSM as MIFGSM
 from .mult_av import MultAV as MultAV
 from .pgd import PGD as PGD
+from .problem import Problem as Problem
 from .random_framing import RandomFraming as RandomFraming
 from .random_noise import RandomNoise as RandomNoise
 from .result import AttackResult as AttackResult

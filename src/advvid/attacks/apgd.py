@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.apgd_search import Objective, apgd_search
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.cascade import Round, cascade
-from advvid.attacks.expectation import draw_seeds
 from advvid.attacks.logits import likely_classes, require_logits
-from advvid.attacks.search import Goal
+from advvid.attacks.problem import Problem
 from advvid.core.kinds import Count, NotNegativeNumber, Whole
-from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 
 
@@ -67,38 +64,31 @@ class APGD(Attack):
         """The norm ball of radius eps, cut by the range of valid pixels."""
         return ball(self.norm, float(self.eps), self.space)
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        goal = Goal(task, labels, targets)
+    def _search(self, problem: Problem) -> AttackResult:
         aims: list[Tensor | None] = [None]
-        if self.targets and targets is None:
+        if self.targets and problem.targets is None:
             with torch.no_grad():
-                logits = require_logits(model(clips), labels, "APGD with targets")
-            aims = list(likely_classes(logits, labels, self.targets).unbind(dim=1))
+                logits = require_logits(problem.model(problem.clips), problem.labels, "APGD with targets")
+            aims = list(likely_classes(logits, problem.labels, self.targets).unbind(dim=1))
 
         def towards(aim: Tensor | None) -> Round:
-            def search(left: Tensor) -> AttackResult:
-                objective = Objective(self.loss, goal, aim).select(left)
-                return self._one_start(model, clips[left], objective, [generators[i] for i in left.tolist()])
+            def search(rest: Problem, left: Tensor) -> AttackResult:
+                return self._one_start(rest, Objective(self.loss, rest.goal, None if aim is None else aim[left]))
 
             return search
 
         rounds = [towards(aim) for _ in range(self.restarts) for aim in aims]
-        return cascade(model, clips, goal, rounds, self.early_exit)[0]
+        return cascade(problem, rounds, self.early_exit)[0]
 
-    def _one_start(
-        self, model: nn.Module, clips: Tensor, objective: Objective, generators: Sequence[torch.Generator]
-    ) -> AttackResult:
-        start = self.threat.random_start(clips, generators)
+    def _one_start(self, problem: Problem, objective: Objective) -> AttackResult:
+        start = self.threat.random_start(problem.clips, problem.generators)
         return apgd_search(
-            model, clips, start, objective, self.threat,
-            step_size=2 * float(self.eps), steps=self.steps, samples=self.eot, seeds=draw_seeds(generators),
+            problem,
+            start,
+            objective,
+            self.threat,
+            step_size=2 * float(self.eps),
+            steps=self.steps,
+            samples=self.eot,
             early_exit=self.early_exit,
-        )  # fmt: skip
+        )

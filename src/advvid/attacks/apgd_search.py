@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from advvid.attacks.base import AttackResult
-from advvid.attacks.expectation import expected_loss
+from advvid.attacks.expectation import draw_seeds, expected_loss
 from advvid.attacks.logits import dlr, require_logits, targeted_dlr
-from advvid.attacks.search import Goal
+from advvid.attacks.problem import Goal, Problem
+from advvid.attacks.result import AttackResult
 from advvid.core.batch import derive_seed
 from advvid.core.errors import AdvvidError
 from advvid.threats.base import Threat, per_clip
@@ -72,8 +72,7 @@ def checkpoints(steps: int) -> list[int]:
 
 
 def apgd_search(
-    model: nn.Module,
-    clips: Tensor,
+    problem: Problem,
     start: Tensor,
     objective: Objective,
     threat: Threat,
@@ -81,27 +80,24 @@ def apgd_search(
     step_size: float,
     steps: int,
     samples: int,
-    seeds: Tensor,
     early_exit: bool,
 ) -> AttackResult:
     """Raise the objective from one start (Croce & Hein 2020, algorithm 1).
 
     Args:
-        model: maps clips to its output; frozen by the caller.
-        clips: clean clips ``[B, 3, T, H, W]``.
+        problem: the clips, and the generators of the draws.
         start: where each search begins, inside the threat.
         objective: what is raised.
         threat: the allowed ball.
         step_size: the first step's length; it is halved per clip where progress stalls.
         steps: iterations, a gradient each.
         samples: draws of a random model that are averaged into each gradient.
-        seeds: of these draws, int64 ``[B]`` on the CPU.
         early_exit: a fooled clip leaves with its first fooling iterate.
 
     Returns:
         The fooling iterate with the highest objective where one fooled, else the iterate with the highest one.
     """
-    size = len(clips)
+    clips, size, seeds = problem.clips, len(problem), draw_seeds(problem.generators)
     result, taken = start.clone(), torch.full((size,), steps, device=clips.device)
     calls = torch.zeros_like(taken)
     marks, last_mark = set(checkpoints(steps)), 0
@@ -118,7 +114,7 @@ def apgd_search(
     for step in range(steps + 1):
         last = step == steps
         seed = derive_seed(int(seeds[int(now["id"][0])]), step) if samples > 1 else 0
-        out, loss, grad = expected_loss(model, now["x"], objective.loss, samples, seed, gradient=not last)
+        out, loss, grad = expected_loss(problem.model, now["x"], objective.loss, samples, seed, gradient=not last)
         hit = objective.goal.reached(out)
         # A clip that leaves now needs no gradient, whatever its neighbours do.
         calls[now["id"][~hit] if early_exit else now["id"]] += 0 if last else samples

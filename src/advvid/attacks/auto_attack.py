@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.apgd import APGD
 from advvid.attacks.base import Attack, AttackResult
@@ -16,11 +16,10 @@ from advvid.attacks.cascade import Round, cascade
 from advvid.attacks.expectation import draw_seeds
 from advvid.attacks.fab import FAB
 from advvid.attacks.logits import require_logits
-from advvid.attacks.search import Goal
+from advvid.attacks.problem import Problem
 from advvid.attacks.square import Square
 from advvid.core.batch import derive_seed
 from advvid.core.kinds import Count, NotNegativeNumber
-from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 
 # The targeted DLR loss needs four classes.
@@ -132,27 +131,18 @@ class AutoAttack(Attack):
             said.append(f"AutoAttack at a smaller scale than its authors': {', '.join(small)}.")
         return tuple(said)
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
+    def _search(self, problem: Problem) -> AttackResult:
         with torch.no_grad():
-            classes = require_logits(model(clips), labels, "AutoAttack").shape[1]
+            classes = require_logits(problem.model(problem.clips), problem.labels, "AutoAttack").shape[1]
         members = self.members(classes)
         # Each member draws from generators of its own, so that what it finds does not depend on those before it.
-        seeds = draw_seeds(generators).tolist()
-        queries = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
+        seeds = draw_seeds(problem.generators).tolist()
+        queries = torch.zeros(len(problem), dtype=torch.int64, device=problem.clips.device)
 
         def run(name: str, member: Attack) -> Round:
-            def search(left: Tensor) -> AttackResult:
+            def search(rest: Problem, left: Tensor) -> AttackResult:
                 own = [torch.Generator().manual_seed(derive_seed(seeds[i], name)) for i in left.tolist()]
-                chosen = None if targets is None else targets[left]
-                result = member.run(model, clips[left], labels[left], own, chosen, task)
+                result = member.run(rest.model, rest.clips, rest.labels, own, rest.targets, rest.task)
                 if "queries" in result.aux:
                     queries[left] += result.aux["queries"]
                 return result
@@ -160,6 +150,6 @@ class AutoAttack(Attack):
             return search
 
         rounds = [run(name, member) for name, member in members.items()]
-        result, by = cascade(model, clips, Goal(task, labels, targets), rounds, self.early_exit)
+        result, by = cascade(problem, rounds, self.early_exit)
         aux = {"by": by, "queries": queries, "dlr": torch.full_like(by, classes >= DLR_CLASSES, dtype=torch.bool)}
-        return AttackResult(result.x_adv, result.steps, result.gradient_calls, aux)
+        return dataclasses.replace(result, aux=aux)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from advvid.attacks.problem import Problem
 from advvid.attacks.result import AttackResult as AttackResult
 from advvid.attacks.result import require_form
 from advvid.core.allowed import check_fields
@@ -59,16 +60,11 @@ class Attack(ABC):
         return ()
 
     @abstractmethod
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        """Find adversarial clips; the model is already frozen and the inputs are checked."""
+    def _search(self, problem: Problem) -> AttackResult:
+        """Find adversarial clips; the model is already frozen and the inputs are checked.
+
+        Called by ``run``; an attack that is made of others may call it for them.
+        """
 
     def __call__(
         self, model: nn.Module, clips: Tensor, labels: Tensor, generators: Sequence[torch.Generator] | None = None
@@ -119,7 +115,7 @@ class Attack(ABC):
             )
         with torch.enable_grad(), frozen(model):  # a caller may score under no_grad
             try:
-                result = self._search(model, clips, labels, generators, targets, task or Classification())
+                result = self._search(Problem(model, clips, labels, generators, targets, task or Classification()))
             except RuntimeError as error:
                 if not any(words in str(error) for words in NO_GRADIENT):
                     raise
@@ -152,11 +148,18 @@ class Attack(ABC):
             step_size: see ``resolve_step``.
             eps: another budget, or None to keep the attack's own.
         """
-        wanted: dict[str, Any] = {
-            "steps": steps, "step_size": step_size, "restarts": 1, "early_exit": False, "keep": "last", "eps": eps
-        }  # fmt: skip
-        own = {f.name for f in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{k: v for k, v in wanted.items() if k in own and v is not None})
+        budget = {} if eps is None else {"eps": eps}
+        return self.adjusted(steps=steps, step_size=step_size, restarts=1, early_exit=False, keep="last", **budget)
+
+    def adjusted(self, **settings: Any) -> Self:
+        """Return this attack with other settings; those that it does not have are left aside.
+
+        Example:
+            >>> PGD(steps=20).adjusted(steps=5, queries=100).steps      # doctest: +SKIP
+            5
+        """
+        own = {f.name for f in dataclasses.fields(self)} & set(settings)
+        return dataclasses.replace(self, **{name: settings[name] for name in own}) if own else self
 
     def _set(self, name: str, value: object) -> None:
         """Write a parsed value back while the frozen dataclass is being built."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.logits import margin, require_logits
 from advvid.attacks.minimal import MinimalNormAttack
-from advvid.attacks.search import Goal, make_goal
+from advvid.attacks.problem import Problem
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegative, NotNegativeNumber, Positive
-from advvid.tasks.base import Task
 from advvid.threats.base import per_clip
 
 # Keeps atanh finite at pixels of exactly 0 and 1, and their gradient above Adam's epsilon.
@@ -61,18 +59,11 @@ class CarliniWagner(MinimalNormAttack):
                 f"norm={self.norm!r} is not possible for CarliniWagner: choose l2, or attack=fab for l-inf"
             )
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+    def _search(self, problem: Problem) -> AttackResult:
+        problem = problem.aimed(self.targeted)
+        clips, goal = problem.clips, problem.goal
         with torch.no_grad():
-            wrong = goal.reached(require_logits(model(clips), labels, "CarliniWagner", several=True))
+            wrong = goal.reached(require_logits(problem.model(clips), goal.labels, "CarliniWagner", several=True))
         zero = torch.zeros(len(clips), device=clips.device)
         state = {
             "best": clips.clone(), "far": torch.where(wrong, 0.0, torch.inf), "last": clips.clone(),
@@ -84,24 +75,16 @@ class CarliniWagner(MinimalNormAttack):
             rows = (state["far"] > enough).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            success = self._minimise(model, clips[rows], goal.select(rows), state, rows, number * self.steps, enough)
+            success = self._minimise(problem.select(rows), state, rows, number * self.steps, enough)
             _bisect(state, rows, success)
         missed = state["far"].isinf()
         found = torch.where(per_clip(missed, clips), state["last"], state["best"])
         steps = torch.where(missed, self.searches * self.steps, state["steps"])
-        return self._judge(model, goal, clips, found, steps, state["calls"])
+        return self._judge(problem, found, steps, state["calls"])
 
-    def _minimise(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        goal: Goal,
-        state: dict[str, Tensor],
-        rows: Tensor,
-        offset: int,
-        enough: float,
-    ) -> Tensor:
+    def _minimise(self, problem: Problem, state: dict[str, Tensor], rows: Tensor, offset: int, enough: float) -> Tensor:
         """Minimise with each clip's present constant; record improvements and return which clips were fooled."""
+        clips, goal = problem.clips, problem.goal
         start = torch.atanh(INSIDE * (2 * (clips - self.space.low) / self.space.width - 1))
         now: dict[str, Tensor] = {
             "row": torch.arange(len(rows), device=clips.device), "w": start, "origin": self._pixels(start),
@@ -114,7 +97,7 @@ class CarliniWagner(MinimalNormAttack):
         for step in range(self.steps + 1):
             w = now["w"].detach().requires_grad_()
             x = self._pixels(w)
-            logits = require_logits(model(x), goal.labels, "CarliniWagner", several=True)
+            logits = require_logits(problem.model(x), goal.labels, "CarliniWagner", several=True)
             ahead = margin(logits, goal.labels, goal.targets)
             objective = (x - now["origin"]).square().flatten(1).sum(dim=1)
             objective = objective + now["constant"] * (ahead + self.confidence).clamp_min(0)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.base import AttackResult, resolve_step
 from advvid.attacks.gradient import IteratedAttack
-from advvid.attacks.search import Goal
+from advvid.attacks.problem import Problem
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, ShareNumber, Step
 from advvid.threats.base import Aux, per_clip
@@ -81,9 +80,8 @@ class CombinedPGD(IteratedAttack):
         """The step size of the noise as a number, after its rule."""
         return resolve_step(self.step_size, float(self.noise))
 
-    def _one_start(
-        self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]
-    ) -> AttackResult:
+    def _one_start(self, problem: Problem) -> AttackResult:
+        clips, generators = problem.clips, problem.generators
         size, threat = len(clips), self.threat
         choices = threat.sample(clips, generators)
         noise = threat.draw_noise(clips, generators) if self.random_start else torch.zeros_like(clips)
@@ -95,14 +93,14 @@ class CombinedPGD(IteratedAttack):
         fooled = torch.zeros(size, dtype=torch.bool, device=clips.device)
         taken = torch.full((size,), self.steps, device=clips.device)
         calls = torch.zeros_like(taken)
-        active, clean, here = torch.arange(size, device=clips.device), clips, goal
+        active, clean, here = torch.arange(size, device=clips.device), clips, problem.goal
         watching = self.early_exit or self.keep == "fooled"
         for step in range(self.steps + 1):
             last = step == self.steps
             noise, flow = noise.detach().requires_grad_(not last), flow.detach().requires_grad_(not last)
             hit = torch.zeros_like(fooled[active])
             if not last or watching:
-                out = model(self._changed(clean, noise, flow, mask))
+                out = problem.model(self._changed(clean, noise, flow, mask))
                 hit = here.reached(out) if watching else hit
             better = hit | ~fooled[active]  # the last iterate, unless only an earlier one fools
             for name, value in (("noise", noise), ("flow", flow)):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.hyperplane import lengths, scaled, to_hyperplane
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.minimal import MinimalNormAttack, nearest_boundary
-from advvid.attacks.search import Goal, make_goal
+from advvid.attacks.problem import Problem
 from advvid.core.kinds import Count, NotNegative
-from advvid.tasks.base import Task
 from advvid.threats.base import per_clip
 
 # Halvings of the overshoot at the end.
@@ -48,25 +47,18 @@ class DeepFool(MinimalNormAttack):
     overshoot: NotNegative = 0.02
     classes: Count = 9
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        goal = here = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+    def _search(self, problem: Problem) -> AttackResult:
+        problem = problem.aimed(self.targeted)
+        clips, here = problem.clips, problem.goal
         with torch.no_grad():
-            logits = require_logits(model(clips), labels, "DeepFool", several=True)
-            rivals = likely_classes(logits, labels, self.classes)
+            logits = require_logits(problem.model(clips), here.labels, "DeepFool", several=True)
+            rivals = likely_classes(logits, here.labels, self.classes)
         found, x, total, clean = clips.clone(), clips, torch.zeros_like(clips), clips
         active = torch.arange(len(clips), device=clips.device)
         steps = torch.full((len(clips),), self.steps, device=clips.device)
         calls = torch.zeros_like(steps)
         for step in range(self.steps):
-            logits, gap, normal = nearest_boundary(model, x, here, rivals, self.norm)
+            logits, gap, normal = nearest_boundary(problem.model, x, here, rivals, self.norm)
             hit = here.reached(logits)
             # A clip that leaves now needs no gradient, whatever its neighbours do.
             calls[active[~hit]] += 1 if here.targets is not None else rivals.shape[1]
@@ -81,20 +73,19 @@ class DeepFool(MinimalNormAttack):
             x = self.space.clamp(clean + (1 + self.overshoot) * total, clean)
         else:
             found[active] = x
-        found = self._take_back(model, clips, goal, found)
-        result = self._judge(model, goal, clips, found, steps, calls)
+        found = self._take_back(problem, found)
+        result = self._judge(problem, found, steps, calls)
         smallest = torch.where(result.aux["norm"].isfinite(), lengths(found - clips, "l2"), torch.inf)
-        return AttackResult(
-            result.x_adv, steps, calls, {**result.aux, "rho": smallest / lengths(clips, "l2").clamp_min(1e-30)}
-        )
+        rho = smallest / lengths(clips, "l2").clamp_min(1e-30)
+        return dataclasses.replace(result, aux={**result.aux, "rho": rho})
 
-    @torch.no_grad()
-    def _take_back(self, model: nn.Module, clips: Tensor, goal: Goal, found: Tensor) -> Tensor:
+    def _take_back(self, problem: Problem, found: Tensor) -> Tensor:
         """Shorten each fooling change by what it does not need of the overshoot."""
+        clips = problem.clips
         high = torch.ones(len(clips), device=clips.device)
         low = high / (1 + self.overshoot)
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            hit = goal.reached(model(clips + scaled(found - clips, middle)))
+            hit = problem.fooled(clips + scaled(found - clips, middle))
             low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
         return torch.where(per_clip(high < 1, clips), clips + scaled(found - clips, high), found)

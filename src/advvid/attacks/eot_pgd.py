@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from advvid.attacks.base import AttackResult
 from advvid.attacks.expectation import draw_seeds, expected_loss
 from advvid.attacks.pgd import PGD
-from advvid.attacks.search import Goal, GradientRule, Keep
+from advvid.attacks.problem import Goal, Problem
+from advvid.attacks.result import AttackResult
+from advvid.attacks.search import GradientRule, Keep
 from advvid.core.batch import derive_seed
 from advvid.core.kinds import Count
 
@@ -37,17 +36,15 @@ class EOTPGD(PGD):
     early_exit: bool = False
     keep: Keep = "last"
 
-    def _one_start(
-        self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]
-    ) -> AttackResult:
-        result = super()._one_start(model, clips, goal, generators)
+    def _one_start(self, problem: Problem) -> AttackResult:
+        result = super()._one_start(problem)
         return dataclasses.replace(result, gradient_calls=self.samples * result.gradient_calls)
 
-    def _gradient_rule(self, model: nn.Module, clips: Tensor, generators: Sequence[torch.Generator]) -> GradientRule:
-        seeds, step = draw_seeds(generators), count()
+    def _gradient_rule(self, problem: Problem) -> GradientRule:
+        seeds, step = draw_seeds(problem.generators), count()
 
         def averaged(x_adv: Tensor, out: Tensor, goal: Goal, active: Tensor) -> Tensor:
             seed = derive_seed(int(seeds[int(active[0])]), next(step))
-            return expected_loss(model, x_adv, goal.loss, self.samples, seed)[2]
+            return expected_loss(problem.model, x_adv, goal.loss, self.samples, seed)[2]
 
         return averaged

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Le
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.fab_search import Nearest, fab_search, final_search
 from advvid.attacks.hyperplane import lengths
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.minimal import MinimalNormAttack
-from advvid.attacks.search import make_goal
+from advvid.attacks.problem import Problem
 from advvid.core.kinds import Count, NotNegativeNumber, Share, Whole
-from advvid.tasks.base import Task
 from advvid.threats.base import draw, per_clip
 
 # Radius of the random starts where neither a fooling clip nor a budget gives one, of the space's width per value.
@@ -53,22 +51,15 @@ class FAB(MinimalNormAttack):
     beta: Share = 0.9
     early_exit: bool = True
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+    def _search(self, problem: Problem) -> AttackResult:
+        problem = problem.aimed(self.targeted)
+        clips, goal = problem.clips, problem.goal
         nearest = Nearest.nothing(clips)
         with torch.no_grad():
-            logits = require_logits(model(clips), labels, "FAB", several=True)
+            logits = require_logits(problem.model(clips), goal.labels, "FAB", several=True)
         wrong = goal.reached(logits)
         nearest.distance[wrong] = 0
-        rivals = likely_classes(logits, labels, self.targets or self.classes)
+        rivals = likely_classes(logits, goal.labels, self.targets or self.classes)
         sets = [rivals] if goal.targets is not None or not self.targets else list(rivals.split(1, dim=1))
         enough = self.radius if self.early_exit and self.eps is not None else 0.0
         for restart in range(self.restarts):
@@ -76,24 +67,25 @@ class FAB(MinimalNormAttack):
                 left = (nearest.distance > enough).nonzero().squeeze(1)
                 if len(left) == 0:
                     break
-                clean = clips[left]
-                start = self._start(clean, nearest.distance[left], [generators[i] for i in left.tolist()], restart)
+                rest = problem.select(left)
+                start = self._start(rest, nearest.distance[left], restart)
                 fab_search(
-                    model, clean, start, goal.select(left), some[left], nearest, left, norm=self.norm,
+                    rest, start, some[left], nearest, left, norm=self.norm,
                     space=self.space, steps=self.steps, alpha_max=self.alpha_max, eta=self.eta, beta=self.beta,
                     enough=enough, offset=(restart * len(sets) + number) * self.steps,
                 )  # fmt: skip
-        final_search(model, clips, goal, nearest, self.norm)
+        final_search(problem, nearest, self.norm)
         missed = nearest.distance.isinf()
         nearest.steps[missed] = self.steps * self.restarts * len(sets)
         found = torch.where(per_clip(missed, clips), nearest.last, nearest.x)
-        return self._judge(model, goal, clips, found, nearest.steps, nearest.calls)
+        return self._judge(problem, found, nearest.steps, nearest.calls)
 
-    def _start(self, clips: Tensor, distance: Tensor, generators: Sequence[torch.Generator], restart: int) -> Tensor:
+    def _start(self, problem: Problem, distance: Tensor, restart: int) -> Tensor:
         """Return the clean clips first, later random ones at half of the best distance or budget."""
+        clips = problem.clips
         if restart == 0:
             return clips
-        noise = draw("randn" if self.norm == "l2" else "rand", clips.shape[1:], generators, clips)
+        noise = draw("randn" if self.norm == "l2" else "rand", clips.shape[1:], problem.generators, clips)
         noise = noise if self.norm == "l2" else 2 * noise - 1
         size = 1.0 if self.norm == "linf" else clips[0].numel() ** 0.5
         limit = self.radius if self.eps is not None else WIDE * self.space.width * size

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.hyperplane import lengths, scaled, to_hyperplane
 from advvid.attacks.minimal import nearest_boundary
-from advvid.attacks.search import Goal
+from advvid.attacks.problem import Problem
 from advvid.core.batch import Space
 from advvid.threats.base import per_clip
 
@@ -48,10 +48,8 @@ class Nearest:
 
 
 def fab_search(
-    model: nn.Module,
-    clips: Tensor,
+    problem: Problem,
     start: Tensor,
-    goal: Goal,
     rivals: Tensor,
     nearest: Nearest,
     index: Tensor,
@@ -71,10 +69,8 @@ def fab_search(
     boundary, go ``eta`` times as far, mix the two ends; and after a clip that fools go back towards the clean one.
 
     Args:
-        model: maps clips to logits.
-        clips: the clean clips of ``index``.
+        problem: of the clips ``index``.
         start: where each search begins.
-        goal: what counts as fooled, for ``index``.
         rivals: classes whose boundary is considered, ``[b, n]``.
         nearest: state of the whole batch, updated in place.
         index: rows of the batch that take part.
@@ -87,10 +83,10 @@ def fab_search(
         enough: a clip that fools within this distance stops searching.
         offset: iterations of earlier searches, for the count.
     """
-    x = start
+    x, clips, goal = start, problem.clips, problem.goal
     per_step = rivals.shape[1] if goal.targets is None else 1
     for step in range(1, steps + 1):
-        _, gap, normal = nearest_boundary(model, x, goal, rivals, norm)
+        _, gap, normal = nearest_boundary(problem.model, x, goal, rivals, norm)
         nearest.calls[index] += per_step
         from_here = to_hyperplane(x, normal, gap, norm, space)
         clean_gap = gap + (normal * (clips - x)).flatten(1).sum(dim=1)
@@ -100,7 +96,7 @@ def fab_search(
         ahead = scaled(x + eta * from_here, 1 - weight) + scaled(clips + eta * from_clean, weight)
         x = space.clamp(ahead)
         with torch.no_grad():
-            hit = goal.reached(model(x))
+            hit = goal.reached(problem.model(x))
         nearest.offer(index, x, lengths(x - clips, norm), hit, torch.full_like(index, offset + step))
         nearest.last[index] = x
         x = torch.where(per_clip(hit, x), clips + beta * (x - clips), x)
@@ -114,8 +110,9 @@ def fab_search(
 
 
 @torch.no_grad()
-def final_search(model: nn.Module, clips: Tensor, goal: Goal, nearest: Nearest, norm: str) -> None:
+def final_search(problem: Problem, nearest: Nearest, norm: str) -> None:
     """Halve the way between each clean clip and its nearest fooling one a few times."""
+    clips = problem.clips
     low = torch.zeros_like(nearest.distance)
     high = torch.ones_like(low)
     far = nearest.x.clone()
@@ -123,6 +120,6 @@ def final_search(model: nn.Module, clips: Tensor, goal: Goal, nearest: Nearest, 
     for _ in range(FINAL_HALVINGS):
         middle = (low + high) / 2
         x = clips + scaled(far - clips, middle)
-        hit = goal.reached(model(x)) & nearest.distance.isfinite()
+        hit = problem.fooled(x) & nearest.distance.isfinite()
         nearest.offer(rows, x, lengths(x - clips, norm), hit, nearest.steps)
         low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)

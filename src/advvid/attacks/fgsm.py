@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -41,4 +40,4 @@ class FGSM(GradientAttack):
 
     def inner(self, steps: int, step_size: float | str, eps: float | None = None) -> Self:
         """Return this attack with another budget; it keeps its one step, whatever the training's rule."""
-        return dataclasses.replace(self, eps=self.eps if eps is None else eps, early_exit=False, keep="last")
+        return self.adjusted(eps=self.eps if eps is None else eps, early_exit=False, keep="last")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from advvid.attacks.gradient import GradientAttack
+from advvid.attacks.problem import Problem
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Numeral
 from advvid.threats.base import Aux
@@ -33,10 +33,8 @@ class FilledAttack(GradientAttack):
                 f"fill={self.fill:g} is no value of a clip: choose one in [{self.space.low:g}, {self.space.high:g}]"
             )
 
-    def _start(self, clips: Tensor, generators: Sequence[torch.Generator], aux: Aux) -> Tensor:
-        if self.random_start:
-            return super()._start(clips, generators, aux)
-        return self.filled(clips, aux)
+    def _start(self, problem: Problem, aux: Aux) -> Tensor:
+        return super()._start(problem, aux) if self.random_start else self.filled(problem.clips, aux)
 
     def filled(self, clips: Tensor, aux: Aux) -> Tensor:
         """Return the clips with the region at ``fill``, or as near to it as the budget allows."""

@@ -10,7 +10,7 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 
 from advvid.attacks.base import Attack
-from advvid.attacks.search import Goal, Targeted
+from advvid.attacks.problem import Goal, Targeted
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegative, NotNegativeNumber, Numeral
 from advvid.core.numbers import parse_number

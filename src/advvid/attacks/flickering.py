@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.flicker import Flicker, describe, margin_hinge
-from advvid.attacks.search import Keep, make_goal
-from advvid.tasks.base import Task
+from advvid.attacks.problem import Problem
+from advvid.attacks.search import Keep
 from advvid.threats.base import per_clip
 
 
@@ -41,25 +39,18 @@ class Flickering(Flicker):
     early_exit: bool = True
     keep: Keep = "fooled"
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+    def _search(self, problem: Problem) -> AttackResult:
+        problem = problem.aimed(self.targeted)
+        clips = problem.clips
         pattern = clips.new_zeros(clips.shape[:3])
         result, earlier = pattern.clone(), pattern.clone()
         active = torch.arange(len(clips), device=clips.device)
         taken = torch.full((len(clips),), self.steps, device=clips.device)
         calls, earlier_at = torch.zeros_like(taken), torch.full_like(taken, -1)
-        descend, clean, here = self.optimiser(pattern), clips, goal
+        descend, clean, here = self.optimiser(pattern), clips, problem.goal
         for step in range(self.steps):
             pattern = pattern.detach().requires_grad_()
-            out = model(self.threat.apply(clean, pattern))
+            out = problem.model(self.threat.apply(clean, pattern))
             hit = here.reached(out)
             leave = self.early_exit and bool(hit.any())
             if leave:
@@ -82,7 +73,6 @@ class Flickering(Flicker):
         if len(active):
             result[active] = pattern.detach()
         if self.keep == "fooled" and not self.early_exit:
-            with torch.no_grad():
-                back = (earlier_at >= 0) & ~goal.reached(model(self.threat.apply(clips, result)))
+            back = (earlier_at >= 0) & ~problem.fooled(self.threat.apply(clips, result))
             result, taken = torch.where(per_clip(back, result), earlier, result), torch.where(back, earlier_at, taken)
         return AttackResult(self.threat.apply(clips, result), taken, calls, describe(result))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from advvid.attacks.base import AttackResult, frozen
 from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.flicker import Flicker, describe, margin_hinge
-from advvid.attacks.search import Goal, make_goal
+from advvid.attacks.problem import Problem
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber
@@ -71,13 +71,12 @@ class FlickeringUniversal(Flicker):
             for batch in _cycle(loader, self.steps):
                 batch = batch.to(device)
                 draws = [generator] * len(batch)
-                goal = make_goal(
-                    self.targeted, model, batch.inputs, batch.target, draws, None, task or Classification()
-                )
+                problem = Problem(model, batch.inputs, batch.target, draws, None, task or Classification())
+                problem = problem.aimed(self.targeted)
                 if pattern is None or descend is None:
                     pattern = batch.inputs.new_zeros(1, *batch.inputs.shape[1:3])
                     descend = self.optimiser(pattern)
-                pattern = descend(pattern, self._gradient(model, batch.inputs, goal, pattern, draws))
+                pattern = descend(pattern, self._gradient(problem, pattern))
         if pattern is None:
             raise AdvvidError("universal flickering has no clip to learn from: give a loader with at least one batch")
         fitted = self.unfitted()
@@ -88,30 +87,19 @@ class FlickeringUniversal(Flicker):
         """Return the fitted form without a pattern."""
         return FittedFlickering(source=self, space=self.space)
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
-        pattern = clips.new_zeros(clips.shape[:3])
+    def _search(self, problem: Problem) -> AttackResult:
+        problem = problem.aimed(self.targeted)
+        pattern = problem.clips.new_zeros(problem.clips.shape[:3])
         descend = self.optimiser(pattern)
         for _ in range(self.steps):
-            pattern = descend(pattern, self._gradient(model, clips, goal, pattern, generators))
-        taken = torch.full((len(clips),), self.steps, device=clips.device)
-        return _applied(self.threat, clips, pattern, generators, taken)
+            pattern = descend(pattern, self._gradient(problem, pattern))
+        return _applied(self.threat, problem, pattern, self.steps)
 
-    def _gradient(
-        self, model: nn.Module, clips: Tensor, goal: Goal, pattern: Tensor, generators: Sequence[torch.Generator]
-    ) -> Tensor:
+    def _gradient(self, problem: Problem, pattern: Tensor) -> Tensor:
         """Return the gradient of the objective at one random shift per clip, for one pattern or one per clip."""
         pattern = pattern.detach().requires_grad_()
-        moved = _shifted(pattern, clips, generators)
-        hinge = margin_hinge(model(self.threat.apply(clips, moved)), goal, self.margin)
+        moved = _shifted(pattern, problem)
+        hinge = margin_hinge(problem.model(self.threat.apply(problem.clips, moved)), problem.goal, self.margin)
         # One pattern for all is judged by its mean over clips; patterns of their own do not mix.
         total = (hinge.mean() if len(pattern) == 1 else hinge.sum()) + self.penalty(pattern).sum()
         (grad,) = torch.autograd.grad(total, pattern)
@@ -151,34 +139,24 @@ class FittedFlickering(FittedAttack):
             )
         self._set("_pattern", state["pattern"].detach().clone())
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        pattern = self.state_dict()["pattern"].to(clips)[None]
-        return _applied(self.threat, clips, pattern, generators, torch.zeros(len(clips), dtype=torch.int64))
+    def _search(self, problem: Problem) -> AttackResult:
+        pattern = self.state_dict()["pattern"].to(problem.clips)[None]
+        return _applied(self.threat, problem, pattern, 0)
 
 
-def _applied(
-    threat: Offsets, clips: Tensor, pattern: Tensor, generators: Sequence[torch.Generator], taken: Tensor
-) -> AttackResult:
-    moved = _shifted(pattern, clips, generators)
-    taken = taken.to(clips.device)
-    return AttackResult(threat.apply(clips, moved), taken, taken.clone(), describe(moved))
+def _applied(threat: Offsets, problem: Problem, pattern: Tensor, steps: int) -> AttackResult:
+    moved = _shifted(pattern, problem)
+    taken = torch.full((len(problem),), steps, device=moved.device)
+    return AttackResult(threat.apply(problem.clips, moved), taken, taken.clone(), describe(moved))
 
 
-def _shifted(pattern: Tensor, clips: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+def _shifted(pattern: Tensor, problem: Problem) -> Tensor:
     """Return a pattern ``[1 or B, C, P]`` for each clip, ``[B, C, T]``, begun at a random frame of its cycle."""
-    period, frames = pattern.shape[2], torch.arange(clips.shape[2])
-    begin = torch.stack([torch.randint(period, (), generator=g) for g in generators])
+    period, frames = pattern.shape[2], torch.arange(problem.clips.shape[2])
+    begin = torch.stack([torch.randint(period, (), generator=g) for g in problem.generators])
     index = ((begin[:, None] + frames) % period).to(pattern.device)
     index = index[:, None].expand(-1, pattern.shape[1], -1)
-    return pattern.expand(len(clips), -1, -1).gather(2, index)
+    return pattern.expand(len(problem), -1, -1).gather(2, index)
 
 
 def _cycle(loader: Iterable[Batch], number: int) -> Iterator[Batch]:

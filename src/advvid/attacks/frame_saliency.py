@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.gradient import GradientAttack
-from advvid.attacks.search import Goal, gradient_search, make_goal
+from advvid.attacks.problem import Goal, Problem
+from advvid.attacks.search import Ascent, gradient_search
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, Step
-from advvid.tasks.base import Task
 from advvid.threats.frames import Frames
 
 
@@ -61,81 +61,62 @@ class FrameSaliency(GradientAttack):
         """The l-inf ball around each frame."""
         return Frames(self.radius, self.space)
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
+    def _search(self, problem: Problem) -> AttackResult:
         if self.method == "one_shot":
-            return super()._search(model, clips, labels, generators, targets, task)
-        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+            return super()._search(problem)
+        problem = problem.aimed(self.targeted)
+        clips = problem.clips
         frames = torch.zeros(len(clips), clips.shape[2], dtype=torch.bool, device=clips.device)
-        none = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
-        result = AttackResult(clips.clone(), none, none.clone(), {"frames": frames})
-        with torch.no_grad():
-            left = (~goal.reached(model(clips))).nonzero().squeeze(1)
-        if not len(left):
-            return result
-        copy_in = self._copy_in if self.method == "iterative" else self._refresh
-        copy_in(model, clips, goal, generators, result, left)
+        result = AttackResult.unsearched(clips.clone(), {"frames": frames})
+        left = (~problem.fooled(clips)).nonzero().squeeze(1)
+        if len(left):
+            copy_in = self._copy_in if self.method == "iterative" else self._refresh
+            copy_in(problem, result, left)
         return result
 
-    def _copy_in(
-        self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator],
-        result: AttackResult, left: Tensor,
-    ) -> None:  # fmt: skip
+    def _copy_in(self, problem: Problem, result: AttackResult, left: Tensor) -> None:
         """Search once over whole clips, then copy frames into ``result`` until each clip is fooled."""
-        everything = torch.ones_like(result.aux["frames"][left])
-        full = self._pgd(model, clips[left], goal.select(left), [generators[i] for i in left.tolist()], everything)
-        order = saliency(model, clips[left], goal.select(left)).argsort(dim=1, descending=True, stable=True)
+        rest, length = problem.select(left), problem.clips.shape[2]
+        full = self._pgd(rest, torch.ones_like(result.aux["frames"][left]))
+        order = saliency(rest.model, rest.clips, rest.goal).argsort(dim=1, descending=True, stable=True)
         result.gradient_calls[left] = full.gradient_calls + 1
         result.steps[left] = full.steps
-        source, x_adv = full.x_adv, clips[left]
-        for nth in range(clips.shape[2]):
-            frames = _one_hot(order[:, nth], clips.shape[2])
+        source, x_adv = full.x_adv, rest.clips
+        for nth in range(length):
+            frames = _one_hot(order[:, nth], length)
             x_adv = torch.where(frames[:, None, :, None, None], source, x_adv)
-            left, keep = _record(model, goal, result, left, x_adv, frames)
+            left, keep = _record(problem, result, left, x_adv, frames)
             if not len(left):
                 return
             source, x_adv, order = source[keep], x_adv[keep], order[keep]
 
-    def _refresh(
-        self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator],
-        result: AttackResult, left: Tensor,
-    ) -> None:  # fmt: skip
+    def _refresh(self, problem: Problem, result: AttackResult, left: Tensor) -> None:
         """Choose and search one frame at a time, on the clips as they stand, until each is fooled."""
-        for _ in range(clips.shape[2]):
-            here = goal.select(left)
-            score = saliency(model, result.x_adv[left], here)
+        length = problem.clips.shape[2]
+        for _ in range(length):
+            rest = problem.select(left)
+            score = saliency(rest.model, result.x_adv[left], rest.goal)
             # A frame is searched once: it was brought to its budget already.
-            frames = _one_hot(score.masked_fill(result.aux["frames"][left], -1).argmax(dim=1), clips.shape[2])
-            own = [generators[i] for i in left.tolist()]
-            found = self._pgd(model, clips[left], here, own, frames, so_far=result.x_adv[left])
+            frames = _one_hot(score.masked_fill(result.aux["frames"][left], -1).argmax(dim=1), length)
+            found = self._pgd(rest, frames, so_far=result.x_adv[left])
             result.gradient_calls[left] += found.gradient_calls + 1
             result.steps[left] += found.steps
-            left, _keep = _record(model, goal, result, left, found.x_adv, frames)
+            left, _keep = _record(problem, result, left, found.x_adv, frames)
             if not len(left):
                 return
 
-    def _pgd(
-        self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator], frames: Tensor,
-        so_far: Tensor | None = None,
-    ) -> AttackResult:  # fmt: skip
+    def _pgd(self, problem: Problem, frames: Tensor, so_far: Tensor | None = None) -> AttackResult:
         """Search the given frames in the ball around their clean pixels; other frames stay as in ``so_far``."""
-        threat, aux = self.threat, {"frames": frames}
-        start = threat.random_start(clips, generators, aux) if self.random_start else clips
+        threat, clips, aux = self.threat, problem.clips, {"frames": frames}
+        start = self._start(problem, aux)
         fixed = clips if so_far is None else so_far
         # Frames of so_far stand on both sides, as clean clip and as start, so that projection leaves them alone; the
         # frame that is searched is still clean in both, so its ball is the one around the clean clip.
         mask = threat.mask(aux)
-        return gradient_search(
-            model, torch.where(mask, clips, fixed), torch.where(mask, start, fixed), goal, threat, aux,
-            step_size=self.step, steps=self.steps, early_exit=self.early_exit and so_far is not None, keep=self.keep,
-        )  # fmt: skip
+        around = dataclasses.replace(problem, clips=torch.where(mask, clips, fixed))
+        leave = self.early_exit and so_far is not None
+        ascent = Ascent(step_size=self.step, steps=self.steps, early_exit=leave, keep=self.keep)
+        return gradient_search(around, torch.where(mask, start, fixed), threat, aux, ascent)
 
 
 def saliency(model: nn.Module, clips: Tensor, goal: Goal) -> Tensor:
@@ -150,11 +131,10 @@ def _one_hot(index: Tensor, length: int) -> Tensor:
 
 
 def _record(
-    model: nn.Module, goal: Goal, result: AttackResult, left: Tensor, x_adv: Tensor, frames: Tensor
+    problem: Problem, result: AttackResult, left: Tensor, x_adv: Tensor, frames: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Write the clips ``left`` down with one more frame touched; return who is still right, and where in ``left``."""
     result.x_adv[left] = x_adv
     result.aux["frames"][left] |= frames
-    with torch.no_grad():
-        keep = (~goal.select(left).reached(model(x_adv))).nonzero().squeeze(1)
+    keep = (~problem.select(left).fooled(x_adv)).nonzero().squeeze(1)
     return left[keep], keep

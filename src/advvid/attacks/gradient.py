@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.base import Attack, AttackResult, resolve_step
-from advvid.attacks.search import (
-    Goal,
-    GradientRule,
-    Keep,
-    Targeted,
-    gradient_search,
-    loss_gradient,
-    make_goal,
-    worst_of,
-)
+from advvid.attacks.problem import Problem, Targeted
+from advvid.attacks.search import Ascent, GradientRule, Keep, gradient_search, loss_gradient, worst_of
 from advvid.core.kinds import Count, NotNegativeNumber, Step
-from advvid.tasks.base import Task
 from advvid.threats.base import Aux
 
 
@@ -62,73 +51,43 @@ class IteratedAttack(Attack):
     def step(self) -> float:
         """The step size as a number, in the threat's own measure."""
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
-        best = self._one_start(model, clips, goal, generators)
+    def _search(self, problem: Problem) -> AttackResult:
+        problem = problem.aimed(self.targeted)
+        best = self._one_start(problem)
         for _ in range(self.restarts - 1):
-            with torch.no_grad():
-                left = (~goal.reached(model(best.x_adv))).nonzero().squeeze(1) if self.early_exit else None
-            if left is not None and len(left) == 0:
+            if not self.early_exit:
+                best = worst_of(problem, best, self._one_start(problem))
+                continue
+            left = (~problem.fooled(best.x_adv)).nonzero().squeeze(1)
+            if len(left) == 0:
                 break
-            best = self._restart(model, clips, goal, generators, best, left)
+            rest = problem.select(left)
+            best = best.put(left, worst_of(rest, best.select(left), self._one_start(rest)))
         return best
 
-    def _one_start(
-        self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]
-    ) -> AttackResult:
-        threat = self.threat
-        aux = self._choose(model, clips, goal, generators)
-        return gradient_search(
-            model, clips, self._start(clips, generators, aux), goal, threat, aux,
-            step_size=self.step, steps=self.steps, early_exit=self.early_exit, keep=self.keep,
-            gradient=self._gradient_rule(model, clips, generators),
-        )  # fmt: skip
+    def _one_start(self, problem: Problem) -> AttackResult:
+        aux = self._choose(problem)
+        start = self._start(problem, aux)
+        ascent = Ascent(
+            step_size=self.step,
+            steps=self.steps,
+            early_exit=self.early_exit,
+            keep=self.keep,
+            gradient=self._gradient_rule(problem),
+        )
+        return gradient_search(problem, start, self.threat, aux, ascent)
 
-    def _gradient_rule(self, model: nn.Module, clips: Tensor, generators: Sequence[torch.Generator]) -> GradientRule:
+    def _gradient_rule(self, problem: Problem) -> GradientRule:
         """Return what the steps of one search follow."""
         return loss_gradient
 
-    def _choose(self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]) -> Aux:
+    def _choose(self, problem: Problem) -> Aux:
         """Make each clip's choices among the threat's sets; at random unless a subclass looks for better ones."""
-        return self.threat.sample(clips, generators)
+        return self.threat.sample(problem.clips, problem.generators)
 
-    def _start(self, clips: Tensor, generators: Sequence[torch.Generator], aux: Aux) -> Tensor:
+    def _start(self, problem: Problem, aux: Aux) -> Tensor:
         """Return where each clip's search begins, inside the threat."""
-        return self.threat.random_start(clips, generators, aux) if self.random_start else clips
-
-    def _restart(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        goal: Goal,
-        generators: Sequence[torch.Generator],
-        best: AttackResult,
-        left: Tensor | None,
-    ) -> AttackResult:
-        """Search again, only the clips ``left`` where given, and keep each clip's worst."""
-        if left is None:
-            return worst_of(model, goal, best, self._one_start(model, clips, goal, generators))
-        chosen = goal.select(left)
-        own = AttackResult(
-            best.x_adv[left], best.steps[left], best.gradient_calls[left], {k: v[left] for k, v in best.aux.items()}
-        )
-        again = self._one_start(model, clips[left], chosen, [generators[i] for i in left.tolist()])
-        worst = worst_of(model, chosen, own, again)
-        aux = {k: v.index_copy(0, left, worst.aux[k]) for k, v in best.aux.items()}
-        return AttackResult(
-            best.x_adv.index_copy(0, left, worst.x_adv),
-            best.steps.index_copy(0, left, worst.steps),
-            best.gradient_calls.index_copy(0, left, worst.gradient_calls),
-            aux,
-        )
+        return self.threat.random_start(problem.clips, problem.generators, aux) if self.random_start else problem.clips
 
 
 @dataclass(frozen=True, kw_only=True)

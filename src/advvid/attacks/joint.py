@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.gradient import IteratedAttack
 from advvid.attacks.pgd import PGD
+from advvid.attacks.problem import Problem
 from advvid.core.errors import AdvvidError
 from advvid.models.multi_branch import MultiBranch
 from advvid.tasks.base import Task
@@ -120,21 +121,14 @@ class JointAttack(Attack):
         """The attack's."""
         return self.attack.threat
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
+    def _search(self, problem: Problem) -> AttackResult:
+        model, task = problem.model, problem.task
         both = Both(with_selector(model)) if not isinstance(model, Both) else model
         if not isinstance(task, Joint):
             with torch.no_grad():
-                task = Joint(task, both(clips[:1]).shape[1] - len(both.model.names))
+                task = Joint(task, both(problem.clips[:1]).shape[1] - len(both.model.names))
         joint = Joint(task.task, task.classes, both.model.branch_of(self.family), self.weight)
-        return self.attack._search(both, clips, labels, generators, None, joint)
+        return self.attack._search(dataclasses.replace(problem, model=both, targets=None, task=joint))
 
 
 def with_selector(model: nn.Module) -> MultiBranch:

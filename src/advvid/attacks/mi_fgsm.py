@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.pgd import PGD
-from advvid.attacks.search import Goal, GradientRule, loss_gradient
+from advvid.attacks.problem import Goal, Problem
+from advvid.attacks.search import GradientRule, loss_gradient
 from advvid.core.kinds import Count, NotNegative, Numeral
 from advvid.threats.base import per_clip
 
@@ -45,8 +45,8 @@ class MIFGSM(PGD):
         """The step size as a number, after its rule."""
         return self.radius / max(self.steps, 1) if self.step_size == "eps/steps" else super().step
 
-    def _gradient_rule(self, model: nn.Module, clips: Tensor, generators: Sequence[torch.Generator]) -> GradientRule:
-        memory = torch.zeros_like(clips)
+    def _gradient_rule(self, problem: Problem) -> GradientRule:
+        memory = torch.zeros_like(problem.clips)
 
         def remembered(x_adv: Tensor, out: Tensor, goal: Goal, active: Tensor) -> Tensor:
             grad = loss_gradient(x_adv, out, goal, active)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.hyperplane import lengths
 from advvid.attacks.logits import best_label, margin, require_logits
-from advvid.attacks.search import Goal, Targeted
+from advvid.attacks.problem import Goal, Problem, Targeted
 from advvid.core.kinds import NotNegativeNumber
 from advvid.threats.balls import L2Ball, LinfBall, ball
 from advvid.threats.base import per_clip
@@ -54,19 +54,16 @@ class MinimalNormAttack(Attack):
         """The norm ball of radius eps, or the whole space, cut by the range of valid pixels."""
         return ball(self.norm, self.radius, self.space)
 
-    def _judge(
-        self, model: nn.Module, goal: Goal, clips: Tensor, found: Tensor, steps: Tensor, calls: Tensor
-    ) -> AttackResult:
+    def _judge(self, problem: Problem, found: Tensor, steps: Tensor, calls: Tensor) -> AttackResult:
         """Measure what was found and return what the budget allows of it.
 
         Args:
-            model: maps clips to logits.
-            goal: what counts as fooled.
-            clips: clean clips.
+            problem: the clean clips, and what counts as fooled.
             found: the smallest fooling clips, or the last tried ones where none fooled.
             steps: iterations per clip.
             calls: backward passes per clip.
         """
+        clips, goal, model = problem.clips, problem.goal, problem.model
         found = self.space.clamp(found, clips)
         with torch.no_grad():
             fools = goal.reached(model(found))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from advvid.attacks.base import AttackResult
 from advvid.attacks.flicker import Descent
 from advvid.attacks.logits import require_logits
-from advvid.attacks.search import Goal
+from advvid.attacks.problem import Goal, Problem
+from advvid.attacks.result import AttackResult
 from advvid.attacks.selection import Selection
 from advvid.threats.base import Aux, per_clip
 
@@ -68,13 +68,7 @@ class Found:
         def put(own: Tensor, new: Tensor) -> Tensor:
             return own.index_copy(0, rows, torch.where(per_clip(better, new), new, own[rows]))
 
-        mine, its = self.result, other.result
-        result = AttackResult(
-            put(mine.x_adv, its.x_adv),
-            put(mine.steps, its.steps),
-            mine.gradient_calls.index_add(0, rows, its.gradient_calls),
-            {name: put(value, its.aux[name]) for name, value in mine.aux.items()},
-        )
+        result = self.result.put(rows, self.result.select(rows).merge(other.result, better))
         return Found(result, put(self.objective, other.objective), put(self.fooled, other.fooled))
 
 
@@ -96,21 +90,37 @@ def adversarial_term(out: Tensor, goal: Goal, kind: str, attack: str) -> Tensor:
     return others.logsumexp(dim=1) - logits.logsumexp(dim=1)
 
 
-def penalised_search(
-    model: nn.Module,
-    clips: Tensor,
-    selection: Selection,
-    goal: Goal,
-    change: Change,
-    raised: Callable[[Tensor, Goal], Tensor],
-    *,
-    weight: float,
-    steps: int,
-    early_exit: bool,
-    distance: Callable[[Tensor, Tensor], Tensor],
-    limit: float | None,
-    at_limit: str = "stop",
-) -> Found:
+@dataclass(frozen=True, kw_only=True)
+class PenalisedDescent:
+    """How a penalised search goes.
+
+    Args:
+        raised: the adversarial term of an output, ``[B]``.
+        weight: of the penalty (lambda).
+        steps: Adam updates.
+        early_exit: a clip leaves where it is fooled; the verdicts are the same without.
+        distance: measures (changed frames, frames), ``[B]``.
+        limit: largest distance, or None.
+        at_limit: ``stop`` or ``project``; see ``penalised_search``.
+    """
+
+    raised: Callable[[Tensor, Goal], Tensor]
+    weight: float
+    steps: int
+    early_exit: bool
+    distance: Callable[[Tensor, Tensor], Tensor]
+    limit: float | None
+    at_limit: Literal["stop", "project"] = "stop"
+
+    def inside(self, changed: Tensor, frames: Tensor) -> Tensor:
+        """Tell which clips are within the limit, ``bool [B]``."""
+        if self.limit is None:
+            return torch.ones(len(frames), dtype=torch.bool, device=frames.device)
+        with torch.no_grad():
+            return self.distance(changed, frames) <= self.limit
+
+
+def penalised_search(problem: Problem, selection: Selection, change: Change, descent: PenalisedDescent) -> Found:
     """Minimise ``weight * penalty - adversarial term`` over the variables of a change (DeepSAVA, eq. 3, alg. 2).
 
     Under ``at_limit=stop`` a clip's search ends when its distance exceeds the limit (the paper's budget mode), and
@@ -118,19 +128,12 @@ def penalised_search(
     Once an iterate fools the model, only iterates that fool replace it; under ``early_exit`` the clip leaves there.
 
     Args:
-        model: maps clips to the task's output; frozen by the caller.
-        clips: clean clips ``[B, 3, T, H, W]``.
+        problem: the clips, and when one is fooled.
         selection: the frames that may change.
-        goal: when a clip is fooled.
         change: how frames may change.
-        raised: the adversarial term of an output, ``[B]``.
-        weight: of the penalty (lambda).
-        steps: Adam updates.
-        early_exit: see above; the verdicts are the same without.
-        distance: measures (changed frames, frames), ``[B]``.
-        limit: largest distance, or None.
-        at_limit: ``stop`` or ``project``.
+        descent: how the search goes.
     """
+    clips, steps = problem.clips, descent.steps
     size, device = len(clips), clips.device
     frames, whole = selection.take(clips), selection
     variables = change.start(frames)
@@ -141,18 +144,15 @@ def penalised_search(
     taken = torch.zeros(size, dtype=torch.int64, device=device)
     calls = torch.zeros_like(taken)
     active = torch.arange(size, device=device)
-    clean, here = clips, goal
+    clean, here = clips, problem.goal
     for step in range(steps + 1):
         last = step == steps
         variables = {name: value.detach().requires_grad_(not last) for name, value in variables.items()}
         changed = change.apply(frames, variables)
-        out = model(selection.put(clean, changed))
-        loss = weight * change.penalty(changed, frames, variables, selection) - raised(out, here)
+        out = problem.model(selection.put(clean, changed))
+        loss = descent.weight * change.penalty(changed, frames, variables, selection) - descent.raised(out, here)
         hit = here.reached(out)
-        inside = torch.ones_like(hit)
-        if limit is not None:
-            with torch.no_grad():
-                inside = distance(changed, frames) <= limit
+        inside = descent.inside(changed, frames)
         better = inside & (hit | ~fooled[active])
         for name, value in variables.items():
             best[name][active] = torch.where(per_clip(better, value), value.detach(), best[name][active])
@@ -161,7 +161,7 @@ def penalised_search(
         objective[active] = torch.where(inside, loss.detach(), objective[active])
         if last:
             break
-        done = ~inside | hit if early_exit else ~inside
+        done = ~inside | hit if descent.early_exit else ~inside
         left = (~done).nonzero().squeeze(1)
         if len(left) == 0:
             break
@@ -172,33 +172,27 @@ def penalised_search(
             variables = change.tidy(frames, {n: adam[n](v.detach(), g) for (n, v), g in pairs})
             if len(left) < len(active):
                 variables = {name: value[left] for name, value in variables.items()}
-                for descend in adam.values():
-                    descend.select(left)
+                for own in adam.values():
+                    own.select(left)
                 active, frames, clean = active[left], frames[left], clean[left]
                 here, selection = here.select(left), selection.rows(left)
-            if limit is not None and at_limit == "project":
-                variables = _scaled_back(change, frames, variables, distance, limit)
+            if descent.limit is not None and descent.at_limit == "project":
+                variables = _scaled_back(change, frames, variables, descent)
     with torch.no_grad():
         x_adv = whole.put(clips, change.apply(whole.take(clips), best))
         aux = {"frames": whole.mask(), **change.describe(clips, best, whole)}
     return Found(AttackResult(x_adv, taken, calls, aux), objective, fooled)
 
 
-def _scaled_back(
-    change: Change,
-    frames: Tensor,
-    variables: Variables,
-    distance: Callable[[Tensor, Tensor], Tensor],
-    limit: float,
-) -> Variables:
+def _scaled_back(change: Change, frames: Tensor, variables: Variables, descent: PenalisedDescent) -> Variables:
     """Scale each clip's variables down until the change is inside the limit; zero variables change nothing."""
     low = torch.zeros(len(frames), device=frames.device)
     high = torch.ones_like(low)
-    inside = distance(change.apply(frames, variables), frames) <= limit
+    inside = descent.inside(change.apply(frames, variables), frames)
     for _ in range(10):
         middle = (low + high) / 2
         tried = {name: per_clip(middle, value) * value for name, value in variables.items()}
-        within = distance(change.apply(frames, tried), frames) <= limit
+        within = descent.inside(change.apply(frames, tried), frames)
         low, high = torch.where(within, middle, low), torch.where(within, high, middle)
     share = torch.where(inside, 1.0, low)
     return {name: per_clip(share, value) * value for name, value in variables.items()}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
+from advvid.attacks.problem import Problem
 from advvid.core.kinds import Positive
-from advvid.tasks.base import Task
 from advvid.threats.base import draw
 from advvid.threats.regions import Border
 
@@ -43,18 +41,10 @@ class RandomFraming(Attack):
         """The border of the given width, without a bound on its values."""
         return Border(self.space.width, self.space, width=self.width)
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
+    def _search(self, problem: Problem) -> AttackResult:
+        clips, generators = problem.clips, problem.generators
         aux = self.threat.sample(clips, generators)
         colour = torch.full_like(clips, self.space.low)
         if self.fill == "random":
             colour += self.space.width * draw("rand", clips.shape[1:], generators, clips)
-        none = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
-        return AttackResult(torch.where(aux["mask"], colour, clips), none, none.clone(), aux)
+        return AttackResult.unsearched(torch.where(aux["mask"], colour, clips), aux)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
-
 from advvid.attacks.base import Attack, AttackResult
+from advvid.attacks.problem import Problem
 from advvid.core.kinds import NotNegativeNumber
-from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 
 
@@ -43,14 +39,5 @@ class RandomNoise(Attack):
         """The norm ball of radius eps, cut by the range of valid pixels."""
         return ball(self.norm, float(self.eps), self.space)
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        none = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
-        return AttackResult(self.threat.random_start(clips, generators), none, none.clone())
+    def _search(self, problem: Problem) -> AttackResult:
+        return AttackResult.unsearched(self.threat.random_start(problem.clips, problem.generators))

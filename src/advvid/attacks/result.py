@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from advvid.core.errors import AdvvidError
-from advvid.threats.base import Aux
+from advvid.threats.base import Aux, per_clip
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,35 @@ class AttackResult:
     steps: Tensor
     gradient_calls: Tensor
     aux: Aux = field(default_factory=dict)
+
+    @staticmethod
+    def unsearched(x_adv: Tensor, aux: Aux | None = None) -> AttackResult:
+        """Return the result of no iteration and no backward pass."""
+        none = torch.zeros(len(x_adv), dtype=torch.int64, device=x_adv.device)
+        return AttackResult(x_adv, none, none.clone(), aux or {})
+
+    def select(self, index: Tensor) -> AttackResult:
+        """Return the result of some of the clips."""
+        aux = {name: value[index] for name, value in self.aux.items()}
+        return AttackResult(self.x_adv[index], self.steps[index], self.gradient_calls[index], aux)
+
+    def put(self, index: Tensor, part: AttackResult) -> AttackResult:
+        """Return this with the rows ``index`` (int64, distinct) replaced by those of ``part``."""
+        return AttackResult(
+            self.x_adv.index_copy(0, index, part.x_adv),
+            self.steps.index_copy(0, index, part.steps),
+            self.gradient_calls.index_copy(0, index, part.gradient_calls),
+            {name: value.index_copy(0, index, part.aux[name]) for name, value in self.aux.items()},
+        )
+
+    def merge(self, other: AttackResult, better: Tensor) -> AttackResult:
+        """Return the other's result of the same clips where it is ``better`` (``bool [B]``); gradient calls add up."""
+        return AttackResult(
+            torch.where(per_clip(better, self.x_adv), other.x_adv, self.x_adv),
+            torch.where(better, other.steps, self.steps),
+            self.gradient_calls + other.gradient_calls,
+            {name: torch.where(per_clip(better, own), other.aux[name], own) for name, own in self.aux.items()},
+        )
 
 
 def require_form(result: object, clips: Tensor, name: str) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.filled import FilledAttack
-from advvid.attacks.search import Goal
+from advvid.attacks.problem import Problem
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, Positive, Step
 from advvid.threats.base import Aux
@@ -68,21 +67,20 @@ class ROA(FilledAttack):
         """All squares of the side."""
         return Rectangles(self.radius, self.space, self.side, self.per_frame)
 
-    def _one_start(
-        self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]
-    ) -> AttackResult:
-        result = super()._one_start(model, clips, goal, generators)
+    def _one_start(self, problem: Problem) -> AttackResult:
+        result = super()._one_start(problem)
         ranked = int(self.search == "gradient")
         return dataclasses.replace(result, gradient_calls=result.gradient_calls + ranked)
 
-    def _choose(self, model: nn.Module, clips: Tensor, goal: Goal, generators: Sequence[torch.Generator]) -> Aux:
+    def _choose(self, problem: Problem) -> Aux:
         if self.search == "random":
-            return super()._choose(model, clips, goal, generators)
+            return super()._choose(problem)
+        clips = problem.clips
         tops, lefts = self.grid(*clips.shape[-2:])
         places = torch.cartesian_prod(tops, lefts).to(clips.device).expand(len(clips), -1, -1)
         if self.search == "gradient":
-            places = self._ranked(model, clips, goal, places)
-        return {"mask": self._best(model, clips, goal, places)}
+            places = self._ranked(problem, places)
+        return {"mask": self._best(problem, places)}
 
     def grid(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Return the rows and columns at which squares begin, the last possible ones included."""
@@ -92,27 +90,27 @@ class ROA(FilledAttack):
         )
         return tops, lefts
 
-    def _ranked(self, model: nn.Module, clips: Tensor, goal: Goal, places: Tensor) -> Tensor:
+    def _ranked(self, problem: Problem, places: Tensor) -> Tensor:
         """Return the places of each clip that hold most of its gradient, ``[B, candidates, 2]``."""
-        x = clips.detach().requires_grad_()
-        (grad,) = torch.autograd.grad(goal.loss(model(x)).sum(), x)
-        held = F.avg_pool2d(grad.abs().sum(dim=(1, 2))[:, None], self.threat.pixels(*clips.shape[-2:]), stride=1)[:, 0]
+        x = problem.clips.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(problem.goal.loss(problem.model(x)).sum(), x)
+        held = F.avg_pool2d(grad.abs().sum(dim=(1, 2))[:, None], self.threat.pixels(*x.shape[-2:]), stride=1)[:, 0]
         score = held.flatten(1).gather(1, places[..., 0] * held.shape[2] + places[..., 1])
         best = score.topk(min(self.candidates, score.shape[1]), dim=1).indices
         return places.gather(1, best[..., None].expand(-1, -1, 2))
 
     @torch.no_grad()
-    def _best(self, model: nn.Module, clips: Tensor, goal: Goal, places: Tensor) -> Tensor:
+    def _best(self, problem: Problem, places: Tensor) -> Tensor:
         """Try a plain square at each place and return the mask of the worst one: one that fools, else most loss."""
-        threat, size = self.threat, clips.shape[-2:]
+        threat, clips, size = self.threat, problem.clips, problem.clips.shape[-2:]
         chosen = places[:, 0].clone()
         worst = torch.full((len(clips),), -torch.inf, device=clips.device)
         left = torch.arange(len(clips), device=clips.device)
         for nth in range(places.shape[1]):
             spot = places[left, nth]
             aux = {"mask": threat.place(spot[:, :1], spot[:, 1:], *size)}
-            here = goal.select(left)
-            out = model(self.filled(clips[left], aux))
+            here = problem.goal.select(left)
+            out = problem.model(self.filled(clips[left], aux))
             hit = here.reached(out)
             score = torch.where(hit, torch.inf, here.loss(out).to(worst))
             better = score > worst[left]

@@ -9,16 +9,15 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import MinLen
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.keyframe import FIXED, KeyFrame, bayesian, brute_force, fixed_frames
-from advvid.attacks.penalised import Change, Found, adversarial_term, penalised_search
-from advvid.attacks.search import Goal, Targeted, make_goal
+from advvid.attacks.penalised import Change, Found, PenalisedDescent, adversarial_term, penalised_search
+from advvid.attacks.problem import Problem, Targeted
 from advvid.attacks.selection import Selection
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegative, NotNegativeNumber, Numeral, Whole
-from advvid.tasks.base import Task
 from advvid.threats.sparse import SparseFrames, measure_of
 
 
@@ -91,20 +90,13 @@ class SparseAttack(Attack):
     def change(self, height: int, width: int) -> Change:
         """Return how the frames may change, for frames of this size."""
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+    def _search(self, problem: Problem) -> AttackResult:
+        problem = problem.aimed(self.targeted)
+        clips, generators = problem.clips, problem.generators
         everyone = torch.arange(len(clips), device=clips.device)
 
         def full(rows: Tensor, index: Tensor) -> Found:
-            return self._attack(model, clips[rows], Selection(index, clips.shape[2]), goal.select(rows), self.steps)
+            return self._attack(problem.select(rows), index, self.steps)
 
         if self.key_frame in FIXED:
             chosen = fixed_frames(self.key_frame, self.frames, self.given or (), clips, generators)
@@ -116,7 +108,7 @@ class SparseAttack(Attack):
         probe = self.trial_steps
 
         def short(rows: Tensor, index: Tensor) -> Found:
-            return self._attack(model, clips[rows], Selection(index, clips.shape[2]), goal.select(rows), probe)
+            return self._attack(problem.select(rows), index, probe)
 
         best = bayesian(short, self.frames, self.trials, clips, generators, self.early_exit)
         left = (~best.fooled).nonzero().squeeze(1) if self.early_exit else everyone
@@ -126,12 +118,15 @@ class SparseAttack(Attack):
         places = best.result.aux["frames"][left].nonzero()[:, 1].view(len(left), count)
         return best.merge(left, full(left, places)).result
 
-    def _attack(self, model: nn.Module, clips: Tensor, selection: Selection, goal: Goal, steps: int) -> Found:
-        threat = self.threat
-        return penalised_search(
-            model, clips, selection, goal, self.change(*clips.shape[-2:]),
-            lambda out, here: adversarial_term(out, here, self.adversarial, type(self).__name__),
-            weight=float(self.weight), steps=steps, early_exit=self.early_exit,
-            distance=measure_of(self.measure, self.space, threat.scales), limit=self.budget,
+    def _attack(self, problem: Problem, index: Tensor, steps: int) -> Found:
+        descent = PenalisedDescent(
+            raised=lambda out, goal: adversarial_term(out, goal, self.adversarial, type(self).__name__),
+            weight=float(self.weight),
+            steps=steps,
+            early_exit=self.early_exit,
+            distance=measure_of(self.measure, self.space, self.threat.scales),
+            limit=self.budget,
             at_limit=self.at_budget,
-        )  # fmt: skip
+        )
+        change = self.change(*problem.clips.shape[-2:])
+        return penalised_search(problem, Selection(index, problem.clips.shape[2]), change, descent)

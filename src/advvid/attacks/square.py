@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.base import Attack, AttackResult
-from advvid.attacks.search import Goal, Targeted, make_goal
+from advvid.attacks.problem import Goal, Problem, Targeted
 from advvid.attacks.square_moves import PLACES, L2Moves, LinfMoves, share
 from advvid.core.kinds import NotNegativeNumber, Numeral
-from advvid.tasks.base import Task
 from advvid.threats.balls import L2Ball, LinfBall, ball
 from advvid.threats.base import draw, per_clip
 
@@ -62,16 +60,9 @@ class Square(Attack):
         return ball(self.norm, float(self.eps), self.space)
 
     @torch.no_grad()
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        goal = make_goal(self.targeted, model, clips, labels, generators, targets, task)
+    def _search(self, problem: Problem) -> AttackResult:
+        problem = problem.aimed(self.targeted)
+        clips, generators, model, goal = problem.clips, problem.generators, problem.model, problem.goal
         moves = (LinfMoves if self.norm == "linf" else L2Moves)(float(self.eps), self.space)
         # Drawn in one go, whatever happens to the clip, so that its numbers depend on nothing else.
         width, channels = clips.shape[-1], clips.shape[1]
@@ -89,13 +80,8 @@ class Square(Attack):
                 result[active[fooled]], asked[active[fooled]] = best[fooled], query
                 left = (~fooled).nonzero().squeeze(1)
                 active, best, clean, value, fooled = active[left], best[left], clean[left], value[left], fooled[left]
-                first_loss, best_loss, goal, numbers = (
-                    first_loss[left],
-                    best_loss[left],
-                    goal.select(left),
-                    numbers[left],
-                )
-                stripes = stripes[left]
+                first_loss, best_loss, goal = first_loss[left], best_loss[left], goal.select(left)
+                stripes, numbers = stripes[left], numbers[left]
             if len(active) == 0 or query == self.queries:
                 break
             part = share(query - 1, self.queries, float(self.p_init))

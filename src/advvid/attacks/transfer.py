@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,13 +13,13 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.pgd import PGD
+from advvid.attacks.problem import Problem
 from advvid.core import checkpoint
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import FilePath
 from advvid.models.modes import mode
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.models.rebuild import rebuild
-from advvid.tasks.base import Task
 from advvid.threats.base import Threat
 
 UNTRAINED = "untrained"
@@ -73,19 +74,11 @@ class Transfer(Attack):
                 f"{' x '.join(map(str, shape))}: give attack.surrogate a run folder of this data"
             )
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        surrogate = self._surrogate(model, clips)
+    def _search(self, problem: Problem) -> AttackResult:
+        surrogate = self._surrogate(problem.model, problem.clips)
         # A surrogate given as a module may be in training mode; its clips are to be made as it would be scored.
         with mode(surrogate, False), frozen(surrogate):
-            return self.attack._search(surrogate, clips, labels, generators, targets, task)
+            return self.attack._search(dataclasses.replace(problem, model=surrogate))
 
     def _surrogate(self, model: nn.Module, clips: Tensor) -> nn.Module:
         if isinstance(self.surrogate, nn.Module):

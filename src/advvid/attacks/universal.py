@@ -14,7 +14,7 @@ from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.penalised import adversarial_term
 from advvid.attacks.perturbation_generator import PerturbationGenerator, seeded
-from advvid.attacks.search import Goal
+from advvid.attacks.problem import Goal, Problem
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, NotNegativeNumber
@@ -103,7 +103,8 @@ class Universal(Attack):
                 if training is None:
                     training = _Training(self, batch.inputs, generator)
                 if self.steps:
-                    training.step(model, batch.inputs, batch.target, task or Classification())
+                    goal = Goal(task or Classification(), batch.target)
+                    training.step(model, batch.inputs, goal)
                 done += 1
                 if done >= self.steps:
                     break
@@ -119,28 +120,20 @@ class Universal(Attack):
         """Return the fitted form without a generator."""
         return FittedUniversal(source=self, space=self.space)
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
+    def _search(self, problem: Problem) -> AttackResult:
         if self.checkpoint is not None:
             path = user_path(self.checkpoint)
             fitted = self.unfitted()
             fitted.load_state_dict(_read(str(path), path.stat().st_mtime_ns))
-            return fitted._search(model, clips, labels, generators, targets, task)
+            return fitted._search(problem)
         found = []
-        for i, generator in enumerate(generators):
-            training = _Training(self, clips[i : i + 1], generator)
-            goal = None if targets is None else targets[i : i + 1]
+        for i, generator in enumerate(problem.generators):
+            one = problem.select(torch.tensor([i]))
+            training = _Training(self, one.clips, generator)
             for _ in range(self.steps):
-                training.step(model, clips[i : i + 1], labels[i : i + 1], task, goal)
-            found.append(_applied(self, training.network, clips[i : i + 1], [generator]))
-        spent = torch.full((len(clips),), self.steps, device=clips.device)
+                training.step(problem.model, one.clips, one.goal)
+            found.append(_applied(self, training.network, one.clips, one.generators))
+        spent = torch.full((len(problem),), self.steps, device=problem.clips.device)
         x_adv, begin = (torch.cat(parts) for parts in zip(*found, strict=True))
         return AttackResult(x_adv, spent, spent.clone(), {"begin": begin})
 
@@ -153,11 +146,10 @@ class _Training:
         self.network = seeded(clips.shape[1:], attack.latent, attack.width, generator).to(clips.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=float(attack.step_size))
 
-    def step(self, model: nn.Module, clips: Tensor, labels: Tensor, task: Task, targets: Tensor | None = None) -> None:
+    def step(self, model: nn.Module, clips: Tensor, goal: Goal) -> None:
         """Raise the adversarial term of a batch at one noise and one random offset per clip."""
         with torch.enable_grad(), frozen(model):
             x_adv, _ = _applied(self.attack, self.network, clips, [self.generator] * len(clips))
-            goal = Goal(task, labels, targets)
             gain = adversarial_term(model(x_adv), goal, self.attack.adversarial, "universal").mean()
             gradients = torch.autograd.grad(-gain, list(self.network.parameters()))
         for parameter, gradient in zip(self.network.parameters(), gradients, strict=True):
@@ -222,15 +214,8 @@ class FittedUniversal(FittedAttack):
             raise AdvvidError("this universal attack has no generator: fit it, or load one with load_state_dict")
         return network
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
+    def _search(self, problem: Problem) -> AttackResult:
+        clips = problem.clips
         network = self._trained().to(clips.device)
         channels, _, height, width = network.shape
         if (channels, height, width) != (clips.shape[1], *clips.shape[3:]):
@@ -238,10 +223,9 @@ class FittedUniversal(FittedAttack):
                 f"this universal attack was fitted to frames of {height} x {width}, the clips have {clips.shape[3]} x "
                 f"{clips.shape[4]}: fit it on clips of that size"
             )
-        none = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
         with torch.no_grad():
-            x_adv, begin = _applied(self.source, network, clips, generators)
-        return AttackResult(x_adv, none, none.clone(), {"begin": begin})
+            x_adv, begin = _applied(self.source, network, clips, problem.generators)
+        return AttackResult.unsearched(x_adv, {"begin": begin})
 
 
 def _applied(

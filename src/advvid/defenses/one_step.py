@@ -5,22 +5,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.distributed as dist
 from annotated_types import Gt, Le
-from torch import Tensor, nn
+from torch import Tensor
 
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.gradient import GradientAttack
+from advvid.attacks.problem import Problem
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Numeral, Whole
 from advvid.defenses.base import Measure, Step, single
 from advvid.defenses.crafted import CraftedDefense, check_iterated
-from advvid.tasks.base import Task
 from advvid.threats.base import Threat
 
 log = logging.getLogger(__name__)
@@ -117,18 +117,11 @@ class Counted(Attack):
         """The attack's own."""
         return self.of.threat
 
-    def _search(
-        self,
-        model: nn.Module,
-        clips: Tensor,
-        labels: Tensor,
-        generators: Sequence[torch.Generator],
-        targets: Tensor | None,
-        task: Task,
-    ) -> AttackResult:
-        result = self.of.run(model, clips, labels, generators, targets, task)
+    def _search(self, problem: Problem) -> AttackResult:
+        model, task = problem.model, problem.task
+        result = self.of.run(model, problem.clips, problem.labels, problem.generators, problem.targets, task)
         with torch.no_grad():
-            correct = task.correct(model(result.x_adv), labels)
+            correct = task.correct(model(result.x_adv), problem.labels)
         if correct is not None:
             self.right.append(correct)
         return result

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.gradient import IteratedAttack
-from advvid.attacks.search import Goal, gradient_search
+from advvid.attacks.problem import Problem
+from advvid.attacks.search import Ascent, gradient_search
 from advvid.core.batch import Batch, clip_generators
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber, PositiveNumber
@@ -89,10 +90,9 @@ class TRADES(CraftedDefense):
                 aux = attack.threat.sample(batch.inputs, generators)
                 noise = float(self.noise) * draw("randn", batch.inputs.shape[1:], generators, batch.inputs)
                 start = attack.threat.project(batch.inputs + noise, batch.inputs, aux)
-                return gradient_search(
-                    model, batch.inputs, start, Goal(task, target), attack.threat, aux,
-                    step_size=attack.step, steps=attack.steps, early_exit=False, keep="last",
-                )  # fmt: skip
+                problem = Problem(model, batch.inputs, target, generators, task=task)
+                ascent = Ascent(step_size=attack.step, steps=attack.steps, early_exit=False, keep="last")
+                return gradient_search(problem, start, attack.threat, aux, ascent)
 
     def fit(self, model: nn.Module, batch: Batch, crafted: Crafted, step: Step) -> tuple[Tensor, Logs]:
         """Return ``L(f(x), y) + beta * KL(f(x) || f(x'))``."""

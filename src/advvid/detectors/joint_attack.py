@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.pgd import PGD
+from advvid.attacks.problem import Problem
 from advvid.detectors.temporal_consistency import exception_index, frame_logits, smooth_index
-from advvid.tasks.base import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +32,10 @@ class JointPGD(PGD):
     weight: float = 1.0
     detector: nn.Module | None = None
 
-    def _search(
-        self, model: nn.Module, clips: Tensor, labels: Tensor, generators: Sequence[torch.Generator],
-        targets: Tensor | None, task: Task,
-    ) -> AttackResult:  # fmt: skip
+    def _search(self, problem: Problem) -> AttackResult:
+        model, clips, labels, task = problem.model, problem.clips, problem.labels, problem.task
         threat, watched = self.threat, self.detector or model
-        x_adv = threat.random_start(clips, generators) if self.random_start else clips
+        x_adv = self._start(problem, {})
         best, low = x_adv, clips.new_full((len(clips),), torch.inf, dtype=torch.float64)
         at = torch.full((len(clips),), self.steps, device=clips.device)
         for step in range(self.steps + 1):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from advvid.evaluation.columns import Column, with_views
 from advvid.purifiers.purified import PurifiedModel
@@ -32,10 +31,7 @@ def behind_purifiers(
         if column.seen is not None or column.attack.control:
             found.append(column)
             continue
-        late: dict[str, Any] = {}
-        if system.random:
-            late = {k: v for k, v in (("early_exit", False), ("keep", "last")) if hasattr(column.attack, k)}
+        attack = column.attack.adjusted(early_exit=False, keep="last") if system.random else column.attack
         access = "adaptive" if column.access == "white_box" else column.access
-        attack = dataclasses.replace(column.attack, **late)
         found.append(dataclasses.replace(column, attack=attack, access=access, seen=seen, passes=seen.passes))
     return found

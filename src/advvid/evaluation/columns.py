@@ -69,8 +69,7 @@ def with_views(columns: Sequence[Column], views: Mapping[str, nn.Module]) -> lis
         found.append(column)
         if column.access != "white_box" or column.attack.control:
             continue
-        late: dict[str, Any] = {"early_exit": False} if hasattr(column.attack, "early_exit") else {}
-        attack = dataclasses.replace(column.attack, **late)
+        attack = column.attack.adjusted(early_exit=False)
         found += [Column(f"{column.name}@{access}", attack, access, seen) for access, seen in views.items()]
     return found
 

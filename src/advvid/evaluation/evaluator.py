@@ -214,12 +214,8 @@ class Evaluator:
         again = (right & ~claimed).nonzero().squeeze(1)
         own = [ids[i] for i in again.tolist()]
         second, second_far = craft(column, self.model, clips[again], labels[again], own, self.seed, self.task)
-        merged = AttackResult(
-            result.x_adv.index_copy(0, again, second.x_adv),
-            result.steps.index_copy(0, again, second.steps),
-            result.gradient_calls.index_add(0, again, second.gradient_calls),
-        )
-        return merged, far.index_copy(0, again, second_far)
+        both = result.select(again).merge(second, torch.ones_like(again, dtype=torch.bool))
+        return result.put(again, both), far.index_copy(0, again, second_far)
 
     def _predict(self, clips: Tensor) -> Tensor:
         def answer(places: Tensor) -> Tensor:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,8 +82,7 @@ class Meter:
 
 def quick(attack: Attack) -> Attack:
     """Return an attack that leaves a clip as soon as it is fooled, as far as it has such settings."""
-    wanted: dict[str, Any] = {"early_exit": True, "keep": "fooled"}
-    return dataclasses.replace(attack, **{name: value for name, value in wanted.items() if hasattr(attack, name)})
+    return attack.adjusted(early_exit=True, keep="fooled")
 
 
 def score(
