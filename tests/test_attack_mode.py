@@ -1,5 +1,6 @@
 """mode=attack: what is written is what was found, what was found is what an evaluation finds, and nothing leaves its budget."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,7 +15,6 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from rich.console import Console
 
-from advvid.attacks.base import AttackResult
 from advvid.attacks.gradient import GradientAttack
 from advvid.attacks.transfer import load_surrogate
 from advvid.core import checkpoint
@@ -257,8 +257,8 @@ def test_the_folder_of_the_training_data_need_not_be_there(videos, tmp_path):
 def test_a_clip_that_leaves_its_budget_stops_the_run(trained, videos, tmp_path, monkeypatch, fault):
     honest = GradientAttack._search
 
-    def planted(self, model, clips, labels, generators, targets, task):
-        found = honest(self, model, clips, labels, generators, targets, task)
+    def planted(self, problem):
+        found, clips = honest(self, problem), problem.clips
         x_adv = found.x_adv.clone()
         if fault == "budget":
             x_adv[0, 0, 0, 0, 0] = (clips[0, 0, 0, 0, 0] + 9 / 255) % 1
@@ -266,7 +266,7 @@ def test_a_clip_that_leaves_its_budget_stops_the_run(trained, videos, tmp_path, 
             x_adv[0, 0, 0, 0, 0] = float("nan")
         else:
             x_adv[0, :, 0, 0, 0] = -1e-3
-        return AttackResult(x_adv, found.steps, found.gradient_calls, found.aux)
+        return dataclasses.replace(found, x_adv=x_adv)
 
     go(tmp_path, "mode=attack", f"checkpoint={trained}", f"files={videos[0]}")
     monkeypatch.setattr(GradientAttack, "_search", planted)

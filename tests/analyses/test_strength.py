@@ -80,11 +80,11 @@ class Counted:
     def __init__(self, monkeypatch, dies_after=None):
         self.clips, search = 0, PGD._search
 
-        def counted(attack, model, clips, *rest):
+        def counted(attack, problem):
             if dies_after is not None and self.clips >= dies_after:
                 raise KeyboardInterrupt
-            self.clips += len(clips)
-            return search(attack, model, clips, *rest)
+            self.clips += len(problem)
+            return search(attack, problem)
 
         monkeypatch.setattr(PGD, "_search", counted)
 
