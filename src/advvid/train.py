@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from advvid.config.command_line import MULTIRUN, as_typed, odd_run_folder
+from advvid.config.folders import folders, split_flags
 from advvid.core.errors import AdvvidError
 from advvid.core.files import REMEDIES, storage_error
 from advvid.core.paths import conf_dir
@@ -66,6 +67,7 @@ def task(cfg: DictConfig) -> None:
 
 def _run(cfg: DictConfig) -> None:
     from advvid.config.options import check_top
+    from advvid.config.trust import trust_as_typed
     from advvid.experiment.run import run
     from advvid.experiment.saved import adopt
 
@@ -73,6 +75,7 @@ def _run(cfg: DictConfig) -> None:
     hydra_cfg = HydraConfig.get()
     run_dir = _folder[0] if _folder else Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
+    trust_as_typed(cfg.trust, overrides)
     key = "hydra.sweep.dir" if hydra_cfg.mode == RunMode.MULTIRUN else "hydra.run.dir"
     if cfg.resume and cfg.mode != "eval" and not any(f"{key}=" in o for o in hydra_cfg.overrides.hydra):
         raise AdvvidError(f"resume=true needs the folder of the run to go on with: add {key}=<folder>")
@@ -103,10 +106,14 @@ def _without_bases(arguments: Sequence[str]) -> Iterator[None]:
 
 def main() -> None:
     """Run the command line: help, one run or a multirun; problems come out as one sentence and exit status 1."""
+    try:
+        places = folders(sys.argv[1:])
+    except AdvvidError as error:
+        sys.exit(f"error: {error}")
     if {"--help", "-h"} & set(sys.argv[1:]):
         from advvid.cli.help import print_help
 
-        print_help()
+        print_help(conf=places)
         return
     from advvid.config.explain import refuse_bases
     from advvid.experiment.saved import with_saved_choices
@@ -116,10 +123,11 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         # Hydra takes overrides on one side of a flag only; people write them on both.
-        flags = [a for a in sys.argv[1:] if a in MULTIRUN]
-        refuse_bases(sys.argv[1:])
-        _folder[:] = filter(None, [odd_run_folder(sys.argv[1:])])
-        sys.argv[1:] = flags + [a for a in as_typed(with_saved_choices(sys.argv[1:])) if a not in flags]
+        named, words = split_flags(with_saved_choices(sys.argv[1:]))
+        flags = [a for a in words if a in MULTIRUN]
+        refuse_bases(words, places)
+        _folder[:] = filter(None, [odd_run_folder(words)])
+        sys.argv[1:] = [*named, *flags, *(a for a in as_typed(words) if a not in flags)]
         with _without_bases(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
         if _problems:
@@ -129,11 +137,11 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         from advvid.config.explain import explain
 
-        sys.exit(f"error: {explain(error)}")
+        sys.exit(f"error: {explain(error, places)}")
     except ValueError as error:
         from advvid.config.explain import no_option
 
-        sentence = no_option(error, sys.argv[1:])
+        sentence = no_option(error, sys.argv[1:], places)
         if sentence is None:  # a fault of the code, which keeps its traceback
             raise
         sys.exit(f"error: {sentence}")

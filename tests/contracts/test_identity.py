@@ -24,7 +24,7 @@ FIRST = ("defense=injection", "defense.classifier_schedule.epochs=1", "defense.a
 SCORE = ("mode=eval", "checkpoint=RUN")
 # Two runs that differ in a neutral option, by its pattern: what both have, what only one has.
 QUICK = {
-    "resume": ((), ("resume=true",)), "name": ((), ("name=other",)),
+    "resume": ((), ("resume=true",)), "trust*": ((), ("trust=[my_lab]",)), "name": ((), ("name=other",)),
     "*schedule.checkpoint_minutes": ((), ("schedule.checkpoint_minutes=0",)),
     "evaluation.pictures": ((), ("evaluation.pictures=2",)), "dataset.on_error": ((), ("dataset.on_error=skip",)),
 }  # fmt: skip

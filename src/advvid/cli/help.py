@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advvid.cli.listing import option_table
-from advvid.config.catalogue import family, groups, option_files
-from advvid.core.paths import conf_dir
+from advvid.cli.listing import option_table, origins
+from advvid.config.catalogue import Conf, family, groups, option_files, places
 
 ABOUT = (
     "Trains a video classifier, with or without a defense, attacks it with every column of a suite, "
@@ -38,6 +37,10 @@ EXAMPLES = (
     ("python -m advvid.train hydra.run.dir=RUN resume=true ...", "go on after an interruption, or start there"),
     ("python -m advvid.train -m attack.eps=2/255,4/255,8/255 seed=0,1,2", "one run for each combination"),
     ("python -m advvid.gather FOLDER --over seed", "all runs below a folder in one table, averaged over seeds"),
+    (
+        "python -m advvid.train --config-dir my_conf trust=[my_lab] model=my_net",
+        "options of your own, from a folder, whose classes lie in a package of your own",
+    ),
     ("python -m advvid.train defense=cat --cfg job", "print the whole configuration and run nothing"),
 )
 # Shown besides the top level of train.yaml, in this order, where some option of the group has the key.
@@ -87,23 +90,23 @@ def defaults(conf: Path) -> dict[str, str]:
     return {str(group): str(option) for group, option in pairs if not str(group).startswith("override")}
 
 
-def print_help(console: Console | None = None, conf: Path | None = None) -> None:
+def print_help(console: Console | None = None, conf: Conf = None) -> None:
     """Print the help page of ``python -m advvid.train``, as wide as the terminal.
 
     Args:
         console: where to print; None for standard output.
-        conf: the configuration folder; None for the project's own.
+        conf: the folders of options; the first one holds ``train.yaml``.
     """
-    console, conf = console or Console(highlight=False), conf or conf_dir()
-    chosen = defaults(conf)
+    console, homes = console or Console(highlight=False), places(conf)
+    conf, chosen = homes[0], defaults(homes[0])
     console.print(Text("advvid", style="bold") + Text(": robust video classifiers, measured", style=""))
     console.print(ABOUT)
     _section(console, "Usage")
     console.print(Text("  python -m advvid.train [GROUP=OPTION] [KEY=VALUE] ...", style="bold"))
     console.print(_pairs(EXAMPLES, wide=True))
     _section(console, "Groups", "choose with GROUP=OPTION; make list shows this part alone")
-    for group, options in groups(conf).items():
-        console.print(option_table(group, options, chosen.get(group)))
+    for group, options in groups(homes).items():
+        console.print(option_table(group, options, chosen.get(group), origins(group, homes)))
     _section(console, "Keys", "set with KEY=VALUE; budgets may be fractions, such as 8/255")
     table = Table(box=None, header_style="bold cyan", padding=(0, 1), pad_edge=False)
     table.add_column("  key", no_wrap=True)

@@ -1,4 +1,4 @@
-"""``advvid list``: every option of every group with its description.
+"""``advvid list``: every option of every group with its description; ``--config-dir my_conf`` shows yours as well.
 
 Below a model stands its card, from the lines ``# multiply-adds:`` and ``# weights:`` of its YAML file, or counted where they
 are missing; ``advvid list --cards`` counts the multiply-adds and the weights anew.
@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advvid.config.catalogue import groups, notes, option_files
+from advvid.config.catalogue import Conf, groups, notes, option_files
+from advvid.config.folders import folders, origin, split_flags
 from advvid.core.errors import AdvvidError
 
 
@@ -36,7 +37,13 @@ def option_table(
     return table
 
 
-def cards(conf: Path | None = None) -> dict[str, str]:
+def origins(group: str, conf: Sequence[Path]) -> dict[str, str]:
+    """Return where each option of a group comes from, in words; advvid's own are left out."""
+    found = {name: origin(path, conf) for name, path in option_files(group, conf).items()}
+    return {name: words for name, words in found.items() if words}
+
+
+def cards(conf: Conf = None) -> dict[str, str]:
     """Return what stands below each model: its published weights, and its cost, counted where the file does not say it."""
     found = {}
     for name, path in option_files("model", conf).items():
@@ -58,7 +65,7 @@ def _counted(path: Path) -> str:
     return f"{short(cost.multiply_adds)} multiply-adds, {short(cost.weights)} weights, {clip}"
 
 
-def measured(names: Sequence[str], conf: Path | None = None) -> Table:
+def measured(names: Sequence[str], conf: Conf = None) -> Table:
     """Return a table of the models' weights and multiply-adds, counted now, on one clip of their native size."""
     from advvid.models.cards import measure, native_clip, short  # torch takes seconds to import
 
@@ -75,20 +82,24 @@ def measured(names: Sequence[str], conf: Path | None = None) -> Table:
 
 def main(arguments: Sequence[str] | None = None, console: Console | None = None) -> None:
     """Print the options of all groups, or of those named; with ``--cards``, what all models or those named cost."""
-    wanted = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     console = console or Console()
-    if "--cards" in wanted:
-        try:
-            console.print(measured([name for name in wanted if name != "--cards"]))
-        except AdvvidError as error:
-            sys.exit(f"error: {error}")
-        return
-    found = groups()
+    try:
+        conf, (_, wanted) = folders(given), split_flags(given)
+        if "--cards" in wanted:
+            console.print(measured([name for name in wanted if name != "--cards"], conf))
+            return
+    except AdvvidError as error:
+        sys.exit(f"error: {error}")
+    found = groups(conf)
     for name in wanted:
         if name not in found:
             sys.exit(f"error: there is no group {name!r}: choose from {', '.join(found)}")
     for name in wanted or found:
-        console.print(option_table(name, found[name], below=cards() if name == "model" else None))
+        below = origins(name, conf)
+        if name == "model":
+            below |= {model: "; ".join(filter(None, (card, below.get(model)))) for model, card in cards(conf).items()}
+        console.print(option_table(name, found[name], below=below))
         console.print()
 
 

@@ -6,11 +6,13 @@ A file or folder whose name begins with an underscore is no option: it holds wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from advvid.config.folders import folders
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir
 
@@ -20,28 +22,44 @@ ORDER = ("model", "dataset", "attack", "defense", "schedule", "suite", "purifier
 # how long an attack takes, and why suite=all goes without it.
 NOT_IN_ALL = "not in suite=all"
 NOTES = ("multiply-adds", "weights", "time", NOT_IN_ALL)
+# Folders that hold no options of a run.
+NO_GROUPS = ("hydra", "study")
+# One folder of options or several, the first of which wins; None for advvid's own and those of installed plugins.
+Conf = Path | Sequence[Path] | None
 
 
-def option_files(group: str, conf: Path | None = None) -> dict[str, Path]:
+def places(conf: Conf = None) -> list[Path]:
+    """Return folders of options as a list."""
+    return folders() if conf is None else [conf] if isinstance(conf, Path) else list(conf)
+
+
+def option_files(group: str, conf: Conf = None) -> dict[str, Path]:
     """Return the YAML file of every option of a group, by the name that stands on the command line.
 
     Example:
         >>> option_files("attack")["pgd"].name
         'pgd.yaml'
     """
-    root = (conf or conf_dir()) / group
-    names = {path: path.relative_to(root).with_suffix("") for path in sorted(root.rglob("*.yaml"))}
-    return {name.as_posix(): path for path, name in names.items() if not any(p.startswith("_") for p in name.parts)}
+    found: dict[str, Path] = {}
+    for root in (place / group for place in places(conf)):
+        names = {path: path.relative_to(root).with_suffix("") for path in sorted(root.rglob("*.yaml"))}
+        own = {name.as_posix(): path for path, name in names.items() if not any(p.startswith("_") for p in name.parts)}
+        found = {**own, **found}
+    return dict(sorted(found.items(), key=lambda option: Path(option[0]).parts))
 
 
 def family(path: Path) -> list[Path]:
-    """Return a YAML file and the files of its folder that it inherits from; what a file says wins over those before it."""
+    """Return a YAML file and the files that it inherits from; what a file says wins over those before it.
+
+    They lie in its own folder, or in advvid's folder of the same group.
+    """
     found = []
+    homes = (path.parent, conf_dir() / path.parent.name)
     for entry in [*_read(path).get("defaults", []), "_self_"]:
         if entry == "_self_" and path not in found:
             found.append(path)
-        elif isinstance(entry, str) and (path.parent / f"{entry}.yaml").is_file():
-            found += family(path.parent / f"{entry}.yaml")
+        elif isinstance(entry, str):
+            found += next((family(home / f"{entry}.yaml") for home in homes if (home / f"{entry}.yaml").is_file()), [])
     return found
 
 
@@ -89,11 +107,11 @@ def notes(path: Path) -> dict[str, str]:
     return found
 
 
-def groups(conf: Path | None = None) -> dict[str, dict[str, str]]:
+def groups(conf: Conf = None) -> dict[str, dict[str, str]]:
     """Return the options of every group with their descriptions.
 
     Args:
-        conf: the configuration folder; None for the project's own.
+        conf: the folders of options.
 
     Returns:
         group to option to description, in the order of the help page. Options in subfolders are named as on the
@@ -103,13 +121,15 @@ def groups(conf: Path | None = None) -> dict[str, dict[str, str]]:
         >>> groups()["attack"]["pgd"].startswith("PGD")
         True
     """
-    root = conf or conf_dir()
-    folders = [folder.name for folder in sorted(root.iterdir()) if folder.is_dir() and folder.name[0] not in "._"]
-    folders = [name for name in folders if name != "hydra"]
-    known = [*(name for name in ORDER if name in folders), *(name for name in folders if name not in ORDER)]
+    roots = places(conf)
+    inside = sorted(
+        {path.name for root in roots for path in root.iterdir() if path.is_dir() and path.name[0] not in "._"}
+    )
+    inside = [name for name in inside if name not in NO_GROUPS]
+    known = [*(name for name in ORDER if name in inside), *(name for name in inside if name not in ORDER)]
     found = {}
     for name in known:
-        options = {option: describe(path) for option, path in option_files(name, root).items()}
+        options = {option: describe(path) for option, path in option_files(name, roots).items()}
         if options:
             found[name] = options
     return found

@@ -5,27 +5,25 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from advvid.config.catalogue import family, groups, option_files
+from advvid.config.catalogue import Conf, family, groups, option_files
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 
 HELP = "python -m advvid.train --help"
 MANY = 30
 
 
-def explain(error: Exception, conf: Path | None = None) -> str:
+def explain(error: Exception, conf: Conf = None) -> str:
     """Put an error of Hydra or OmegaConf into one sentence that names the thing and the remedy.
 
     Args:
         error: what composing or reading the configuration raised.
-        conf: the configuration folder; None for the project's own.
+        conf: the folders of options.
 
     Example:
         >>> explain(AdvvidError("clips are missing: set dataset.root"))
@@ -34,7 +32,6 @@ def explain(error: Exception, conf: Path | None = None) -> str:
     for link in _chain(error):
         if isinstance(link, AdvvidError):
             return str(link)
-    conf = conf or conf_dir()
     if isinstance(error, MissingConfigException):
         return _option(error, groups(conf))
     if isinstance(error, OverrideParseException):
@@ -49,7 +46,7 @@ def explain(error: Exception, conf: Path | None = None) -> str:
     return _message(error, conf)
 
 
-def no_option(error: ValueError, arguments: Sequence[str], conf: Path | None = None) -> str | None:
+def no_option(error: ValueError, arguments: Sequence[str], conf: Conf = None) -> str | None:
     """Put into one sentence that a group was given something that is no name, such as ``attack=null``.
 
     Hydra raises a plain ``ValueError`` for it, which does not say where.
@@ -57,14 +54,14 @@ def no_option(error: ValueError, arguments: Sequence[str], conf: Path | None = N
     Args:
         error: what was raised.
         arguments: the command line.
-        conf: the configuration folder; None for the project's own.
+        conf: the folders of options.
 
     Returns:
         None where the error is about something else.
     """
     if not str(error).startswith("Config group override"):
         return None
-    known = groups(conf or conf_dir())
+    known = groups(conf)
     for override in OverridesParser.create().parse_overrides([a for a in arguments if "=" in a and a[0] != "-"]):
         group, words = override.key_or_group, (override.input_line or "").partition("=")[2].split(",")
         nameless = (
@@ -75,12 +72,12 @@ def no_option(error: ValueError, arguments: Sequence[str], conf: Path | None = N
     return f"{_first_line(error)}: see {HELP}"
 
 
-def refuse_bases(arguments: Sequence[str], conf: Path | None = None) -> None:
+def refuse_bases(arguments: Sequence[str], conf: Conf = None) -> None:
     """Refuse a base that options inherit from, in place of an option.
 
     Args:
         arguments: the command line.
-        conf: the configuration folder; None for the project's own.
+        conf: the folders of options.
 
     Raises:
         AdvvidError: naming the group's options.
@@ -88,7 +85,7 @@ def refuse_bases(arguments: Sequence[str], conf: Path | None = None) -> None:
     for key, equals, value in (a.partition("=") for a in arguments):
         group = key.lstrip("+").split("@")[0]
         if equals and any(name.strip("'\" ").startswith("_") for name in value.strip("[]").split(",")):
-            known = groups(conf or conf_dir()).get(group)
+            known = groups(conf).get(group)
             if known is not None:
                 raise AdvvidError(f"{key}={value} is no option, but what options inherit from: {_near('', known)}")
 
@@ -143,7 +140,7 @@ def _unreadable(override: str) -> str:
     )
 
 
-def _key(wanted: str, cause: OmegaConfBaseException, conf: Path) -> str:
+def _key(wanted: str, cause: OmegaConfBaseException, conf: Conf) -> str:
     """There is no such key; ``wanted`` is the whole of it, ``cause`` knows the part that does not exist."""
     parts = wanted.split(".")
     index = min(str(cause.full_key).count("."), len(parts) - 1)
@@ -169,7 +166,7 @@ def _key(wanted: str, cause: OmegaConfBaseException, conf: Path) -> str:
     return f"there is no key {wanted}: see {HELP}"
 
 
-def _owners(key: str, conf: Path) -> Iterator[tuple[str, str]]:
+def _owners(key: str, conf: Conf) -> Iterator[tuple[str, str]]:
     """Yield the options, as (group, option), that have a key of this name."""
     for group in groups(conf):
         for option, path in option_files(group, conf).items():
@@ -178,7 +175,7 @@ def _owners(key: str, conf: Path) -> Iterator[tuple[str, str]]:
                 yield group, option
 
 
-def _message(error: Exception, conf: Path) -> str:
+def _message(error: Exception, conf: Conf) -> str:
     """Errors that Hydra tells apart by their words alone."""
     text = str(error)
     ambiguous = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", text)

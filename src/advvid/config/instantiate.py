@@ -1,7 +1,8 @@
 """From a configuration to objects, without letting a stranger's configuration run code.
 
-Only classes of a few packages and their model builders are made. A target is judged by what it resolves to, not by
-how it is spelt: ``advvid.core.paths.os.system`` starts like one of ours but is not.
+Only classes of a few packages and their model builders are made, and classes of packages that the user trusts (see
+``advvid.config.trust``). A target is judged by what it resolves to, not by how it is spelt: ``advvid.core.paths.os.system``
+starts like one of ours but is not.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from advvid.config.trust import VARIABLE, own_package, trusted_package
 from advvid.core.allowed import require_all
 from advvid.core.errors import AdvvidError
 from advvid.core.libraries import declared, try_out
@@ -60,9 +62,9 @@ def safe_instantiate(node: Any, **overrides: Any) -> Any:
     """Make the object that a configuration node describes, and before it every object nested in it.
 
     Works like ``hydra.utils.instantiate`` with ``_convert_="all"`` (``_args_`` and ``_partial_`` included), but makes
-    only classes defined in the packages of ``PACKAGES`` and the model builders of torchvision and PyTorchVideo. The
-    whole tree is checked, after its interpolations are resolved, before anything in it is made: its targets, and its
-    values against the annotations of what takes them (see ``advvid.core.allowed``).
+    only classes defined in the packages of ``PACKAGES``, the model builders of torchvision and PyTorchVideo, and classes
+    of packages that the user trusts. The whole tree is checked, after its interpolations are resolved, before anything in
+    it is made: its targets, and its values against the annotations of what takes them (see ``advvid.core.allowed``).
 
     Args:
         node: a node, list or plain container with ``_target_`` at any depth; anything without one is returned as
@@ -174,7 +176,7 @@ def find_target(name: Any, where: str) -> Callable[..., Any]:
     parts = name.split(".") if isinstance(name, str) else []
     # Judged by its text first, so that nothing of another package is even imported; a leading underscore would lead
     # to a module's innards or to a __main__.
-    if not parts or any(not p.isidentifier() or p.startswith("_") for p in parts) or not _inside(name):
+    if not parts or any(not p.isidentifier() or p.startswith("_") for p in parts) or not _allowed(name):
         raise _refused(name, where)
     found: Any = None
     for count, part in enumerate(parts, start=1):
@@ -184,8 +186,9 @@ def find_target(name: Any, where: str) -> Callable[..., Any]:
         except ImportError as error:
             raise AdvvidError(
                 f"{where}._target_={name} cannot be imported ({_first_line(error)}): check its spelling"
+                + ("" if _inside(name) else f"; {parts[0]} has to be installed, or its folder to lie on PYTHONPATH")
             ) from None
-    if isinstance(found, type) and _inside(found.__module__ + ".") and not _machinery(found.__module__ + "."):
+    if isinstance(found, type) and _allowed(found.__module__ + ".") and not _machinery(found.__module__ + "."):
         return found
     if inspect.isfunction(found) and (_is_torchvision_builder(found) or _is_pytorchvideo_builder(found)):
         return found
@@ -198,6 +201,10 @@ def _machinery(module: str) -> bool:
 
 def _inside(dotted: str) -> bool:
     return any(dotted.startswith(f"{package}.") for package in PACKAGES)
+
+
+def _allowed(dotted: str) -> bool:
+    return _inside(dotted) or trusted_package(dotted) is not None
 
 
 def _is_torchvision_builder(function: Any) -> bool:
@@ -276,6 +283,16 @@ def _check_arguments(plan: _Call, args: list[Any], kwargs: dict[str, Any]) -> No
 
 
 def _refused(name: Any, where: str) -> AdvvidError:
+    package = own_package(name) if isinstance(name, str) and not _inside(name) else None
+    if package is not None and trusted_package(name) is None:
+        return AdvvidError(
+            f"{where}._target_={name} was refused: it is code that does not come with advvid; if you know whose it is and that "
+            f"it does no harm, add trust=[{package}] to the command, or set {VARIABLE}={package}"
+        )
+    if package is not None:
+        return AdvvidError(
+            f"{where}._target_={name} was refused: it is no class that is defined in {package}; give the class itself"
+        )
     return AdvvidError(
         f"{where}._target_={name} was refused: a configuration may only make classes of {', '.join(PACKAGES)} and the "
         "model builders of torchvision and PyTorchVideo"

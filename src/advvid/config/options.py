@@ -42,6 +42,7 @@ class Options:
     resume: bool
     overwrite: bool
     survive: Postprocess | Annotated[Sequence[Postprocess], MinLen(1)] | None
+    trust: str | Sequence[str] | None
     seed: Seed
     name: str
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from advvid.core.errors import AdvvidError
 from advvid.core.numbers import parse_number
+from advvid.core.own_code import with_source
 from advvid.core.paths import cache_dir
 from advvid.core.progress import bar
 
@@ -90,7 +91,7 @@ def of_array(values: Tensor | np.ndarray[Any, Any]) -> str:
 
 
 def of_module(model: nn.Module) -> str:
-    """Return the digest of a network: its classes, settings, weights and buffers, saved or not.
+    """Return the digest of a network: its classes, settings, weights and buffers, saved or not; of a user's classes the code.
 
     A wrapper's settings (mean, size, number of frames) count although they are not in ``state_dict``, and so does what lies in
     lists and objects of its own: networks that are not registered, configuration objects. Training mode and hooks do not
@@ -110,7 +111,7 @@ def _of_module(model: nn.Module, met: dict[int, int]) -> str:
         met.setdefault(id(module), len(met))
     for name, module in inside:
         settings = {key: _plain(value, met) for key, value in module.__dict__.items() if key not in _OWN}
-        digest.update(f"{name}|{_named(type(module))}|".encode())
+        digest.update(f"{name}|{with_source(_named(type(module)), type(module).__module__)}|".encode())
         digest.update(json.dumps(settings, sort_keys=True).encode())
         own = {**module._parameters, **module._buffers}
         digest.update(of_tensors({key: value for key, value in own.items() if value is not None}).encode())

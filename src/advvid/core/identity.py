@@ -21,10 +21,13 @@ from advvid.core import digests
 from advvid.core.errors import AdvvidError
 from advvid.core.installed import installed
 from advvid.core.option_parts import IN_CELLS, ROUNDING, SCORED, TRAINED, names_file, part_of
+from advvid.core.own_code import with_source
 from advvid.core.paths import user_path
 
 # Packages whose versions move bits of clips, networks and searches.
-PACKAGES = ("advvid", "torch", "torchvision", "pytorchvideo", "decord", "decord2", "av", "torchcodec", "numpy")
+PACKAGES = (
+    "advvid", "torch", "torchvision", "pytorchvideo", "transformers", "timm", "decord", "decord2", "av", "torchcodec", "numpy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,9 @@ def flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _content(option: str, value: Any) -> Any:
-    """Return the digest of the file that an option names; the value itself where it names none."""
+    """Return the digest of the file or of the user's code that an option names; the value itself where it names none."""
+    if option.endswith("._target_") and isinstance(value, str):
+        return with_source(value)
     if not names_file(option):
         return value
     if isinstance(value, list | tuple):
@@ -235,7 +240,7 @@ def described(value: Any, name: str = "") -> Any:
     if isinstance(value, Path):
         return _content(name, str(value))
     kind = value if hasattr(value, "__qualname__") else type(value)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return with_source(f"{kind.__module__}.{kind.__qualname__}", kind.__module__)
 
 
 def shown(value: Any) -> str:

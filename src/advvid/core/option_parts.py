@@ -16,6 +16,7 @@ NEUTRAL: dict[str, str] = {
     "labels": "the label of each clip counts",
     "experiment": "a name for settings, which count",
     "choices*": "names for settings, which count",
+    "trust*": "whose code may be used; the code that is used counts",
     "tracker*": "where a run is watched",
     "hydra*": "where a run is written, and what starts it",
     "dataset.name": "a title",

@@ -7,17 +7,17 @@ other than ``safe_instantiate`` allows.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from advvid.config.command_line import MULTIRUN, typed_path
+from advvid.config.folders import folders
 from advvid.config.instantiate import find_target, safe_instantiate
 from advvid.core import checkpoint
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 from advvid.core.saved_config import NAME
 
 log = logging.getLogger(__name__)
@@ -45,23 +45,15 @@ def with_saved_choices(arguments: Sequence[str]) -> list[str]:
     if given.get("mode") not in FINISHED or source in ("", "null") or several:
         return arguments
     saved = checkpoint.load_run(checkpoint.find(typed_path(source)))["config"]["choices"]
-    folders = [conf_dir(), *_own_folders(arguments)]
+    homes = folders(arguments)
     # The name that is added is that of a file which lies there: the run only says which one.
-    known = {g: [name for name in _options(folders, g) if name == saved.get(g)][:1] for g in GROUPS if g not in given}
+    known = {g: [name for name in _options(homes, g) if name == saved.get(g)][:1] for g in GROUPS if g not in given}
     return [*arguments, *(f"{g}='{name}'" for g, names in known.items() for name in names)]
 
 
-def _own_folders(arguments: Sequence[str]) -> Iterator[Path]:
-    """Yield the folders of options that the user of this command line names, as in ``--config-dir my_conf``."""
-    for flag, value in zip(arguments, (*arguments[1:], ""), strict=True):
-        name, equals, rest = flag.partition("=")
-        if name in ("--config-dir", "-cd"):
-            yield Path(rest if equals else value)
-
-
-def _options(folders: Sequence[Path], group: str) -> list[str]:
+def _options(homes: Sequence[Path], group: str) -> list[str]:
     """Return the names of a group's options: the files that lie in its folders, as they are listed there."""
-    return [path.stem for folder in folders for path in (folder / group).glob("*.yaml") if NAME.fullmatch(path.stem)]
+    return [path.stem for folder in homes for path in (folder / group).glob("*.yaml") if NAME.fullmatch(path.stem)]
 
 
 def adopt(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:

@@ -1,0 +1,126 @@
+"""A project outside advvid, ``examples/outside``, lists, trains, resumes and evaluates from a folder of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from advvid.core import checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = (
+    "tracker=none", "runtime=cpu", "schedule.epochs=1", "dataset.limit_train=20", "dataset.limit_val=10", "dataset.limit_test=10",
+    "schedule.batch_size=10", "suite=own", "evaluation.pictures=0", "defense=at", "defense.inner_steps=1",
+)  # fmt: skip
+OWN = ("--config-dir", "my_conf", "model=my_net", "attack=brightness")
+
+
+def advvid(folder, *words, python=sys.executable, **environment):
+    given = {**os.environ, "ADVVID_TRUST": "", **environment}
+    command = [python, "-m", "advvid", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder, env=given)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project, with a finished run."""
+    folder = tmp_path_factory.mktemp("outside") / "project"
+    shutil.copytree(ROOT / "examples" / "outside", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"]
+    assert len(files) == 4
+    done = advvid(folder, "train", *OWN, "trust=[my_lab]", *SMALL, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def table(folder):
+    return json.loads((folder / "robustness.json").read_text())
+
+
+def test_it_is_trained_and_scored(project):
+    made = table(project / "run")
+    assert made["n"] == 10
+    assert list(made["attacks"]) == ["brightness"]
+    assert made["config"]["model"]["net"]["_target_"] == "my_lab.nets.MyNet"
+
+
+def test_its_options_are_listed_with_their_origin(project):
+    shown = advvid(project, "list", "--config-dir", "my_conf", "attack").stdout
+    assert "brightness" in shown
+    assert "from my_conf" in shown
+    assert "from my_conf" in advvid(project, "train", "--config-dir=my_conf", "--help").stdout
+    assert "brightness" not in advvid(project, "list", "attack").stdout
+
+
+def test_a_saved_run_says_which_package_to_trust_and_is_scored_again_with_it(project):
+    words = ("eval", "checkpoint=run", *SMALL[:2], *SMALL[7:9], "hydra.run.dir=again")
+    done = advvid(project, *words)
+    assert done.returncode != 0
+    assert "add trust=[my_lab] to the command, or set ADVVID_TRUST=my_lab" in done.stderr
+    assert done.stderr.count("\n") == 1
+    done = advvid(project, *words, ADVVID_TRUST="my_lab")
+    assert done.returncode == 0, done.stderr
+    lines = [(project / name / "samples.jsonl").read_text().splitlines() for name in ("run", "again")]
+    first, again = ([{k: json.loads(x)[k] for k in ("id", "clean")} for x in found] for found in lines)
+    assert first == again
+
+
+def test_a_run_that_trusts_by_itself_is_refused(project, tmp_path):
+    state = torch.load(project / "run" / "checkpoints" / "last.pt", weights_only=True)
+    state["config"]["trust"] = ["my_lab", "evil"]
+    state["config"]["model"]["net"] = {"_target_": "evil.Net", "num_classes": 10}
+    (tmp_path / "evil.py").write_text("open('ran', 'w')\n")
+    torch.save(state, tmp_path / "last.pt")
+    assert checkpoint.load_run(tmp_path / "last.pt")["config"]["trust"]
+    done = advvid(tmp_path, "eval", "checkpoint=last.pt", *SMALL[:2], "hydra.run.dir=out")
+    assert done.returncode != 0
+    assert "evil.Net was refused" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_strangers_folder_of_options_trusts_nobody(project, tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "nice.yaml").write_text(
+        "# @package _global_\ntrust: [evil]\nmodel: {net: {_target_: evil.Net}}\n"
+    )
+    (tmp_path / "evil.py").write_text("open('ran', 'w')\n")
+    done = advvid(tmp_path, "train", "--config-dir", "conf", "experiment=nice", *SMALL, "hydra.run.dir=out")
+    assert done.returncode != 0
+    assert "said on the command line alone" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_resumed_training_holds_the_code_of_its_package_to_what_it_was(project):
+    words = ("train", *OWN, "trust=[my_lab]", *SMALL, "resume=true", "hydra.run.dir=run")
+    done = advvid(project, *words, "mode=train")
+    assert done.returncode == 0, done.stderr
+    nets = project / "my_lab" / "nets.py"
+    text = nets.read_text()
+    try:
+        nets.write_text(text.replace("nn.ReLU", "nn.Tanh"))
+        done = advvid(project, *words)
+        assert done.returncode != 0
+        assert "my_lab.nets.MyNet (source " in done.stderr
+    finally:
+        nets.write_text(text)
+
+
+@pytest.mark.slow
+def test_it_works_with_an_installed_wheel(project, tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(tmp_path / "dist"), str(ROOT)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(tmp_path / "site")], check=True)
+    done = advvid(
+        project, "train", *OWN, "trust=[my_lab]", *SMALL, "hydra.run.dir=wheel", PYTHONPATH=str(tmp_path / "site")
+    )
+    assert done.returncode == 0, done.stderr
+    cells = [{k: v["acc"] for k, v in table(project / run)["attacks"].items()} for run in ("run", "wheel")]
+    assert cells[0] == cells[1]
