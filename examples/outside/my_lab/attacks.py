@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult
+from advvid.attacks.problem import Problem
 from advvid.core.kinds import ShareNumber
-from advvid.tasks.base import Task
 from advvid.threats.balls import LinfBall
 
 
@@ -34,13 +32,10 @@ class Brightness(Attack):
         """The l-inf ball of radius eps, cut by the range of valid pixels."""
         return LinfBall(float(self.eps), self.space)
 
-    def _search(
-        self, model: nn.Module, clips: Tensor, labels: Tensor, generators: Sequence[torch.Generator],
-        targets: Tensor | None, task: Task,
-    ) -> AttackResult:  # fmt: skip
+    def _search(self, problem: Problem) -> AttackResult:
+        clips, goal = problem.clips, problem.goal
         tried = [clips, *(self.threat.project(clips + sign * float(self.eps), clips) for sign in (-1, 1))]
         with torch.no_grad():
-            losses = torch.stack([task.loss(model(candidate), labels) for candidate in tried])
+            losses = torch.stack([goal.loss(problem.model(candidate)) for candidate in tried])
         worst = losses.argmax(dim=0)
-        found = torch.stack(tried)[worst, torch.arange(len(clips), device=clips.device)]
-        return AttackResult(found, torch.ones_like(labels), torch.zeros_like(labels))
+        return AttackResult.unsearched(torch.stack(tried)[worst, torch.arange(len(clips), device=clips.device)])

@@ -1,4 +1,4 @@
-"""Folders of options: advvid's own, those of installed plugins, and the one that a command line names."""
+"""Folders of options: advvid's own, those of installed plugins, and one that the environment or a command line names."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir, user_path
 
 FLAGS = ("--config-dir", "-cd")
+# A folder of options for every command, those without the flag included.
+VARIABLE = "ADVVID_CONFIG_DIR"
 
 
 def folders(arguments: Sequence[str] = ()) -> list[Path]:
@@ -26,10 +28,15 @@ def folders(arguments: Sequence[str] = ()) -> list[Path]:
         AdvvidError: if such a folder does not exist, hides an option, or holds settings of Hydra.
     """
     found = [conf_dir(), *(folder for folder in plugins().values() if folder is not None)]
-    for named in _named(arguments)[-1:]:
+    general = os.environ.get(VARIABLE)
+    for named in [*filter(None, [general]), *_named(arguments)[-1:]]:
         folder = user_path(named).absolute()
         if not named or not folder.is_dir():
-            raise AdvvidError(f"there is no folder {named or 'without a name'}: give --config-dir=<folder of options>")
+            raise AdvvidError(
+                f"there is no folder {named or 'without a name'}: give "
+                + (f"{VARIABLE}" if named == general else "--config-dir")
+                + "=<folder of options>"
+            )
         if folder not in found:
             _check(folder, found)
             found.append(folder)

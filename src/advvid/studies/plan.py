@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from advvid.config.folders import folders
 from advvid.core.errors import AdvvidError
 from advvid.studies.published import published_tables, read_yaml
 
@@ -118,12 +119,22 @@ class Study:
 
 @cache
 def plans() -> Mapping[str, Study]:
-    """Return the plan of every paper.
+    """Return the plan of every paper, then those of the user's own folders: ``study/*.yaml`` of a folder of options.
 
     Raises:
-        AdvvidError: if a cell names a training or an evaluation that does not exist.
+        AdvvidError: if a cell names a training or an evaluation that does not exist, or a study of one's own has the name of
+            another.
     """
-    return {path.stem: read(path) for path in sorted(FOLDER.glob("*.yaml"))}
+    found = {path.stem: read(path) for path in sorted(FOLDER.glob("*.yaml"))}
+    for path in (path for place in folders()[1:] for path in sorted((place / "study").glob("*.yaml"))):
+        study = read(path)
+        taken = {path.stem} & set(found) or set(study.targets) & {
+            name for other in found.values() for name in other.targets
+        }
+        if taken:
+            raise AdvvidError(f"{path}: there is a study or table {min(taken)} already: choose another name")
+        found[path.stem] = study
+    return found
 
 
 def all_targets() -> dict[str, Target]:
@@ -184,14 +195,15 @@ def _target(name: str, paper: str, node: Mapping[str, Any], shared: Mapping[str,
     printed = published_tables().get(node.get("published", name))
     cells: dict[str, dict[str, CellPlan]] = {}
     title = node.get("title") or (printed.title if printed else name)
-    if printed is not None:
-        rows, common = node.get("rows", {}), {"why": node["why"]} if "why" in node else None
-        for row in printed.rows:
-            cells[row] = {
-                column: _cell(row, column, [node.get("cell"), node.get("columns", {}).get(column), rows.get(row),
-                                            node.get("cells", {}).get(f"{row}/{column}"), common])
-                for column in printed.columns
-            }  # fmt: skip
+    rows, columns = node.get("rows", {}), node.get("columns", {})
+    common = {"why": node["why"]} if "why" in node else None
+    # A table that nobody has published says its rows and columns itself.
+    for row in printed.rows if printed else rows:
+        cells[row] = {
+            column: _cell(row, column, [node.get("cell"), columns.get(column), rows.get(row),
+                                        node.get("cells", {}).get(f"{row}/{column}"), common])
+            for column in (printed.columns if printed else columns)
+        }  # fmt: skip
     figures = tuple((str(run), str(score)) for run, score in node.get("figures", []))
     own = _by_scale(node.get("note", {}))
     notes = {scale: " ".join(n[scale] for n in (shared, own) if scale in n) for scale in {**shared, **own}}

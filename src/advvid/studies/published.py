@@ -73,8 +73,8 @@ def read_yaml(path: Path) -> Any:
 
 
 def authors_of(paper: str) -> str:
-    """Return who wrote a paper, by its file's stem."""
-    return next(table.authors for table in published_tables().values() if table.paper == paper)
+    """Return who wrote a paper, by its file's stem; a study that is no paper goes by its name."""
+    return next((table.authors for table in published_tables().values() if table.paper == paper), paper)
 
 
 @cache

@@ -66,7 +66,7 @@ def make_table(runner: Runner, plan: Study, target: Target, command: str) -> dic
     return {
         "id": target.id, "title": target.title, "paper": _source(target, printed), "scale": runner.scale,
         "dataset": data, "units": _units(target), "caption": " ".join(text for text in notes if text),
-        "columns": list(printed.columns) if printed else [], "rows": rows, "claims": [], "figures": figures,
+        "columns": list(next(iter(target.cells.values()), {})), "rows": rows, "claims": [], "figures": figures,
         "analyses": [{"run": run, "score": score, "folder": str(folder)} for (run, score), folder in folders.items()
                      if (run, score) in target.figures],
         "problems": sorted(set(problems.values())),
