@@ -1,0 +1,28 @@
+"""An update of every defense of conf/defense on a simulated GPU, after what it trains first: the bits of the CPU."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulated_gpu import CUDA, SimulatedGpu, same_bits
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "defenses"))
+import every
+
+from advvid.core import checkpoint
+from advvid.distributed.runtime import Runtime
+
+split = every.split
+
+
+@pytest.mark.parametrize("name", every.NAMES)
+def test_an_update_of_every_defense_gives_the_bits_of_the_cpu(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(every, "split", lambda count, seed, frames: split(min(count, 8), seed, frames))
+    every.run(name, tmp_path / "cpu", "schedule.epochs=1")
+    with SimulatedGpu():
+        trainer = every.run(name, tmp_path / "gpu", "schedule.epochs=1", fabric=Runtime(device="gpu").fabric())
+    assert all(weight.device == CUDA for weight in trainer.model.parameters())
+    first, second = (checkpoint.load(tmp_path / place / "checkpoints" / "last.pt") for place in ("cpu", "gpu"))
+    for part in ("model", "optimizer", "defense", "meter", "best"):
+        assert same_bits(first[part], second[part]), part
