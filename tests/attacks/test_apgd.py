@@ -4,8 +4,7 @@ import pytest
 import torch
 from toy import accuracy, generators, trained
 
-from advvid.attacks.apgd import APGD
-from advvid.attacks.apgd_search import checkpoints
+from advvid.attacks.apgd import APGD, checkpoints
 from advvid.attacks.logits import dlr, likely_classes, margin, targeted_dlr
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError

@@ -6,8 +6,7 @@ from toy import accuracy, generators, trained
 
 from advvid.attacks.logits import margin
 from advvid.attacks.random_noise import RandomNoise
-from advvid.attacks.square import Square
-from advvid.attacks.square_moves import L2Moves, LinfMoves, bumps, extent, share
+from advvid.attacks.square import L2Moves, LinfMoves, Square, bumps, extent, share
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
 from conftest import LinearModel

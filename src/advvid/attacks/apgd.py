@@ -1,20 +1,78 @@
-"""Auto-PGD: projected gradient ascent that chooses its own step sizes."""
+"""Auto-PGD: projected gradient ascent that chooses its own step sizes, clip by clip."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from advvid.attacks.apgd_search import Objective, apgd_search
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.cascade import Round, cascade
-from advvid.attacks.logits import likely_classes, require_logits
-from advvid.attacks.problem import Problem
+from advvid.attacks.expectation import draw_seeds, expected_loss
+from advvid.attacks.logits import dlr, likely_classes, require_logits, targeted_dlr
+from advvid.attacks.problem import Goal, Problem
+from advvid.core.batch import derive_seed
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, Whole
 from advvid.threats.balls import L2Ball, LinfBall, ball
+from advvid.threats.base import Threat, per_clip
+
+# The constants of Croce & Hein 2020, sec. 3: momentum, the share of successful steps below which a step size is
+# halved, and the rule of the checkpoints.
+MOMENTUM, SUCCESS_SHARE = 0.75, 0.75
+FIRST_PERIOD, PERIOD_DECREASE, SHORTEST_PERIOD = 0.22, 0.03, 0.06
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What APGD raises: the task's loss or DLR, away from the label or towards a class.
+
+    Args:
+        kind: ``ce`` (the task's loss) or ``dlr``.
+        goal: what counts as fooled.
+        aims: a class per clip that the search heads for, while any wrong answer counts; ``[B]``.
+    """
+
+    kind: Literal["ce", "dlr"]
+    goal: Goal
+    aims: Tensor | None = None
+
+    def loss(self, out: Tensor) -> Tensor:
+        """Return the objective of each clip, ``[B]``."""
+        if self.kind == "ce":
+            return self.goal.loss(out) if self.aims is None else -self.goal.task.loss(out, self.aims)
+        aims = self.goal.targets if self.aims is None else self.aims
+        logits = require_logits(out, self.goal.labels, "APGD with loss=dlr")
+        least = 3 if aims is None else 4
+        if logits.shape[1] < least:
+            raise AdvvidError(
+                f"the {'' if aims is None else 'targeted '}DLR loss needs {least} classes, the model has "
+                f"{logits.shape[1]}: choose loss=ce"
+            )
+        if aims is None:
+            return dlr(logits, self.goal.labels)
+        return targeted_dlr(logits, self.goal.labels, aims)
+
+    def select(self, index: Tensor) -> Objective:
+        """Return the objective of some of the clips."""
+        return Objective(self.kind, self.goal.select(index), None if self.aims is None else self.aims[index])
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Return the iterations at which the step size may be halved (Croce & Hein 2020, sec. 3).
+
+    Example:
+        >>> checkpoints(100)[:4]
+        [22, 41, 57, 70]
+    """
+    shares = [0.0, FIRST_PERIOD]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - PERIOD_DECREASE, SHORTEST_PERIOD))
+    # The small subtrahend keeps rounding from moving a whole number up.
+    return sorted({math.ceil(share * steps - 1e-9) for share in shares[1:] if share < 1} - {0})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,22 +131,105 @@ class APGD(Attack):
 
         def towards(aim: Tensor | None) -> Round:
             def search(rest: Problem, left: Tensor) -> AttackResult:
-                return self._one_start(rest, Objective(self.loss, rest.goal, None if aim is None else aim[left]))
+                return self._climb(rest, Objective(self.loss, rest.goal, None if aim is None else aim[left]))
 
             return search
 
         rounds = [towards(aim) for _ in range(self.restarts) for aim in aims]
         return cascade(problem, rounds, self.early_exit)[0]
 
-    def _one_start(self, problem: Problem, objective: Objective) -> AttackResult:
-        start = self.threat.random_start(problem.clips, problem.generators)
-        return apgd_search(
-            problem,
-            start,
-            objective,
-            self.threat,
-            step_size=2 * float(self.eps),
-            steps=self.steps,
-            samples=self.eot,
-            early_exit=self.early_exit,
-        )
+    def _climb(self, problem: Problem, objective: Objective) -> AttackResult:
+        """Raise the objective from one random start (Croce & Hein 2020, algorithm 1).
+
+        A fooled clip leaves with its first fooling iterate under ``early_exit``. Else it returns the fooling iterate of the
+        highest objective; a clip that none fooled, the iterate of the highest one.
+        """
+        clips, size, steps = problem.clips, len(problem), self.steps
+        start = self.threat.random_start(clips, problem.generators)
+        seeds = draw_seeds(problem.generators)
+        result, taken = start.clone(), torch.full((size,), steps, device=clips.device)
+        calls = torch.zeros_like(taken)
+        marks, last_mark = set(checkpoints(steps)), 0
+        low = torch.full((size,), -torch.inf, device=clips.device)
+        # Everything that belongs to a clip; rows leave together.
+        now: dict[str, Tensor] = {
+            "id": torch.arange(size, device=clips.device),
+            "clean": clips,
+            "x": start,
+            "before": start,
+            "best": start,
+            "best_grad": torch.zeros_like(start),
+            "best_loss": low,
+            "best_step": torch.zeros_like(taken),
+            "fool": start,
+            "fool_loss": low,
+            "fool_step": taken.clone(),
+            "last_loss": low,
+            "gains": torch.zeros_like(taken),
+            "marked_loss": low,
+            "eta": torch.full((size,), 2 * float(self.eps), device=clips.device),
+            "halved": torch.ones(size, dtype=torch.bool, device=clips.device),
+        }
+        for step in range(steps + 1):
+            last = step == steps
+            seed = derive_seed(int(seeds[int(now["id"][0])]), step) if self.eot > 1 else 0
+            out, loss, grad = expected_loss(problem.model, now["x"], objective.loss, self.eot, seed, gradient=not last)
+            hit = objective.goal.reached(out)
+            # A clip that leaves now needs no gradient, whatever its neighbours do.
+            calls[now["id"][~hit] if self.early_exit else now["id"]] += 0 if last else self.eot
+            _remember(now, loss, grad, hit, step)
+            if self.early_exit and bool(hit.any()):
+                done = now["id"][hit]
+                result[done], taken[done] = now["x"][hit], step
+                left = (~hit).nonzero().squeeze(1)
+                if len(left) == 0:
+                    return AttackResult(result, taken, calls)
+                now = {name: value[left] for name, value in now.items()}
+                objective, grad = objective.select(left), grad[left]
+            if last:
+                break
+            if step in marks:
+                grad = _adapt(now, grad, step - last_mark)
+                last_mark = step
+            _advance(now, grad, self.threat, momentum=MOMENTUM if step else 1.0)
+        fooled = now["fool_loss"] > -torch.inf
+        result[now["id"]] = torch.where(per_clip(fooled, clips), now["fool"], now["best"])
+        taken[now["id"]] = torch.where(fooled, now["fool_step"], now["best_step"])
+        return AttackResult(result, taken, calls)
+
+
+def _remember(now: dict[str, Tensor], loss: Tensor, grad: Tensor, hit: Tensor, step: int) -> None:
+    """Keep the best iterate with its gradient, the best fooling one, and count successful steps."""
+    x = now["x"]
+    up = loss > now["best_loss"]
+    now["best"] = torch.where(per_clip(up, x), x, now["best"])
+    now["best_grad"] = torch.where(per_clip(up, x), grad, now["best_grad"])
+    now["best_loss"] = torch.where(up, loss, now["best_loss"])
+    now["best_step"] = torch.where(up, step, now["best_step"])
+    worse = hit & (loss > now["fool_loss"])
+    now["fool"] = torch.where(per_clip(worse, x), x, now["fool"])
+    now["fool_loss"] = torch.where(worse, loss, now["fool_loss"])
+    now["fool_step"] = torch.where(worse, step, now["fool_step"])
+    now["gains"] = now["gains"] + (loss > now["last_loss"]) * (step > 0)
+    now["last_loss"] = loss
+
+
+def _adapt(now: dict[str, Tensor], grad: Tensor, period: int) -> Tensor:
+    """At a checkpoint, halve the step of clips that stall and take them back to their best iterate."""
+    few = now["gains"] < SUCCESS_SHARE * period
+    idle = ~now["halved"] & (now["best_loss"] <= now["marked_loss"])
+    halve = few | idle
+    now["eta"] = torch.where(halve, now["eta"] / 2, now["eta"])
+    now["x"] = torch.where(per_clip(halve, grad), now["best"], now["x"])
+    now["halved"], now["marked_loss"] = halve, now["best_loss"]
+    now["gains"] = torch.zeros_like(now["gains"])
+    return torch.where(per_clip(halve, grad), now["best_grad"], grad)
+
+
+def _advance(now: dict[str, Tensor], grad: Tensor, threat: Threat, momentum: float) -> None:
+    """Take one projected step with momentum."""
+    x, clean = now["x"], now["clean"]
+    direction = threat.ascend(torch.zeros_like(x), grad, 1.0)
+    ahead = threat.project(x + per_clip(now["eta"], x) * direction, clean)
+    mixed = x + momentum * (ahead - x) + (1 - momentum) * (x - now["before"])
+    now["before"], now["x"] = x, threat.project(mixed, clean)

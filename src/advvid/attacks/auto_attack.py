@@ -84,15 +84,27 @@ class AutoAttack(Attack):
 
         def apgd(loss: Literal["ce", "dlr"], restarts: int, targets: int) -> APGD:
             return APGD(
-                eps=self.eps, norm=self.norm, steps=self.steps, restarts=restarts, loss=loss, targets=targets, eot=eot,
-                early_exit=self.early_exit, space=self.space,
-            )  # fmt: skip
+                eps=self.eps,
+                norm=self.norm,
+                steps=self.steps,
+                restarts=restarts,
+                loss=loss,
+                targets=targets,
+                eot=eot,
+                early_exit=self.early_exit,
+                space=self.space,
+            )
 
         def fab(restarts: int, targets: int) -> FAB:
             return FAB(
-                eps=self.eps, norm=self.norm, steps=self.steps, restarts=restarts, targets=targets,
-                early_exit=self.early_exit, space=self.space,
-            )  # fmt: skip
+                eps=self.eps,
+                norm=self.norm,
+                steps=self.steps,
+                restarts=restarts,
+                targets=targets,
+                early_exit=self.early_exit,
+                space=self.space,
+            )
 
         square = Square(
             eps=self.eps, norm=self.norm, queries=self.queries, early_exit=self.early_exit, space=self.space

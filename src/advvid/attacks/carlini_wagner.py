@@ -66,10 +66,15 @@ class CarliniWagner(MinimalNormAttack):
             wrong = goal.reached(require_logits(problem.model(clips), goal.labels, "CarliniWagner", several=True))
         zero = torch.zeros(len(clips), device=clips.device)
         state = {
-            "best": clips.clone(), "far": torch.where(wrong, 0.0, torch.inf), "last": clips.clone(),
-            "steps": zero.long(), "calls": zero.long(), "low": zero.clone(), "high": torch.full_like(zero, LARGEST),
+            "best": clips.clone(),
+            "far": torch.where(wrong, 0.0, torch.inf),
+            "last": clips.clone(),
+            "steps": zero.long(),
+            "calls": zero.long(),
+            "low": zero.clone(),
+            "high": torch.full_like(zero, LARGEST),
             "constant": torch.full_like(zero, self.constant),
-        }  # fmt: skip
+        }
         enough = self.radius if self.early_exit and self.eps is not None else 0.0
         for number in range(self.searches):
             rows = (state["far"] > enough).nonzero().squeeze(1)
@@ -87,11 +92,16 @@ class CarliniWagner(MinimalNormAttack):
         clips, goal = problem.clips, problem.goal
         start = torch.atanh(INSIDE * (2 * (clips - self.space.low) / self.space.width - 1))
         now: dict[str, Tensor] = {
-            "row": torch.arange(len(rows), device=clips.device), "w": start, "origin": self._pixels(start),
-            "clean": clips, "first": torch.zeros_like(clips), "second": torch.zeros_like(clips),
-            "lowest": torch.full((len(rows),), torch.inf, device=clips.device), "constant": state["constant"][rows],
+            "row": torch.arange(len(rows), device=clips.device),
+            "w": start,
+            "origin": self._pixels(start),
+            "clean": clips,
+            "first": torch.zeros_like(clips),
+            "second": torch.zeros_like(clips),
+            "lowest": torch.full((len(rows),), torch.inf, device=clips.device),
+            "constant": state["constant"][rows],
             "marked": torch.full((len(rows),), torch.inf, device=clips.device),
-        }  # fmt: skip
+        }
         success = torch.zeros(len(rows), dtype=torch.bool, device=clips.device)
         period = max(self.steps // 10, SHORTEST_PERIOD)
         for step in range(self.steps + 1):

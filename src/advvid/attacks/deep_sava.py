@@ -61,9 +61,15 @@ class DeepSAVA(SparseAttack):
     def threat(self) -> SparseFrames:
         """All clips that differ in at most N frames, there by a flow alone for ``change_by=flow``."""
         return SparseFrames(
-            self.frames, self.space, self.measure, self.budget, self.only, self.scales, self.flow_limit,
+            self.frames,
+            self.space,
+            self.measure,
+            self.budget,
+            self.only,
+            self.scales,
+            self.flow_limit,
             self.change_by == "flow",
-        )  # fmt: skip
+        )
 
     def change(self, height: int, width: int) -> NoiseAndFlow:
         """Return the combined perturbation for frames of this size."""
