@@ -7,7 +7,8 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from advvid.core.errors import AdvvidError
-from advvid.visuals.pictures import RIGHT, WRONG, contact_sheet, heat_map, magnification
+from advvid.visuals.pictures import RIGHT, WRONG, heat_map, magnification
+from advvid.visuals.sheets import contact_sheet
 
 
 def pixels(path):
@@ -23,7 +24,7 @@ def test_sheet_shows_clean_adversarial_and_magnified_difference(tmp_path):
     path = tmp_path / "pictures" / "pgd.png"
     clean = torch.tensor([0.8, 0.4, 0.2]).view(1, 3, 1, 1, 1).expand(1, 3, 16, 8, 8)
     change = torch.tensor([8 / 255, -8 / 255, 0.0]).view(1, 3, 1, 1, 1)
-    contact_sheet(path, clean, clean + change, [0], [0], [1], ["walk", "run"], "pgd", "l-inf 8/255")
+    contact_sheet(path, clean, clean + change, [(0, 0, 1)], ["walk", "run"], "pgd", "l-inf 8/255")
     image = pixels(path)
     factor = magnification(8 / 255)
     moved = 0.5 + factor * np.array([8, -8, 0]) / 255
@@ -37,7 +38,7 @@ def test_sheet_keeps_to_four_clips_and_eight_frames(tmp_path):
     def size(clips, frames):
         batch = torch.rand(clips, 3, frames, 8, 8)
         path = tmp_path / f"{clips}_{frames}.png"
-        contact_sheet(path, batch, batch, [9] * clips, [0] * clips, [0] * clips, ["only"], "none")
+        contact_sheet(path, batch, batch, [(9, 0, 0)] * clips, ["only"], "none")
         return Image.open(path).size
 
     assert size(6, 32) == size(4, 8)
@@ -47,14 +48,14 @@ def test_sheet_keeps_to_four_clips_and_eight_frames(tmp_path):
 
 def test_no_change_is_grey(tmp_path):
     clip = torch.zeros(1, 3, 4, 8, 8)
-    contact_sheet(tmp_path / "a.png", clip, clip, [0], [0], [0], ["walk"], "none")
+    contact_sheet(tmp_path / "a.png", clip, clip, [(0, 0, 0)], ["walk"], "none")
     assert share(pixels(tmp_path / "a.png"), (0.5, 0.5, 0.5)) > 0.1
 
 
 def test_a_clip_whose_class_nobody_told_is_neither_right_nor_wrong(tmp_path):
     clip = torch.full((1, 3, 4, 8, 8), 0.5)
     for answer, colour, other in ((0, RIGHT, WRONG), (1, WRONG, RIGHT)):
-        contact_sheet(tmp_path / "a.png", clip, clip, [None], [0], [answer], ["walk", "run"], "none")
+        contact_sheet(tmp_path / "a.png", clip, clip, [(None, 0, answer)], ["walk", "run"], "none")
         image = pixels(tmp_path / "a.png")
         # The adversarial row says "same" or "changed"; the clean row claims nothing.
         assert share(image, to_rgb(colour)) > 0
@@ -64,9 +65,9 @@ def test_a_clip_whose_class_nobody_told_is_neither_right_nor_wrong(tmp_path):
 def test_sheet_refuses_what_does_not_belong_together(tmp_path):
     clip = torch.rand(2, 3, 4, 8, 8)
     with pytest.raises(AdvvidError, match="same batch"):
-        contact_sheet(tmp_path / "a.png", clip, clip[:1], [0, 0], [0, 0], [0, 0], ["walk"], "pgd")
+        contact_sheet(tmp_path / "a.png", clip, clip[:1], [(0, 0, 0)] * 2, ["walk"], "pgd")
     with pytest.raises(AdvvidError, match="one label and two predictions per clip"):
-        contact_sheet(tmp_path / "a.png", clip, clip, [0], [0, 0], [0, 0], ["walk"], "pgd")
+        contact_sheet(tmp_path / "a.png", clip, clip, [(0, 0, 0)], ["walk"], "pgd")
 
 
 def test_heat_map_colours_every_cell_by_its_value(tmp_path):

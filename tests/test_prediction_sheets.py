@@ -7,14 +7,14 @@ from PIL import Image
 
 from advvid.tasks.next_frame import NextFrame
 from advvid.visuals.pictures import RIGHT, WRONG
-from advvid.visuals.prediction_sheets import prediction_sheet
+from advvid.visuals.sheets import prediction_sheet
 
 
 def draw(path, after):
     flat = [torch.full((2, 1, 3, 16, 16), level) for level in (0.2, 0.3, 0.4, 0.6, after)]
     clean, adversarial, target, before, misled = flat
     target = (target * 255).to(torch.uint8)  # as data sets hand it over
-    prediction_sheet(path, clean, adversarial, target, before, misled, NextFrame(), "pgd", "l-inf 26/255")
+    prediction_sheet(path, clean, adversarial, (target, before, misled), NextFrame(), "pgd", "l-inf 26/255")
     return (np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3) / 255).astype(np.float32)
 
 

@@ -15,7 +15,7 @@ from advvid.analyses.base import carry_out
 from advvid.analyses.defended_clips import DefendedClips, psnr
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError
-from advvid.purifiers.bit_depth import BitDepth
+from advvid.purifiers.levels import BitDepth
 from advvid.tracking.trackers import NoTracker
 
 

@@ -16,9 +16,8 @@ from advvid.attacks.pgd import PGD
 from advvid.attacks.sparse import Sparse
 from advvid.core.errors import AdvvidError
 from advvid.detectors.routing import Routing
-from advvid.purifiers.bit_depth import BitDepth
-from advvid.purifiers.gaussian_blur import GaussianBlur
-from advvid.purifiers.noise_injection import NoiseInjection
+from advvid.purifiers.filters import GaussianBlur
+from advvid.purifiers.levels import BitDepth, NoiseInjection
 from advvid.tracking.trackers import NoTracker
 
 

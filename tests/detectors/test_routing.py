@@ -17,8 +17,8 @@ from advvid.core.errors import AdvvidError
 from advvid.detectors.routing import Routing
 from advvid.experiment.parts import made_routing
 from advvid.purifiers.base import Purifier
-from advvid.purifiers.gaussian_blur import GaussianBlur
-from advvid.purifiers.noise_injection import NoiseInjection
+from advvid.purifiers.filters import GaussianBlur
+from advvid.purifiers.levels import NoiseInjection
 from advvid.purifiers.purified import PurifiedModel
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from advvid.core.errors import AdvvidError
-from advvid.purifiers.gaussian_blur import GaussianBlur
+from advvid.purifiers.filters import GaussianBlur
 from advvid.purifiers.halftone import FILTER, Halftone, diffuse
 
 

@@ -9,19 +9,9 @@ import torch
 from scipy import ndimage
 
 from advvid.core.errors import AdvvidError
-from advvid.purifiers.bilateral import Bilateral
-from advvid.purifiers.bit_depth import BitDepth
 from advvid.purifiers.color_space import SPACES, ColorSpace, to_lab
-from advvid.purifiers.fft_perturbation import FFTPerturbation
-from advvid.purifiers.gaussian_blur import GaussianBlur
-from advvid.purifiers.grayscale import Grayscale
-from advvid.purifiers.histogram_equalization import HistogramEqualization
-from advvid.purifiers.jpeg import Jpeg
-from advvid.purifiers.mean_filter import MeanFilter
-from advvid.purifiers.median_filter import MedianFilter
-from advvid.purifiers.noise_injection import NoiseInjection
-from advvid.purifiers.resize import Resize
-from advvid.purifiers.swirl import Swirl
+from advvid.purifiers.filters import Bilateral, GaussianBlur, MeanFilter, MedianFilter, Resize, Swirl
+from advvid.purifiers.levels import BitDepth, FFTPerturbation, Grayscale, HistogramEqualization, Jpeg, NoiseInjection
 
 
 def generators(count):

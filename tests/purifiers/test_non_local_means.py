@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from advvid.purifiers.identity import Identity
-from advvid.purifiers.mean_filter import MeanFilter
+from advvid.purifiers.filters import MeanFilter
+from advvid.purifiers.levels import Identity
 from advvid.purifiers.non_local_means import NonLocalMeans
 
 

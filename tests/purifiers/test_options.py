@@ -13,7 +13,7 @@ from advvid.config.catalogue import option_files
 from advvid.config.instantiate import safe_instantiate
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.comdefend_networks import ComDefendNetworks, save_networks
-from advvid.purifiers.identity import Identity
+from advvid.purifiers.levels import Identity
 
 NAMES = list(option_files("purifier"))
 

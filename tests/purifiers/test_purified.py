@@ -20,10 +20,8 @@ from advvid.evaluation.evaluator import Evaluator
 from advvid.evaluation.tally import summarise, verdicts
 from advvid.experiment.parts import made_purifiers
 from advvid.purifiers.base import Purifier
-from advvid.purifiers.bit_depth import BitDepth
-from advvid.purifiers.gaussian_blur import GaussianBlur
-from advvid.purifiers.jpeg import Jpeg
-from advvid.purifiers.noise_injection import NoiseInjection
+from advvid.purifiers.filters import GaussianBlur
+from advvid.purifiers.levels import BitDepth, Jpeg, NoiseInjection
 from advvid.purifiers.purified import PurifiedModel
 from advvid.tasks.classification import Classification
 

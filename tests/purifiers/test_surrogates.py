@@ -7,10 +7,10 @@ from torch import nn
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError
 from advvid.purifiers.base import Purifier
-from advvid.purifiers.bit_depth import BitDepth
 from advvid.purifiers.comdefend import ComDefend
 from advvid.purifiers.comdefend_networks import ComDefendNetworks, save_networks
 from advvid.purifiers.integer_dct import coarsened, cosines
+from advvid.purifiers.levels import BitDepth
 from advvid.purifiers.purified import PurifiedModel
 from advvid.purifiers.surrogates import HeldMatch, LowPass, SoftBits, smoothly_coarsened, smoothly_rounded
 from advvid.purifiers.temporal_defense import TemporalDefense

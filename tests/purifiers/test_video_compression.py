@@ -5,7 +5,7 @@ import torch
 
 from advvid.core.errors import AdvvidError
 from advvid.data.round_trip import round_trip
-from advvid.purifiers.gaussian_blur import GaussianBlur
+from advvid.purifiers.filters import GaussianBlur
 from advvid.purifiers.video_compression import VideoCompression
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from advvid.analyses.strength import Strength
 from advvid.metrics.statistics import wilson
-from advvid.visuals.pictures import contact_sheet
+from advvid.visuals.sheets import contact_sheet
 
 
 def score(acc, n=100, **more):
@@ -66,8 +66,7 @@ def add_sheet(folder, name="pgd", clips=2, frames=3):
     before = torch.rand(clips, 3, frames, 8, 8, generator=generator)
     after = (before + 0.1 * torch.rand(before.shape, generator=generator)).clamp(0, 1)
     path = folder / "pictures" / f"{name}.png"
-    zeros = [0] * clips
-    contact_sheet(path, before, after, zeros, zeros, [1] * clips, ["Jump", "Walk"], name, "l-inf 8/255")
+    contact_sheet(path, before, after, [(0, 0, 1)] * clips, ["Jump", "Walk"], name, "l-inf 8/255")
     return before, after
 
 

@@ -7,8 +7,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "scripts"))
 import purifier_table
-from advvid.purifiers.bit_depth import BitDepth
-from advvid.purifiers.gaussian_blur import GaussianBlur
+from advvid.purifiers.filters import GaussianBlur
+from advvid.purifiers.levels import BitDepth
 from advvid.purifiers.surrogates import HeldMatch, LowPass
 from advvid.purifiers.temporal_defense import TemporalDefense
 from advvid.purifiers.video_compression import VideoCompression

@@ -27,7 +27,7 @@ from advvid.evaluation.columns import Column, craft
 from advvid.evaluation.table import Block
 from advvid.metrics.statistics import wilson
 from advvid.purifiers.base import Purifier
-from advvid.purifiers.jpeg import Jpeg
+from advvid.purifiers.levels import Jpeg
 from advvid.purifiers.purified import PurifiedModel
 from advvid.purifiers.temporal_defense import TemporalDefense
 

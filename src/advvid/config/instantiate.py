@@ -19,6 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from advvid.config.trust import VARIABLE, own_package, trusted_package
+from advvid.config.moved import MOVED
 from advvid.core.allowed import require_all
 from advvid.core.errors import AdvvidError
 from advvid.core.libraries import declared, try_out
@@ -37,11 +38,6 @@ MACHINERY = (
     "advvid.core.", "advvid.data.cache.", "advvid.data.decoders.", "advvid.data.given.", "advvid.data.loader.",
     "advvid.data.room.", "advvid.evaluation.evaluator.", "advvid.training.", "advvid.studies.", "advvid.report.",
 )  # fmt: skip
-# What a saved configuration of version 0.1 calls a class that has moved since.
-MOVED = {
-    "advvid.schedules.Schedule": "advvid.core.Schedule",
-    "advvid.runtime.Runtime": "advvid.distributed.Runtime",
-}
 # Arguments with which a builder would download weights or read a file; weights come in by model.checkpoint alone.
 FETCHING = ("pretrained", "pretrained_backbone", "weights", "weights_backbone", "checkpoint_path")
 DIRECTIVES = ("_target_", "_partial_", "_args_", "_convert_")

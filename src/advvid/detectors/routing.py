@@ -11,7 +11,7 @@ from advvid.core import checkpoint
 from advvid.core.kinds import FilePath
 from advvid.detectors.temporal_consistency import DENSE, SPARSE, TemporalConsistency
 from advvid.purifiers.base import Generators, Purifier
-from advvid.purifiers.jpeg import Jpeg
+from advvid.purifiers.levels import Jpeg
 from advvid.purifiers.temporal_defense import TemporalDefense
 
 

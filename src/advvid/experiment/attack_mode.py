@@ -29,7 +29,8 @@ from advvid.evaluation.results import commit, versions
 from advvid.experiment.attack_table import RESULT, table
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
-from advvid.visuals.pictures import MOST_CLIPS, RIGHT, WRONG, contact_sheet, magnification
+from advvid.visuals.pictures import MOST_CLIPS, RIGHT, WRONG, magnification
+from advvid.visuals.sheets import contact_sheet
 from advvid.visuals.videos import Panel, eight_bits, frames_of, write_gif, write_lossless, write_viewable
 
 if TYPE_CHECKING:
@@ -250,12 +251,14 @@ class _Studio:
         for start in range(0, len(lines) if self.rows else 0, max(1, self.rows)):
             part = slice(start, start + self.rows)
             path = self.run_dir / "pictures" / f"{self.column.name}_{len(self.sheets) + 1}.png"
-            labels = [None if line["label_from"] == OWN else line["label"] for line in lines[part]]
-            before, after = ([line[k] for line in lines[part]] for k in ("clean", "adversarial"))
+            answers = [
+                (None if line["label_from"] == OWN else line["label"], line["clean"], line["adversarial"])
+                for line in lines[part]
+            ]
+            column = self.column
             contact_sheet(
-                path, clean[part], x_adv[part], labels, before, after, self.classes, self.column.name,
-                self.column.attack.threat.budget,
-            )  # fmt: skip
+                path, clean[part], x_adv[part], answers, self.classes, column.name, column.attack.threat.budget
+            )
             self.sheets.append(path)
         return [str(path.relative_to(self.run_dir)) for path in self.sheets[first:]]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from advvid.core.kinds import ShareNumber
 from advvid.purifiers.base import Generators, Purifier, per_clip
-from advvid.purifiers.grayscale import LUMA
+from advvid.purifiers.levels import LUMA
 
 # From linear sRGB to CIE XYZ relative to its white (D65), IEC 61966-2-1.
 _XYZ = torch.tensor(

@@ -26,7 +26,7 @@ class Halftone(Purifier):
     and channels, and ``W + 2 H - 2`` lines make a frame.
 
     Not differentiable; BPDA takes the identity, or a blur, which sees what the dots look like from afar:
-    ``+purifier.halftone.surrogate._target_=advvid.purifiers.gaussian_blur.GaussianBlur``.
+    ``+purifier.halftone.surrogate._target_=advvid.purifiers.GaussianBlur``.
 
     Args:
         levels: of each channel.

@@ -1,4 +1,4 @@
-"""Pictures of results: contact sheets of attacked clips, and heat maps of sweeps."""
+"""What pictures are made of: strips of frames below each other, and heat maps of sweeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from advvid.core import files
-from advvid.core.errors import AdvvidError
 
 # Blue and vermilion stay apart for every kind of colour vision; the words carry the meaning, the colour helps.
 RIGHT, WRONG, QUIET = "#0072b2", "#d55e00", "#666666"
@@ -23,64 +22,6 @@ MOST_CLIPS, MOST_FRAMES = 4, 8
 FRAME = 1.15  # inches
 TEXT = 2.45  # inches beside the frames
 DPI = 110
-
-
-def contact_sheet(
-    path: Path,
-    clean: Tensor,
-    adversarial: Tensor,
-    labels: Sequence[int | None],
-    clean_predictions: Sequence[int],
-    adversarial_predictions: Sequence[int],
-    class_names: Sequence[str],
-    attack: str,
-    budget: str = "",
-) -> None:
-    """Write a PNG that shows what an attack does to clips: clean, adversarial and the difference, frames in a row.
-
-    The difference is drawn around mid-grey and magnified by a factor that is written beside it, the same for all
-    clips of the sheet. Pixels are shown as squares, not smoothed.
-
-    Shape:
-        clean, adversarial: float ``[N, 3, T, H, W]`` in [0, 1], on any device. The first 4 clips and at most 8
-            evenly spaced frames are shown.
-        labels, clean_predictions, adversarial_predictions: N class numbers; a label may be None where nobody told it.
-
-    Raises:
-        AdvvidError: if there is no clip, or the arguments do not belong together.
-
-    Example:
-        >>> import tempfile
-        >>> clip = torch.rand(1, 3, 2, 8, 8)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     contact_sheet(Path(folder, "pgd.png"), clip, clip, [0], [0], [0], ["jump"], "pgd", "l-inf 8/255")
-    """
-    if clean.shape != adversarial.shape or clean.ndim != 5 or clean.shape[0] == 0:
-        raise AdvvidError(
-            f"a contact sheet needs clips [N, 3, T, H, W] and their attacked form, but got {tuple(clean.shape)} and "
-            f"{tuple(adversarial.shape)}: pass both from the same batch"
-        )
-    if not len(labels) == len(clean_predictions) == len(adversarial_predictions) == len(clean):
-        raise AdvvidError("a contact sheet needs one label and two predictions per clip: pass them from the same batch")
-    clips = min(MOST_CLIPS, len(clean))
-    frames = shown_frames(clean.shape[2])
-    before, after = (strips(part[:clips], frames) for part in (clean, adversarial))
-    change = after - before
-    largest = float(np.abs(change).max())
-    factor = magnification(largest)
-
-    said = [f"budget {budget}"] * bool(budget) + [f"largest change {255 * largest:.3g}/255"]
-    said += [f"{len(frames)} of {clean.shape[2]} frames"] * (len(frames) < clean.shape[2])
-    blocks = []
-    for i in range(clips):
-        told = labels[i]
-        rows = (
-            Strip(before[i], "clean", *_prediction(clean_predictions[i], told, None, class_names)),
-            Strip(after[i], "adversarial", *_prediction(adversarial_predictions[i], told, clean_predictions[i], class_names)),
-            changed(change[i], factor, bool(largest)),
-        )  # fmt: skip
-        blocks.append(("true: not told" if told is None else f"true: {_name(told, class_names)}", rows))
-    draw_sheet(path, attack, ", ".join(said), blocks)
 
 
 @dataclass(frozen=True)
@@ -202,17 +143,3 @@ def _in_a_row(frames: np.ndarray) -> np.ndarray:
     large = frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
     padded = np.pad(large, ((0, 0), (gap, gap), (gap, gap), (0, 0)), constant_values=1.0)
     return np.concatenate(list(padded), axis=1)
-
-
-def _name(index: int, class_names: Sequence[str]) -> str:
-    name = class_names[index] if 0 <= index < len(class_names) else f"class {index}"
-    return name if len(name) <= 20 else name[:19] + "…"
-
-
-def _prediction(index: int, label: int | None, before: int | None, class_names: Sequence[str]) -> tuple[str, str]:
-    """Return the words for a prediction and their colour; without a label, it is held against the one before."""
-    if label is None and before is None:
-        return f"answer: {_name(index, class_names)}", QUIET
-    same = index == (before if label is None else label)
-    words = ("same", "changed") if label is None else ("right", "wrong")
-    return f"{words[0] if same else words[1]}: {_name(index, class_names)}", RIGHT if same else WRONG
