@@ -169,9 +169,12 @@ def _is_in_range(value: Any, rules: Rules) -> bool:
 
 def _within(value: Any, rules: Rules, kinds: tuple[type, ...]) -> bool:
     tests: dict[type, Callable[[Any], bool]] = {
-        Ge: lambda rule: value >= rule.ge, Gt: lambda rule: value > rule.gt, Le: lambda rule: value <= rule.le,
-        Lt: lambda rule: value < rule.lt, MinLen: lambda rule: value >= rule.min_length,
-    }  # fmt: skip
+        Ge: lambda rule: value >= rule.ge,
+        Gt: lambda rule: value > rule.gt,
+        Le: lambda rule: value <= rule.le,
+        Lt: lambda rule: value < rule.lt,
+        MinLen: lambda rule: value >= rule.min_length,
+    }
     return all(tests[type(rule)](rule) for rule in rules if isinstance(rule, kinds))
 
 

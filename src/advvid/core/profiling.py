@@ -102,12 +102,11 @@ def breakdown(events: Iterable[Any], name: str) -> str:
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     peak = f", peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB" if torch.cuda.is_available() else ""
     count = found[STEP].count if STEP in found else 0
-    return "\n".join([
-        f"# Where the time of {name} goes", "",
-        f"{count} batches, {total:.2f} s as the processor sees them, on {where} ({platform.machine()}, torch {torch.__version__}){peak}.",
-        "", "| part | seconds | percent |", "| --- | ---: | ---: |", *lines, "",
-        "| operation | calls | own seconds |", "| --- | ---: | ---: |", *shown, "",
-    ])  # fmt: skip
+    head = f"# Where the time of {name} goes\n\n{count} batches, {total:.2f} s as the processor sees them, on {where} "
+    head += f"({platform.machine()}, torch {torch.__version__}){peak}.\n\n"
+    parts_table = "\n".join(["| part | seconds | percent |", "| --- | ---: | ---: |", *lines])
+    operations = "\n".join(["| operation | calls | own seconds |", "| --- | ---: | ---: |", *shown])
+    return f"{head}{parts_table}\n\n{operations}\n"
 
 
 def _own(event: Any) -> float:

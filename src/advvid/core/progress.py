@@ -45,8 +45,14 @@ def bar(description: str, total: int, done: int = 0) -> Iterator[Bar]:
     """Show a bar over ``total`` clips on standard error; it shows nothing where that is no terminal."""
     quiet = any(os.environ.get(name, "0") != "0" for name in RANKS)
     progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn(),
-        console=CONSOLE, transient=True, disable=quiet or not CONSOLE.is_terminal,
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        console=CONSOLE,
+        transient=True,
+        disable=quiet or not CONSOLE.is_terminal,
+    )
     with progress:
         yield Bar(progress, progress.add_task(description, total=total, completed=done))

@@ -40,9 +40,11 @@ def of_parts(
         60.0
     """
     told = {
-        "defense": {"defense": defense}, "training": {scheduled: schedule},
-        "attack": {f"attack {name}": attack for name, attack in attacks.items()}, "seed": {"seed": seed},
-    }  # fmt: skip
+        "defense": {"defense": defense},
+        "training": {scheduled: schedule},
+        "attack": {f"attack {name}": attack for name, attack in attacks.items()},
+        "seed": {"seed": seed},
+    }
     return Identity(
         {
             part: {
@@ -75,9 +77,13 @@ def with_machine(identity: Identity, device: torch.device) -> Identity:
 
 
 def go_on(
-    saved: Mapping[str, Any], now: Identity, folder: Path, config: Mapping[str, Any] | None = None, longer: bool = False,
+    saved: Mapping[str, Any],
+    now: Identity,
+    folder: Path,
+    config: Mapping[str, Any] | None = None,
+    longer: bool = False,
     left: Sequence[str] = (),
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Refuse to go on with a training that rests on something else now, naming every change.
 
     Args:

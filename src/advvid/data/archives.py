@@ -88,8 +88,12 @@ def _unpack_outside(archive: Path, folder: Path) -> None:
     for name in installed:
         before, after = ([part.format(folder=folder.resolve()) for part in parts] for parts in UNPACKERS[name])
         done = subprocess.run(
-            [name, *before, str(archive), *after], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
-        )  # fmt: skip
+            [name, *before, str(archive), *after],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
         if done.returncode == 0 and any(folder.iterdir()):
             return
         words = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1].strip()

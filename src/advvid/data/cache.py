@@ -194,9 +194,11 @@ def _origin(source: Path, how: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(error.strerror) from None
     # Absolute but not resolved: a link that is pointed elsewhere shows in size and time.
     return {
-        "path": os.path.abspath(source), "size": stat.st_size, "changed": [stat.st_mtime_ns, stat.st_ctime_ns],
+        "path": os.path.abspath(source),
+        "size": stat.st_size,
+        "changed": [stat.st_mtime_ns, stat.st_ctime_ns],
         "how": {**json.loads(json.dumps(how)), **_versions()},
-    }  # fmt: skip
+    }
 
 
 @cache

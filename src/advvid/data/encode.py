@@ -45,8 +45,13 @@ FORMATS = {".avi": "avi", ".mkv": "matroska", ".mp4": "mp4"}
 
 
 def write_video(
-    path: Path, frames: Iterable[Frame], rate: Fraction | int, codec: str = "mpeg4", quality: int | None = None, gop: int = 12
-) -> None:  # fmt: skip
+    path: Path,
+    frames: Iterable[Frame],
+    rate: Fraction | int,
+    codec: str = "mpeg4",
+    quality: int | None = None,
+    gop: int = 12,
+) -> None:
     """Encode frames into a video file without sound.
 
     The file appears under its name only when it is complete, so that a killed program leaves no half of one. The same

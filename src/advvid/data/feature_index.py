@@ -89,9 +89,14 @@ def index(files: Sequence[Path], folder: Path) -> Index:
             "remove one of the files"
         )
     return Index(
-        tuple(files), np.repeat(np.arange(len(files)), counts), joined("offset"), joined("length"), ids,
-        joined("labels"), starts,
-    )  # fmt: skip
+        tuple(files),
+        np.repeat(np.arange(len(files)), counts),
+        joined("offset"),
+        joined("length"),
+        ids,
+        joined("labels"),
+        starts,
+    )
 
 
 def _indexed(path: Path, folder: Path) -> dict[str, NDArray[np.generic]]:
@@ -132,9 +137,10 @@ def _scan(path: Path) -> dict[str, NDArray[np.generic]]:
     return {
         "offset": np.array([place.offset for place in places], dtype=np.int64),
         "length": np.array([place.length for place in places], dtype=np.int64),
-        "ids": np.array(ids, dtype=np.str_), "labels": np.array(labels, dtype=np.int64),
+        "ids": np.array(ids, dtype=np.str_),
+        "labels": np.array(labels, dtype=np.int64),
         "count": np.array(count, dtype=np.int64),
-    }  # fmt: skip
+    }
 
 
 def _context_bytes(head: bytes) -> bytes | None:

@@ -66,8 +66,12 @@ class GivenFiles:
     task = Classification()
 
     def __init__(
-        self, node: DictConfig, files: str | Sequence[str], labels: str | Sequence[str | None] | None, classes: Sequence[str]
-    ) -> None:  # fmt: skip
+        self,
+        node: DictConfig,
+        files: str | Sequence[str],
+        labels: str | Sequence[str | None] | None,
+        classes: Sequence[str],
+    ) -> None:
         self.classes, self.missing = list(classes), dict[str, list[str]]()
         self.view = _view(node)
         self.clip_shape, self.views = (3, self.view.frames, self.view.size, self.view.size), self.view.views
@@ -144,9 +148,14 @@ def _view(node: DictConfig) -> _View:
     check_decoder(decoder)
     cut = Cut(counts["frames"], counts["stride"], counts["size"], side, 0.0, None, counts["test_clips"], decoder)
     return _View(
-        cut.frames, cut.stride, cut.size, side, cut.views, decoder,
+        cut.frames,
+        cut.stride,
+        cut.size,
+        side,
+        cut.views,
+        decoder,
         lambda path: VideoClips(path.parent, [Entry(path.name, UNKNOWN)], cut)[0][0],
-    )  # fmt: skip
+    )
 
 
 def _as_motion(path: Path, data: Motion) -> Tensor:

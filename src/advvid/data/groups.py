@@ -14,9 +14,13 @@ from advvid.data.lists import Entry
 
 
 def cut_split(
-    entries: Sequence[Entry], classes: Sequence[str], fraction: float, seed: int, pattern: str | None,
+    entries: Sequence[Entry],
+    classes: Sequence[str],
+    fraction: float,
+    seed: int,
+    pattern: str | None,
     key: str = "validation",
-) -> tuple[list[Entry], list[Entry]]:  # fmt: skip
+) -> tuple[list[Entry], list[Entry]]:
     """Cut a split from a list, by groups that stay whole.
 
     Args:

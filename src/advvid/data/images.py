@@ -80,9 +80,12 @@ class Images(ABC):
         pictures, labels, ids = self._read(name)
         chosen = round_robin(labels, self.limits[name])
         return ImageClips(
-            resize_pictures(pictures[chosen], self.size), [labels[i] for i in chosen], [ids[i] for i in chosen],
-            self.shift, self.flip,
-        )  # fmt: skip
+            resize_pictures(pictures[chosen], self.size),
+            [labels[i] for i in chosen],
+            [ids[i] for i in chosen],
+            self.shift,
+            self.flip,
+        )
 
     @abstractmethod
     def _read(self, split: str) -> tuple[Tensor, list[int], list[str]]:

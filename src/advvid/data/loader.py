@@ -49,9 +49,16 @@ def train_length(dataset: Clips, batch_size: int, drop_last: bool = True, rank: 
 
 
 def train_batches(
-    dataset: Clips, batch_size: int, seed: int, epoch: int, start: int = 0, workers: int | str = 0, drop_last: bool = True,
-    rank: int = 0, world_size: int = 1,
-) -> Iterator[Batch]:  # fmt: skip
+    dataset: Clips,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+    workers: int | str = 0,
+    drop_last: bool = True,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[Batch]:
     """Yield an epoch's batches in random order, each video once, from batch ``start`` on.
 
     Args:
@@ -117,9 +124,13 @@ def _load(dataset: Clips, keys: Sequence[list[Any]], workers: int | str) -> Iter
         return
     # Plain tensors between the processes: PyTorch pins the memory of those, but not of a Batch.
     loaded: DataLoader[Any] = DataLoader(
-        dataset, batch_sampler=keys, num_workers=count, collate_fn=_stack, pin_memory=torch.cuda.is_available(),  # type: ignore[arg-type]
+        dataset,  # type: ignore[arg-type]
+        batch_sampler=keys,
+        num_workers=count,
+        collate_fn=_stack,
+        pin_memory=torch.cuda.is_available(),
         worker_init_fn=obey_parent,
-    )  # fmt: skip
+    )
     with signals_held():  # PyTorch's own processes would end at a signal before their parent has saved
         walk = iter(loaded)
     for batch, (clips, target, ids) in zip(keys, _without_traceback(walk), strict=True):

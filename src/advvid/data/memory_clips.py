@@ -26,8 +26,15 @@ class MemoryClips(Dataset[tuple[Tensor, int, str]]):
     """
 
     def __init__(
-        self, videos: Tensor, targets: Sequence[int], ids: Sequence[str], frames: int, stride: int, shift: int = 0, views: int = 1
-    ) -> None:  # fmt: skip
+        self,
+        videos: Tensor,
+        targets: Sequence[int],
+        ids: Sequence[str],
+        frames: int,
+        stride: int,
+        shift: int = 0,
+        views: int = 1,
+    ) -> None:
         self.videos, self.targets, self.ids = videos, list(targets), list(ids)
         self.frames, self.stride, self.shift, self.views = frames, stride, shift, views
 

@@ -153,8 +153,14 @@ class Motion:
         videos = torch.stack([_decode(self.root / _path(e), self.size) for e in entries])
         ids = [f"{self.classes[e['label']]}/{Path(_path(e)).stem}" for e in entries]
         return MemoryClips(
-            videos, [e["label"] for e in entries], ids, frames=self.frames, stride=self.stride, shift=self.shift, views=self.views
-        )  # fmt: skip
+            videos,
+            [e["label"] for e in entries],
+            ids,
+            frames=self.frames,
+            stride=self.stride,
+            shift=self.shift,
+            views=self.views,
+        )
 
     def _entries(self) -> list[dict[str, Any]]:
         """Name every clip: split, label, group, number within group, and number within its class."""

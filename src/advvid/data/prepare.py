@@ -75,8 +75,13 @@ def main(source: Source, arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     try:
         lines, complete = prepare(
-            source, options.archives, options.out or options.archives, options.short_side, options.quality, options.workers
-        )  # fmt: skip
+            source,
+            options.archives,
+            options.out or options.archives,
+            options.short_side,
+            options.quality,
+            options.workers,
+        )
     except AdvvidError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -94,10 +94,15 @@ class Reading:
     def cut(self) -> Cut:
         """How clips are cut from videos."""
         return Cut(
-            frames=self.frames, stride=self.stride, size=self.size, short_side=self.short_side or self.size, flip=self.flip,
-            scale=None if self.scale is None else (float(self.scale[0]), float(self.scale[1])), views=self.test_clips,
+            frames=self.frames,
+            stride=self.stride,
+            size=self.size,
+            short_side=self.short_side or self.size,
+            flip=self.flip,
+            scale=None if self.scale is None else (float(self.scale[0]), float(self.scale[1])),
+            views=self.test_clips,
             decoder=self.decoder,
-        )  # fmt: skip
+        )
 
     @property
     def limits(self) -> dict[str, int | None]:

@@ -68,8 +68,11 @@ class Room:
             used = state["used"]
         log.warning(
             "the cache of decoded videos in %s is full (%.3g of %.3g GB): the others are decoded each time; "
-            "dataset.cache_gb is its bound", self.folder, used / 1e9, self.limit / 1e9
-        )  # fmt: skip
+            "dataset.cache_gb is its bound",
+            self.folder,
+            used / 1e9,
+            self.limit / 1e9,
+        )
         return None
 
     def commit(self, scratch: Path, size: int, file: Path) -> None:
@@ -96,8 +99,9 @@ class Room:
         if not told:
             log.warning(
                 "the cache of decoded videos in %s takes no more (%s): the others are decoded each time",
-                self.folder, reason,
-            )  # fmt: skip
+                self.folder,
+                reason,
+            )
 
     def _count(self) -> dict[str, int]:
         used = 0

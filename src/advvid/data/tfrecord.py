@@ -169,8 +169,11 @@ def _message_class() -> Any:
     message("FloatList", ("value", kinds.TYPE_FLOAT, True))
     message("Int64List", ("value", kinds.TYPE_INT64, True))
     feature = message(
-        "Feature", ("bytes_list", "BytesList", False), ("float_list", "FloatList", False), ("int64_list", "Int64List", False)
-    )  # fmt: skip
+        "Feature",
+        ("bytes_list", "BytesList", False),
+        ("float_list", "FloatList", False),
+        ("int64_list", "Int64List", False),
+    )
     feature.oneof_decl.add(name="kind")
     for field in feature.field:
         field.oneof_index = 0

@@ -161,9 +161,11 @@ class APEGAN(Generative):
     def state_dict(self) -> dict[str, Any]:
         """Keep the discriminator, its optimiser, and where the turns and means stand."""
         return super().state_dict() | {
-            "critic": self.critic.state_dict(), "updates": self.updates, "sums": dict(self.sums),
+            "critic": self.critic.state_dict(),
+            "updates": self.updates,
+            "sums": dict(self.sums),
             "prerequisite_passes": self.prerequisite_passes,
-        }  # fmt: skip
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; the means go on with the first process."""

@@ -69,9 +69,14 @@ class Examples:
         return self.clips[number, derive_seed(self.seed, "example", number)]
 
     def make(
-        self, model: nn.Module, task: Task, count: int, batch_size: int = 32, device: torch.device | None = None,
+        self,
+        model: nn.Module,
+        task: Task,
+        count: int,
+        batch_size: int = 32,
+        device: torch.device | None = None,
         peers: Peers | None = None,
-    ) -> tuple[float, float]:  # fmt: skip
+    ) -> tuple[float, float]:
         """Make the first ``count`` examples, as far as they are not there; processes share the work.
 
         Returns:
@@ -136,10 +141,15 @@ class Examples:
             x_adv, clean = result.x_adv[row].cpu(), raw.inputs[row]
             changed, places = _changed(x_adv, batch.inputs[row].cpu())
             example = {
-                "format": FORMAT, "origin": self._digest(), "id": raw.ids[row], "clean": digests.of_array(clean), "places": places,
-                "values": changed, "calls": int(result.gradient_calls[row]),
+                "format": FORMAT,
+                "origin": self._digest(),
+                "id": raw.ids[row],
+                "clean": digests.of_array(clean),
+                "places": places,
+                "values": changed,
+                "calls": int(result.gradient_calls[row]),
                 "fooled": right is not None and not bool(right[row]),
-            }  # fmt: skip
+            }
             self._checked(number, example)
             if number in missing:
                 checkpoint.save(self._path(number), example)

@@ -53,9 +53,13 @@ class MultiBN(Branched):
         kinds = len(self.names)
         net = R3DTiny(kinds, width=0.5) if self.selector is None else self.selector(num_classes=kinds)
         return MultiBranch(
-            model, self.names, self.families, selector=Selector(net), gumbel=self.weighting == "gumbel",
+            model,
+            self.names,
+            self.families,
+            selector=Selector(net),
+            gumbel=self.weighting == "gumbel",
             temperature=float(self.temperature),
-        )  # fmt: skip
+        )
 
     def answers(self, model: MultiBranch, clips: Mapping[int, Tensor]) -> tuple[list[Tensor], Tensor | None, Logs]:
         """Return logits, the selector's loss and how many clips it puts into their branch.

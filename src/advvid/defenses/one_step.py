@@ -85,8 +85,11 @@ class OneStep(CraftedDefense):
                 "catastrophic overfitting: after epoch %d validation accuracy is %.3f against one step but %.3f against "
                 "PGD of %d steps; train with a smaller eps, defense=n_fgsm or defense=at, or keep an earlier epoch with "
                 "schedule.select=best",
-                step.epoch + 1, one, many, pgd.steps,
-            )  # fmt: skip
+                step.epoch + 1,
+                one,
+                many,
+                pgd.steps,
+            )
         return {"val_one_step_acc": one, "val_pgd_acc": many}
 
     def state_dict(self) -> dict[str, Any]:

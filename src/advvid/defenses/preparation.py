@@ -49,8 +49,13 @@ class Preparation(Protocol):
         """The processes that share the work."""
 
     def train(
-        self, name: str, model: nn.Module, defense: Defense, schedule: Schedule, attacks: Mapping[str, Attack] | None = None
-    ) -> float:  # fmt: skip
+        self,
+        name: str,
+        model: nn.Module,
+        defense: Defense,
+        schedule: Schedule,
+        attacks: Mapping[str, Attack] | None = None,
+    ) -> float:
         """Train a model in place, below ``prerequisites/<name>``, and return the passes that it took over all clips."""
 
     def load(self, option: str, source: str, model: nn.Module) -> None:

@@ -120,9 +120,12 @@ class Runtime:
         if _torchrun():
             local = int(os.environ.get("LOCAL_WORLD_SIZE", self.processes))
             fabric = Fabric(
-                accelerator=accelerator, devices=local, num_nodes=self.processes // local, precision=precision,
+                accelerator=accelerator,
+                devices=local,
+                num_nodes=self.processes // local,
+                precision=precision,
                 strategy=DDPStrategy(timeout=PATIENCE),
-            )  # fmt: skip
+            )
             fabric.launch()
             return _in_process(fabric, self, None, work, *arguments)
         strategy = DDPStrategy(start_method="spawn", timeout=PATIENCE, cluster_environment=LightningEnvironment())

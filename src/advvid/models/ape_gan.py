@@ -115,9 +115,10 @@ class Discriminator(nn.Module):
             kernel, stride, padding = zip(*axes, strict=True)
             wide = width * 2**number
             stages += [
-                nn.Conv3d(channels, wide, kernel, stride, padding, bias=False), nn.BatchNorm3d(wide),
+                nn.Conv3d(channels, wide, kernel, stride, padding, bias=False),
+                nn.BatchNorm3d(wide),
                 nn.LeakyReLU(0.2, inplace=True),
-            ]  # fmt: skip
+            ]
             size = [max(1, n // 2) for n in size]
             channels = wide
         self.features = nn.Sequential(*stages)

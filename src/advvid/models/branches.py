@@ -75,9 +75,7 @@ class BranchNorm(nn.Module):
         """Mix the branches on their running statistics: affine maps, whose mixture is one as well."""
         maps = [_affine(norm) for norm in self._norms()]
         # Sums rather than products of matrices, which autocast would compute in low precision.
-        scale, shift = (
-            (weights[:, :, None] * torch.stack(part)).sum(dim=1) for part in zip(*maps, strict=True)
-        )  # fmt: skip
+        scale, shift = ((weights[:, :, None] * torch.stack(part)).sum(dim=1) for part in zip(*maps, strict=True))
         return (x * _rows(scale, x) + _rows(shift, x)).to(x.dtype)
 
     def _norms(self) -> list[_BatchNorm]:

@@ -59,12 +59,21 @@ class VideoClassifier(nn.Module):
     std: Tensor
 
     def __init__(
-        self, net: nn.Module, num_classes: Count, mean: float | tuple[float] | tuple[float, float, float],
+        self,
+        net: nn.Module,
+        num_classes: Count,
+        mean: float | tuple[float] | tuple[float, float, float],
         std: Positive | tuple[Positive] | tuple[Positive, Positive, Positive],
-        clip_shape: Sequence[Count] | None = None, size: Count | tuple[Count, Count] | None = None, frames: Count | None = None,
-        views: Count = 1, channels_last: bool = False, fit_pool: bool = False, checkpoint: FilePath | None = None,
-        freeze: str | Sequence[str] | None = None, width: Positive = 1.0,
-    ) -> None:  # fmt: skip
+        clip_shape: Sequence[Count] | None = None,
+        size: Count | tuple[Count, Count] | None = None,
+        frames: Count | None = None,
+        views: Count = 1,
+        channels_last: bool = False,
+        fit_pool: bool = False,
+        checkpoint: FilePath | None = None,
+        freeze: str | Sequence[str] | None = None,
+        width: Positive = 1.0,
+    ) -> None:
         super().__init__()
         self.num_classes, self.views, self.frames, self.width = num_classes, views, frames, width
         self.clip_shape = None if clip_shape is None else tuple(clip_shape)

@@ -108,9 +108,13 @@ class Unit(nn.Module):
     """A convolution with SAME padding, BatchNorm and ReLU; ``plain``: the convolution alone, with a bias."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, window: Triple = (1, 1, 1), stride: Triple = (1, 1, 1),
+        self,
+        channels_in: int,
+        channels_out: int,
+        window: Triple = (1, 1, 1),
+        stride: Triple = (1, 1, 1),
         plain: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.conv3d = nn.Conv3d(channels_in, channels_out, window, stride, bias=plain)
         if not plain:

@@ -37,9 +37,15 @@ class MultiBranch(nn.Module):
     """
 
     def __init__(
-        self, net: nn.Module, names: Sequence[str], families: Mapping[str, str], branch: str = "clean",
-        selector: nn.Module | None = None, gumbel: bool = False, temperature: float = 1.0,
-    ) -> None:  # fmt: skip
+        self,
+        net: nn.Module,
+        names: Sequence[str],
+        families: Mapping[str, str],
+        branch: str = "clean",
+        selector: nn.Module | None = None,
+        gumbel: bool = False,
+        temperature: float = 1.0,
+    ) -> None:
         super().__init__()
         self.names, self.families = tuple(names), dict(families)
         self.gumbel, self.temperature = gumbel, temperature

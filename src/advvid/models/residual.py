@@ -17,9 +17,15 @@ from advvid.models import r3d_tiny, resnet3d
 from advvid.models.modes import mode
 
 BLOCKS = (
-    r3d_tiny.ResidualBlock, resnet3d.BasicBlock, resnet3d.Bottleneck, clips.BasicBlock, clips.Bottleneck,
-    images.BasicBlock, images.Bottleneck, ResBlock,
-)  # fmt: skip
+    r3d_tiny.ResidualBlock,
+    resnet3d.BasicBlock,
+    resnet3d.Bottleneck,
+    clips.BasicBlock,
+    clips.Bottleneck,
+    images.BasicBlock,
+    images.Bottleneck,
+    ResBlock,
+)
 
 
 @dataclass(frozen=True)

@@ -142,9 +142,7 @@ class Bottleneck(nn.Module):
         self.conv1 = nn.Conv3d(channels_in, inner, 1, bias=False)
         self.bn1 = nn.BatchNorm3d(inner)
         # A small width can leave fewer channels than groups.
-        self.conv2 = nn.Conv3d(
-            inner, inner, 3, stride=stride, padding=1, groups=math.gcd(groups, inner), bias=False
-        )  # fmt: skip
+        self.conv2 = nn.Conv3d(inner, inner, 3, stride=stride, padding=1, groups=math.gcd(groups, inner), bias=False)
         self.bn2 = nn.BatchNorm3d(inner)
         self.conv3 = nn.Conv3d(inner, channels_out, 1, bias=False)
         self.bn3 = nn.BatchNorm3d(channels_out)

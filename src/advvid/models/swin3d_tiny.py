@@ -31,6 +31,10 @@ class Swin3DTiny(SwinTransformer3d):
 
     def __init__(self, num_classes: Count, width: Positive = 1.0) -> None:
         super().__init__(
-            patch_size=[2, 4, 4], embed_dim=HEADS[0] * max(1, round(24 * width / HEADS[0])), depths=[2, 2],
-            num_heads=list(HEADS), window_size=[4, 4, 4], num_classes=num_classes,
-        )  # fmt: skip
+            patch_size=[2, 4, 4],
+            embed_dim=HEADS[0] * max(1, round(24 * width / HEADS[0])),
+            depths=[2, 2],
+            num_heads=list(HEADS),
+            window_size=[4, 4, 4],
+            num_classes=num_classes,
+        )

@@ -143,9 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         patches = patches_of(frames, given.patch, given.patches, given.seed)
         held = len(patches) // 10 if len(patches) >= 10 else 0
         how = Training(
-            width=given.width, noise=given.noise, epochs=given.epochs, batch_size=given.batch_size,
-            step_size=given.step_size, seed=given.seed,
-        )  # fmt: skip
+            width=given.width,
+            noise=given.noise,
+            epochs=given.epochs,
+            batch_size=given.batch_size,
+            step_size=given.step_size,
+            seed=given.seed,
+        )
         networks, errors = train(patches[held:], how, torch.device(given.device))
         save_networks(given.out, networks.cpu(), how.noise, " ".join(given.data))
     except AdvvidError as error:

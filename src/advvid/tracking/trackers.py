@@ -111,10 +111,17 @@ class WandbTracker:
 
             settings = wandb.Settings(console="off", silent=self.mode != "online")
             self._run = wandb.init(
-                project=self.project, entity=self.entity, mode=self.mode,
-                dir=run_dir, name=self.name or name, tags=list(self.tags), config=dict(config),
-                id=known, resume="allow" if known else None, settings=settings,
-            )  # fmt: skip
+                project=self.project,
+                entity=self.entity,
+                mode=self.mode,
+                dir=run_dir,
+                name=self.name or name,
+                tags=list(self.tags),
+                config=dict(config),
+                id=known,
+                resume="allow" if known else None,
+                settings=settings,
+            )
         except ImportError as error:
             raise AdvvidError(f"W&B does not import ({error}): choose tracker=none") from error
         except (wandb.errors.Error, OSError, ValueError, TypeError) as error:
