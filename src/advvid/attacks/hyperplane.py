@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from advvid.core.batch import Space
-from advvid.threats.base import per_clip
+from advvid.threats.base import Norm, per_clip
 
 
-def to_hyperplane(x: Tensor, normal: Tensor, gap: Tensor, norm: str, space: Space) -> Tensor:
+def to_hyperplane(x: Tensor, normal: Tensor, gap: Tensor, norm: Norm, space: Space) -> Tensor:
     """Return the smallest change of ``x``, in a norm, after which a linear function is zero and the range is kept.
 
     The function has the value ``gap`` at ``x`` and the gradient ``normal``. The change moves every value in the
@@ -56,7 +56,7 @@ def to_hyperplane(x: Tensor, normal: Tensor, gap: Tensor, norm: str, space: Spac
     return change.view_as(x).to(x.dtype)
 
 
-def lengths(change: Tensor, norm: str) -> Tensor:
+def lengths(change: Tensor, norm: Norm) -> Tensor:
     """Return the norm of each clip's change, ``[B]``."""
     return change.flatten(1).norm(dim=1, p=2 if norm == "l2" else torch.inf)
 

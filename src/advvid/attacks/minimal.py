@@ -14,7 +14,7 @@ from advvid.attacks.logits import best_label, margin, require_logits
 from advvid.attacks.problem import Goal, Problem, Targeted
 from advvid.core.kinds import NotNegativeNumber
 from advvid.threats.balls import L2Ball, LinfBall, ball
-from advvid.threats.base import per_clip
+from advvid.threats.base import Norm, per_clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class MinimalNormAttack(Attack):
 
 
 def nearest_boundary(
-    model: nn.Module, x: Tensor, goal: Goal, rivals: Tensor, norm: str
+    model: nn.Module, x: Tensor, goal: Goal, rivals: Tensor, norm: Norm
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Linearise the model around ``x`` and return the decision boundary that is nearest to first order.
 

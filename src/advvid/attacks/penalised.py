@@ -72,7 +72,7 @@ class Found:
         return Found(result, put(self.objective, other.objective), put(self.fooled, other.fooled))
 
 
-def adversarial_term(out: Tensor, goal: Goal, kind: str, attack: str) -> Tensor:
+def adversarial_term(out: Tensor, goal: Goal, kind: Literal["other", "task"], attack: str) -> Tensor:
     """Return what the search raises, ``[B]``.
 
     Args:

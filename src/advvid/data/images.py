@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
-from advvid.core.allowed import checked
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
-from advvid.core.kinds import Count, FilePath, Seed, Share, Whole
+from advvid.core.kinds import FilePath, Seed, Share, Whole
 from advvid.core.paths import user_path
 from advvid.data.image_clips import ImageClips, cut, resize_pictures
-from advvid.data.limits import round_robin
+from advvid.data.limits import Limited, round_robin
 from advvid.data.loader import Workers
 from advvid.tasks.classification import Classification
 
 CIFAR_FOLDER = "cifar-10-batches-py"
 
 
-@checked
-class Images(ABC):
+@dataclass(kw_only=True, eq=False)
+class Images(Limited, ABC):
     """What data sets of pictures have in common; a subclass reads the pictures of a split.
 
     Args:
@@ -44,35 +44,29 @@ class Images(ABC):
         AdvvidError: for settings that are impossible.
     """
 
-    space = Space()
-    task = Classification()
-    name: str
-    classes: Sequence[str]
+    space: ClassVar[Space] = Space()
+    task: ClassVar[Classification] = Classification()
+    views: ClassVar[int] = 1
+    name: ClassVar[str]
+    names: ClassVar[Sequence[str]]
 
-    def __init__(
-        self,
-        root: FilePath | None = None,
-        splits: str | None = None,
-        size: Annotated[int, Ge(8), Le(4096)] = 32,
-        shift: Whole = 0,
-        flip: Share = 0.0,
-        val_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
-        seed: Seed = 0,
-        limit_train: Count | None = None,
-        limit_val: Count | None = None,
-        limit_test: Count | None = None,
-        workers: Workers = 0,
-    ) -> None:
-        if splits is not None:
+    root: FilePath | None = None
+    splits: str | None = None
+    size: Annotated[int, Ge(8), Le(4096)] = 32
+    shift: Whole = 0
+    flip: Share = 0.0
+    val_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
+    seed: Seed = 0
+    workers: Workers = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.splits is not None:
             raise AdvvidError(f"{self.name} has splits of its own: leave dataset.splits=null")
-        self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        self.root = None if root is None else user_path(root)
-        self.size, self.shift, self.flip = size, shift, flip
-        self.val_fraction, self.seed, self.workers = val_fraction, seed, workers
-        self.classes, self.views, self.clip_shape = list(self.classes), 1, (3, 1, size, size)
+        self.classes, self.clip_shape = list(self.names), (3, 1, self.size, self.size)
         self.missing: dict[str, list[str]] = {}
 
-    def prepare(self) -> None:  # noqa: B027 (nothing to do is an answer)
+    def prepare(self) -> None:
         """Make sure that the pictures can be read."""
 
     def split(self, name: str) -> ImageClips:
@@ -104,7 +98,7 @@ class Digits(Images):
     """
 
     name = "digits"
-    classes = tuple(map(str, range(10)))
+    names = tuple(map(str, range(10)))
 
     def _read(self, split: str) -> tuple[Tensor, list[int], list[str]]:
         grey, labels = load_grey()
@@ -123,7 +117,7 @@ class CIFAR10(Images):
     """
 
     name = "cifar10"
-    classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def prepare(self) -> None:
         """Make sure that the files are there and whole.
@@ -142,16 +136,17 @@ class CIFAR10(Images):
         from torchvision import datasets
 
         assert self.root is not None
-        folder = self.root.parent if self.root.name == CIFAR_FOLDER else self.root
+        root = user_path(self.root)
+        folder = root.parent if root.name == CIFAR_FOLDER else root
         try:
             files = datasets.CIFAR10(str(folder), train=split != "test", download=False)
         except (RuntimeError, OSError) as error:
             raise AdvvidError(
-                f"dataset.root={self.root} does not hold CIFAR-10 whole ({str(error).splitlines()[0]}): unpack the archive "
+                f"dataset.root={root} does not hold CIFAR-10 whole ({str(error).splitlines()[0]}): unpack the archive "
                 f"of its Python version there, so that {folder / CIFAR_FOLDER}/data_batch_1 exists"
             ) from None
         if files.classes != list(self.classes):
-            raise AdvvidError(f"dataset.root={self.root} names other classes than CIFAR-10's: unpack the archive again")
+            raise AdvvidError(f"dataset.root={root} names other classes than CIFAR-10's: unpack the archive again")
         return torch.from_numpy(files.data).permute(0, 3, 1, 2), [int(label) for label in files.targets]
 
     def _read(self, split: str) -> tuple[Tensor, list[int], list[str]]:

@@ -6,8 +6,9 @@ import hashlib
 import inspect
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,13 +18,13 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from advvid.core import digests, files
-from advvid.core.allowed import checked
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
-from advvid.core.kinds import Count, FilePath, Seed
+from advvid.core.kinds import FilePath, Seed
 from advvid.core.locks import locked
 from advvid.core.paths import cache_dir, user_path
 from advvid.data import moving_digits as recipe
+from advvid.data.limits import Limited
 from advvid.data.loader import Workers
 from advvid.tasks.next_frame import NextFrame
 
@@ -78,8 +79,8 @@ class MovingClips(Dataset[tuple[Tensor, Tensor, str]]):
         return video[:, :-1].contiguous(), video[:, 1:].contiguous(), self.ids[index]
 
 
-@checked
-class MovingMNIST:
+@dataclass(kw_only=True, eq=False)
+class MovingMNIST(Limited):
     """Moving-MNIST (Srivastava et al. 2015): 10,000 sequences of two digits in 20 frames of 64 x 64.
 
     The clip is a sequence's first ``frames`` frames, the target the same ones a frame later (Mu et al., DeepSAVA,
@@ -105,21 +106,23 @@ class MovingMNIST:
         (1, 10, 64, 64)
     """
 
-    space = Space()
-    task = NextFrame()
+    space: ClassVar[Space] = Space()
+    task: ClassVar[NextFrame] = NextFrame()
+    views: ClassVar[int] = 1
 
-    def __init__(
-        self, root: FilePath | None = None, splits: str | None = None, frames: Annotated[int, Ge(1), Le(19)] = 10,
-        size: Literal[8, 16, 32, 64] = 64, channels: Literal[1, 3] = 1, limit_train: Count | None = None,
-        limit_val: Count | None = None, limit_test: Count | None = None, workers: Workers = 0,
-    ) -> None:  # fmt: skip
-        if splits is not None:
+    root: FilePath | None = None
+    splits: str | None = None
+    frames: Annotated[int, Ge(1), Le(19)] = 10
+    size: Literal[8, 16, 32, 64] = 64
+    channels: Literal[1, 3] = 1
+    workers: Workers = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.splits is not None:
             raise AdvvidError("the sequences of the file are divided by their place in it: leave dataset.splits=null")
-        self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        self.root = None if root is None else user_path(root)
-        self.frames, self.size, self.channels, self.workers = frames, size, channels, workers
         self.classes: list[str] = []  # nothing is classified
-        self.views, self.clip_shape = 1, (channels, frames, size, size)
+        self.clip_shape = (self.channels, self.frames, self.size, self.size)
         self.missing: dict[str, list[str]] = {}
 
     @property
@@ -134,7 +137,8 @@ class MovingMNIST:
                 f"dataset=moving_mnist needs dataset.root=<folder of {FILE}> (from www.cs.toronto.edu/~nitish/"
                 "unsupervised_video), or take dataset=moving_digits, which needs no file"
             )
-        return self.root / FILE if self.root.is_dir() else self.root
+        root = user_path(self.root)
+        return root / FILE if root.is_dir() else root
 
     def prepare(self) -> None:
         """Make sure that the file is there and holds sequences."""
@@ -148,7 +152,9 @@ class MovingMNIST:
 
     def _open(self) -> recipe.Frames:
         if not self.file.is_file():
-            raise AdvvidError(f"dataset.root={self.root} holds no {FILE}: give the folder or the file itself")
+            raise AdvvidError(
+                f"dataset.root={user_path(str(self.root))} holds no {FILE}: give the folder or the file itself"
+            )
         try:
             videos: recipe.Frames = np.load(self.file, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
@@ -162,7 +168,7 @@ class MovingMNIST:
         return videos
 
 
-@checked
+@dataclass(kw_only=True, eq=False)
 class MovingDigits(MovingMNIST):
     """Sequences like Moving-MNIST's, made on first use from scikit-learn's handwritten digits (8 x 8, enlarged).
 
@@ -175,18 +181,15 @@ class MovingDigits(MovingMNIST):
         seed: of the data draw. For the other arguments see ``MovingMNIST``.
     """
 
-    def __init__(
-        self, root: FilePath | None = None, splits: str | None = None, frames: Annotated[int, Ge(1), Le(19)] = 10,
-        size: Literal[8, 16, 32, 64] = 64, channels: Literal[1, 3] = 1, limit_train: Count | None = None,
-        limit_val: Count | None = None, limit_test: Count | None = None, workers: Workers = 0,
-        sequences: Annotated[int, Ge(10)] = 1000, seed: Seed = 0,
-    ) -> None:  # fmt: skip
-        super().__init__(root, splits, frames, size, channels, limit_train, limit_val, limit_test, workers)
-        self.sequences, self.seed = sequences, seed
-        if root is None:
+    sequences: Annotated[int, Ge(10)] = 1000
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.root is None:
             text = inspect.getsource(recipe)
             changed = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-            self.root = cache_dir() / f"moving_digits_{seed}_{sequences}_{changed}.npy"
+            self.root = str(cache_dir() / f"moving_digits_{self.seed}_{self.sequences}_{changed}.npy")
 
     def intact(self) -> bool:
         """Tell whether the file is there."""

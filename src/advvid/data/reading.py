@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt, Le, Lt
 
-from advvid.core.allowed import check_fields
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Positive, Seed, Share
 from advvid.data.clips import Cut
 from advvid.data.decoders import Decoder, check_decoder
 from advvid.data.groups import check_pattern
+from advvid.data.limits import Limited
 from advvid.data.loader import Workers
 
 # Part of a frame that is cut out.
@@ -23,7 +23,7 @@ Fraction = Annotated[float, Gt(0), Lt(1)]
 
 
 @dataclass(kw_only=True, eq=False)
-class Reading:
+class Reading(Limited):
     """How video files are read and cut into clips.
 
     Args:
@@ -37,9 +37,8 @@ class Reading:
         val_fraction: share of the training videos cut off for validation, by group, where no list says which.
         group_pattern: regular expression that finds a video's group; see ``advvid.data.groups.group_of``.
         seed: of the cuts into splits.
-        limit_train: number of videos in total, round-robin over the classes; None for all. Likewise the other two.
-        limit_val: see ``limit_train``.
-        limit_test: see ``limit_train``.
+        limit_train: number of videos in total, round-robin over the classes; None for all. Likewise ``limit_val`` and
+            ``limit_test``.
         test_clips: clips per video in testing, spread evenly; their logits are averaged inside the model.
         on_error: ``raise`` names every missing or undecodable video before anything starts; ``skip`` goes on without.
         decoder: see ``advvid.data.decoders``.
@@ -63,9 +62,6 @@ class Reading:
     val_fraction: Fraction = 0.1
     group_pattern: str | None = None
     seed: Seed = 0
-    limit_train: Count | None = None
-    limit_val: Count | None = None
-    limit_test: Count | None = None
     test_clips: Count = 1
     on_error: Literal["raise", "skip"] = "raise"
     decoder: Decoder = "decord"
@@ -74,7 +70,7 @@ class Reading:
     cache_gb: Positive = 50
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.name is not None and not re.fullmatch(r"\w[\w .+-]*", self.name):
             raise AdvvidError(
                 f"dataset.name={self.name!r} cannot begin a folder's name: use letters, digits and spaces, . + - _ alone"
@@ -103,8 +99,3 @@ class Reading:
             views=self.test_clips,
             decoder=self.decoder,
         )
-
-    @property
-    def limits(self) -> dict[str, int | None]:
-        """Number of videos of each split at most; None for all."""
-        return {"train": self.limit_train, "val": self.limit_val, "test": self.limit_test}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from advvid.core import digests
-from advvid.core.allowed import checked
 from advvid.core.batch import derive_seed
 from advvid.core.errors import AdvvidError
 from advvid.core.features import FrameFeatures
@@ -22,7 +22,7 @@ from advvid.core.kinds import Count, FilePath, Seed, Whole
 from advvid.core.paths import cache_dir, user_path
 from advvid.data import tfrecord
 from advvid.data.feature_index import Index, index
-from advvid.data.limits import round_robin
+from advvid.data.limits import Limited, round_robin
 from advvid.data.loader import Workers
 from advvid.data.vocabulary import FILE, Vocabulary, plain, read_vocabulary
 from advvid.tasks.multi_label import MultiLabel
@@ -101,8 +101,8 @@ class FeatureClips(Dataset[tuple[Tensor, Tensor, str]]):
         return target
 
 
-@checked
-class YouTube8M:
+@dataclass(kw_only=True, eq=False)
+class YouTube8M(Limited):
     """YouTube-8M, frame level (Abu-El-Haija et al. 2016): 1024 values of pictures and 128 of sound for each second.
 
     Videos of the files ``train*.tfrecord`` are for training. Those of ``validate*.tfrecord`` are divided at random into
@@ -133,36 +133,29 @@ class YouTube8M:
         (300, 1152)
     """
 
-    space = FrameFeatures(sizes=tuple(STREAMS.values()))
+    space: ClassVar[FrameFeatures] = FrameFeatures(sizes=tuple(STREAMS.values()))
+    views: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        root: FilePath | None = None,
-        splits: str | None = None,
-        vocabulary: FilePath | None = None,
-        verticals: Sequence[str] = (),
-        labels: Annotated[int, Ge(2)] = 3862,
-        frames: Annotated[int, Ge(1), Le(300)] = LONGEST,
-        partition: Whole | None = None,
-        partitions: Count = 5,
-        val_videos: Count = 64_000,
-        seed: Seed = 0,
-        limit_train: Count | None = None,
-        limit_val: Count | None = None,
-        limit_test: Count | None = None,
-        workers: Workers = 0,
-    ) -> None:
-        if splits is not None:
+    root: FilePath | None = None
+    splits: str | None = None
+    vocabulary: FilePath | None = None
+    verticals: Sequence[str] = ()
+    labels: Annotated[int, Ge(2)] = 3862
+    frames: Annotated[int, Ge(1), Le(300)] = LONGEST
+    partition: Whole | None = None
+    partitions: Count = 5
+    val_videos: Count = 64_000
+    seed: Seed = 0
+    workers: Workers = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.splits is not None:
             raise AdvvidError("YouTube-8M's files are divided by their names: leave dataset.splits=null")
-        if partition is not None and partition >= partitions:
-            raise AdvvidError(f"dataset.partition={partition} must be null or 0 to {partitions - 1}")
-        self.limits = {"train": limit_train, "val": limit_val, "test": limit_test}
-        self.root = None if root is None else user_path(root)
-        self.vocabulary = None if vocabulary is None else user_path(vocabulary)
-        self.verticals, self.labels, self.frames, self.seed = list(verticals), labels, frames, seed
-        self.partition, self.partitions, self.val_videos, self.workers = partition, partitions, val_videos, workers
-        self.task = MultiLabel(partitions=partitions if partition is None else 1)
-        self.views, self.clip_shape = 1, (frames, WIDTH)
+        if self.partition is not None and self.partition >= self.partitions:
+            raise AdvvidError(f"dataset.partition={self.partition} must be null or 0 to {self.partitions - 1}")
+        self.task = MultiLabel(partitions=self.partitions if self.partition is None else 1)
+        self.clip_shape = (self.frames, WIDTH)
         self.classes: list[str] = []  # known once the vocabulary is read
         self.missing: dict[str, list[str]] = {}
         self._indices: dict[str, Index] = {}
@@ -201,12 +194,12 @@ class YouTube8M:
         return FeatureClips(source, chosen, self._vocabulary, self.frames)
 
     def _read_vocabulary(self) -> Vocabulary:
-        path = self.vocabulary or self._folder / FILE
+        path = self._folder / FILE if self.vocabulary is None else user_path(self.vocabulary)
         if self.vocabulary is not None or path.is_file():
-            return read_vocabulary(path, self.verticals)
+            return read_vocabulary(path, list(self.verticals))
         if self.verticals:
             raise AdvvidError(
-                f"dataset.verticals needs YouTube-8M's vocabulary.csv: put it into {self.root} or give dataset.vocabulary"
+                f"dataset.verticals needs YouTube-8M's vocabulary.csv: put it into {self._folder} or give dataset.vocabulary"
             )
         return plain(self.labels)
 
@@ -217,14 +210,14 @@ class YouTube8M:
                 "dataset=youtube8m needs dataset.root=<folder with YouTube-8M's frame-level train*.tfrecord and "
                 "validate*.tfrecord> (research.google.com/youtube8m), or take dataset=youtube8m_mini, which needs no files"
             )
-        return self.root
+        return user_path(self.root)
 
     def _index(self, kind: str) -> Index:
         if kind not in self._indices:
             files = sorted(self._folder.rglob(f"{kind}*.tfrecord"))
             if not files:
                 raise AdvvidError(
-                    f"dataset.root={self.root} holds no {kind}*.tfrecord: give the folder with YouTube-8M's frame-level "
+                    f"dataset.root={self._folder} holds no {kind}*.tfrecord: give the folder with YouTube-8M's frame-level "
                     "files of both train and validate"
                 )
             self._indices[kind] = index(files, cache_dir() / "feature_index")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -13,20 +13,18 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from advvid.core import files
-from advvid.core.allowed import checked
-from advvid.core.kinds import Count, FilePath, Seed, Whole
+from advvid.core.kinds import Count, Seed
 from advvid.core.locks import locked
 from advvid.core.paths import cache_dir
 from advvid.data import feature_recipe as recipe
 from advvid.data import tfrecord
-from advvid.data.loader import Workers
 from advvid.data.vocabulary import FILE
 from advvid.data.youtube8m import YouTube8M
 
 log = logging.getLogger(__name__)
 
 
-@checked
+@dataclass(kw_only=True, eq=False)
 class YouTube8MMini(YouTube8M):
     """Videos of 12 to 30 frames with one to three of 12 labels in three verticals; neighbouring classes differ by order.
 
@@ -42,33 +40,17 @@ class YouTube8MMini(YouTube8M):
         (30, 1152)
     """
 
-    def __init__(
-        self,
-        root: FilePath | None = None,
-        splits: str | None = None,
-        vocabulary: FilePath | None = None,
-        verticals: Sequence[str] = (),
-        labels: Annotated[int, Ge(2)] = len(recipe.CLASSES),
-        frames: Annotated[int, Ge(1), Le(30)] = recipe.LONGEST,
-        partition: Whole | None = None,
-        partitions: Count = 5,
-        val_videos: Count = 100,
-        seed: Seed = 0,
-        limit_train: Count | None = None,
-        limit_val: Count | None = None,
-        limit_test: Count | None = None,
-        workers: Workers = 0,
-        videos: Annotated[int, Ge(50)] = 1000,
-        data_seed: Seed = 0,
-    ) -> None:
-        super().__init__(
-            root, splits, vocabulary, verticals, labels, frames, partition, partitions, val_videos, seed, limit_train,
-            limit_val, limit_test, workers,
-        )  # fmt: skip
-        self.videos, self.data_seed = videos, data_seed
-        if root is None:
+    labels: Annotated[int, Ge(2)] = len(recipe.CLASSES)
+    frames: Annotated[int, Ge(1), Le(30)] = recipe.LONGEST
+    val_videos: Count = 100
+    videos: Annotated[int, Ge(50)] = 1000
+    data_seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.root is None:
             changed = hashlib.blake2b(inspect.getsource(recipe).encode(), digest_size=4).hexdigest()
-            self.root = cache_dir() / f"youtube8m_mini_{data_seed}_{videos}_{changed}"
+            self.root = str(cache_dir() / f"youtube8m_mini_{self.data_seed}_{self.videos}_{changed}")
 
     def intact(self) -> bool:
         """Tell whether the files are there; they appear all at once."""

@@ -16,6 +16,8 @@ from advvid.models.per_frame import channels_last, on_frames
 
 CELLS: dict[str, type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
+Backbone = Literal["small", "resnet18", "inception_v3"]
+
 
 @checked
 class CNNRecurrent(nn.Module):
@@ -51,7 +53,7 @@ class CNNRecurrent(nn.Module):
         self,
         num_classes: Count,
         cell: Literal["rnn", "lstm", "gru"] = "lstm",
-        backbone: Literal["small", "resnet18", "inception_v3"] = "small",
+        backbone: Backbone = "small",
         hidden: Count = 128,
         layers: Count = 1,
         bidirectional: bool = False,
@@ -133,7 +135,7 @@ class SmallCNN(nn.Module):
         return self.project(self.body(images))
 
 
-def _backbone(name: str, width: float) -> tuple[nn.Module, int]:
+def _backbone(name: Backbone, width: float) -> tuple[nn.Module, int]:
     """Return a CNN without its last layer, and the number of its features."""
     if name == "small":
         first, second, third, features = (round(size * width) for size in (16, 32, 64, 128))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,7 +37,12 @@ class NonLocal(nn.Module):
     """
 
     def __init__(
-        self, channels: int, over: str = "clip", embed: bool = True, softmax: bool = True, frames: int | None = None
+        self,
+        channels: int,
+        over: Literal["clip", "frame"] = "clip",
+        embed: bool = True,
+        softmax: bool = True,
+        frames: int | None = None,
     ) -> None:
         super().__init__()
         self.over, self.softmax = over, softmax

@@ -24,6 +24,8 @@ BLOCKS = {
 BASIC = (10, 18, 34)
 # Channels inside the blocks of the first stage (doubled at each further one), and how many times more leave a block.
 FAMILIES = {"resnet": (64, 4), "wide": (128, 2), "resnext": (128, 2)}
+# How a block passes on features of another shape: padded with zeros, or through a convolution.
+Shortcut = Literal["A", "B"]
 STEM = 64
 
 
@@ -61,7 +63,7 @@ class ResNet3D(nn.Module):
         num_classes: Count,
         depth: Literal[10, 18, 34, 50, 101, 152] = 18,
         family: Literal["resnet", "wide", "resnext"] = "resnet",
-        shortcut: Literal["A", "B"] = "B",
+        shortcut: Shortcut = "B",
         cardinality: Count = 32,
         time_stride: Count = 1,
         width: Positive = 1.0,
@@ -117,7 +119,7 @@ class ResNet3D(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3x3x3 convolutions beside a shortcut."""
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int, shortcut: str) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int, shortcut: Shortcut) -> None:
         super().__init__()
         self.conv1 = nn.Conv3d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm3d(channels_out)
@@ -136,7 +138,7 @@ class Bottleneck(nn.Module):
     """1x1x1, 3x3x3 (in groups for ResNeXt) and 1x1x1 convolutions beside a shortcut."""
 
     def __init__(
-        self, channels_in: int, inner: int, channels_out: int, stride: int, shortcut: str, groups: int
+        self, channels_in: int, inner: int, channels_out: int, stride: int, shortcut: Shortcut, groups: int
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv3d(channels_in, inner, 1, bias=False)
@@ -173,7 +175,7 @@ class PaddedShortcut(nn.Module):
         return F.pad(kept, (0, 0, 0, 0, 0, 0, 0, self.missing))
 
 
-def _shortcut(channels_in: int, channels_out: int, stride: int, kind: str) -> nn.Module:
+def _shortcut(channels_in: int, channels_out: int, stride: int, kind: Shortcut) -> nn.Module:
     if stride == 1 and channels_in == channels_out:
         return nn.Identity()
     if kind == "A":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
-from advvid.threats.base import TOLERANCE, Aux, draw, grey_levels, per_clip
+from advvid.threats.base import TOLERANCE, Aux, Norm, draw, grey_levels, per_clip
 
 
 @dataclass(frozen=True)
@@ -151,16 +152,7 @@ def _norm(x: Tensor) -> Tensor:
     return x.flatten(1).norm(dim=1).clamp_min(1e-30)
 
 
-def ball(norm: str, eps: float, space: Space) -> LinfBall | L2Ball:
-    """Return the ball of a norm's name.
-
-    Raises:
-        AdvvidError: for a norm other than ``linf``, ``l2`` and ``l2_each``.
-    """
-    if norm == "linf":
-        return LinfBall(eps, space)
-    if norm == "l2":
-        return L2Ball(eps, space)
-    if norm == "l2_each":
-        return L2EachBall(eps, space)
-    raise AdvvidError(f"norm={norm!r} is not known: choose linf, l2 or l2_each")
+def ball(norm: Norm | Literal["l2_each"], eps: float, space: Space) -> LinfBall | L2Ball:
+    """Return the ball of a norm's name."""
+    kinds: dict[str, type[LinfBall | L2Ball]] = {"linf": LinfBall, "l2": L2Ball, "l2_each": L2EachBall}
+    return kinds[norm](eps, space)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 # Choices that belong to each clip (a patch's place, say): tensors whose first dimension is the batch.
 Aux = dict[str, Tensor]
+
+# The norms of a whole clip.
+Norm = Literal["linf", "l2"]
 
 # Float32 rounding of x + delta - x near 1 is about 6e-8 a value; this is the room that the re-check leaves,
 # a thousandth of one grey level.
@@ -65,7 +68,9 @@ def per_clip(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.dim() - 1))
 
 
-def draw(kind: str, shape: Sequence[int], generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
+def draw(
+    kind: Literal["rand", "randn"], shape: Sequence[int], generators: Sequence[torch.Generator], like: Tensor
+) -> Tensor:
     """Draw ``rand`` or ``randn`` of ``shape`` for each clip from its own generator.
 
     Shape:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from advvid.core.allowed import require
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
 from advvid.threats.balls import L2Ball, LinfBall
-from advvid.threats.base import Aux, draw, per_clip
+from advvid.threats.base import Aux, Norm, draw, per_clip
 from advvid.threats.regions import RegionThreat
 
 
@@ -31,15 +32,14 @@ class RatioBound:
 
     ratio: float
     space: Space = field(default_factory=Space)
-    norm: str = "linf"
+    norm: Norm = "linf"
 
     def __post_init__(self) -> None:
         if not 1 <= self.ratio < math.inf:
             raise AdvvidError(f"ratio={self.ratio:g} is not a possible ratio bound: choose a number of at least 1")
         if self.space.low < 0:
             raise AdvvidError("a ratio bound wants values of at least 0: choose an additive attack for this data")
-        if self.norm not in ("linf", "l2"):
-            raise AdvvidError(f"norm={self.norm!r} is not known: choose linf or l2")
+        require(self.norm, Norm, "norm")
 
     @property
     def budget(self) -> str:

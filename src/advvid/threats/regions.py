@@ -6,10 +6,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from advvid.core.allowed import check_fields
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
 from advvid.threats.balls import LinfBall
@@ -97,12 +99,11 @@ class Patch(RegionThreat):
     """
 
     ratio: float = 0.1
-    location: str = "random"
+    location: Literal["random", "fixed"] = "random"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_ratio(self.ratio)
-        if self.location not in ("random", "fixed"):
-            raise AdvvidError(f"location={self.location!r} is not known: choose random or fixed")
 
     @property
     def where(self) -> str:
@@ -145,15 +146,14 @@ class Border(RegionThreat):
 
     ratio: float = 0.1
     width: float | None = None
-    rounding: str = "nearest"
+    rounding: Literal["nearest", "floor"] = "nearest"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.width is None:
             check_ratio(self.ratio)
         elif self.width <= 0:
             raise AdvvidError(f"width={self.width:g} makes a border of 0 pixels: choose a thickness above 0")
-        if self.rounding not in ("nearest", "floor"):
-            raise AdvvidError(f"rounding={self.rounding!r} is not known: choose nearest or floor")
 
     @property
     def where(self) -> str:

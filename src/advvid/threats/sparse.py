@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from advvid.core.allowed import require
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
 from advvid.metrics.similarity import dissimilarity
@@ -16,7 +18,7 @@ from advvid.threats.flow import explained
 from advvid.threats.frames import draw_frames, frame_mask, frames_fit
 from advvid.threats.offsets import Offsets
 
-MEASURES = ("l21", "ssim")
+Measure = Literal["l21", "ssim"]
 # Two computations of the same float32 mean over a frame differ by less than this.
 ROOM = 1e-5
 
@@ -35,17 +37,11 @@ def l21(delta: Tensor) -> Tensor:
     return torch.linalg.vector_norm(frames, dim=2).sum(dim=1) / frames.shape[2] ** 0.5
 
 
-def measure_of(name: str, space: Space, scales: int | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function (x_adv, x) -> ``[B]`` that ``l21`` or ``ssim`` (one minus it, summed over frames) means.
-
-    Raises:
-        AdvvidError: for another name.
-    """
+def measure_of(name: Measure, space: Space, scales: int | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function (x_adv, x) -> ``[B]`` that ``l21`` or ``ssim`` (one minus it, summed over frames) means."""
     if name == "l21":
         return lambda x_adv, x: l21(x_adv - x)
-    if name == "ssim":
-        return lambda x_adv, x: dissimilarity(x_adv, x, width=space.width, scales=scales)
-    raise AdvvidError(f"measure={name!r} is not known: choose l21 or ssim")
+    return lambda x_adv, x: dissimilarity(x_adv, x, width=space.width, scales=scales)
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ class SparseFrames:
 
     frames: int = 1
     space: Space = field(default_factory=Space)
-    measure: str = "l21"
+    measure: Measure = "l21"
     limit: float | None = None
     only: tuple[int, ...] | None = None
     scales: int | None = None
@@ -77,7 +73,7 @@ class SparseFrames:
     pure_flow: bool = False
 
     def __post_init__(self) -> None:
-        measure_of(self.measure, self.space)
+        require(self.measure, Measure, "measure")
         if self.limit is not None and not self.limit >= 0:
             raise AdvvidError(f"budget={self.limit:g} is negative: choose a distance of at least 0, or null for none")
 
