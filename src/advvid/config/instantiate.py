@@ -18,8 +18,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from advvid.config.trust import VARIABLE, own_package, trusted_package
 from advvid.config.moved import MOVED
+from advvid.config.trust import VARIABLE, own_package, trusted_package
 from advvid.core.allowed import require_all
 from advvid.core.errors import AdvvidError
 from advvid.core.libraries import declared, try_out
