@@ -11,7 +11,8 @@ from advvid.config.catalogue import describe, notes, option_files, settings
 from advvid.core.errors import AdvvidError
 from advvid.models.cards import measure, native_clip, short
 
-FILES = option_files("model")
+# Others come from a folder, or want another package.
+FILES = {name: path for name, path in option_files("model").items() if name not in ("hf", "timm")}
 SIZES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 

@@ -14,7 +14,7 @@ from advvid.models.cards import native_clip
 from advvid.models.freeze import last_layer
 
 # What is no classifier of clips has tests of its own.
-OTHERS = {"feature_transformer", "next_frame"}
+OTHERS = {"feature_transformer", "next_frame", "hf", "timm"}
 FILES = {name: path for name, path in option_files("model").items() if name not in OTHERS}
 CLASSES = 7
 

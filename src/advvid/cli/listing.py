@@ -75,7 +75,13 @@ def measured(names: Sequence[str], conf: Conf = None) -> Table:
     if unknown:
         sys.exit(f"error: there is no model {unknown[0]!r}: python -m advvid.listing model shows them")
     for name in names or files:
-        cost, clip = measure(files[name]), native_clip(files[name])
+        try:
+            cost, clip = measure(files[name]), native_clip(files[name])
+        except AdvvidError:
+            if names:
+                raise
+            table.add_row(name, "–", "–", "–")  # of a folder that nobody named
+            continue
         table.add_row(name, short(cost.weights), short(cost.multiply_adds), " x ".join(map(str, clip)))
     return table
 

@@ -25,9 +25,7 @@ from advvid.core.own_code import with_source
 from advvid.core.paths import user_path
 
 # Packages whose versions move bits of clips, networks and searches.
-PACKAGES = (
-    "advvid", "torch", "torchvision", "pytorchvideo", "transformers", "timm", "decord", "decord2", "av", "torchcodec", "numpy",
-)  # fmt: skip
+PACKAGES = ("advvid", "torch", "torchvision", "pytorchvideo", "decord", "decord2", "av", "torchcodec", "numpy")
 
 
 @dataclass(frozen=True)
@@ -184,8 +182,10 @@ def _content(option: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     path = user_path(value)
-    places = (path, path / "checkpoints" / "last.pt", path / "checkpoints" / "best.pt")
+    places = [path, path / "checkpoints" / "last.pt", path / "checkpoints" / "best.pt"]
     try:
+        if (path / "config.json").is_file():  # a folder of Hugging Face's form
+            places += [*sorted(path.glob("*.json")), *sorted(path.glob("*.safetensors"))]
         return {
             place.name if place != path else "file": digests.of_file(place) for place in places if place.is_file()
         } or value

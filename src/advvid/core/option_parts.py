@@ -68,7 +68,7 @@ SCORED = ("test_clips", "front", "columns", "postprocess", "analysis")
 IN_CELLS = ("data", "view", "attack", "seed", *(part for part in SCORED if part != "front"))
 # Options that name a file or a run: its content takes the place of its path.
 FILES = (
-    "*.checkpoint", "*.checkpoints", "*.surrogate", "*.source", "*.classifier", "*.generator", "*.network",
+    "*.checkpoint", "*.checkpoints", "*.surrogate", "*.source", "model.path", "*.classifier", "*.generator", "*.network",
     "dataset.vocabulary", "dataset.class_names",
 )  # fmt: skip
 

@@ -8,11 +8,12 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-# Packages that are known by their versions, see ``advvid.core.identity.PACKAGES``.
-LIBRARIES = {
-    "advvid", "torch", "torchvision", "pytorchvideo", "numpy", "transformers", "timm", "omegaconf", "hydra",
-    *sys.stdlib_module_names,
-}  # fmt: skip
+from advvid.core.installed import installed
+
+# Packages whose versions every identity holds, see ``advvid.core.identity.PACKAGES``, and those that compute nothing.
+LIBRARIES = {"advvid", "torch", "torchvision", "pytorchvideo", "numpy", "omegaconf", "hydra", *sys.stdlib_module_names}
+# Packages of networks that not everybody has: their version counts where one of their classes is used.
+OPTIONAL = ("transformers", "timm")
 CODE = (".py", ".so", ".pyd")
 
 
@@ -26,11 +27,14 @@ def source(module: str) -> str | None:
         module: dotted, such as ``my_lab.nets``.
 
     Returns:
-        None for a library's module, and where there are no files, as in a notebook.
+        In place of the digest a version for ``OPTIONAL``; None for a library's module, and where there are no files, as in
+        a notebook.
     """
     top = module.partition(".")[0]
     if top in LIBRARIES:
         return None
+    if top in OPTIONAL:
+        return installed([top]).get(top)
     files = _files(top)
     digest = hashlib.blake2b(digest_size=8)
     for name, path in files.items():

@@ -4,7 +4,9 @@ from .c3d import C3D as C3D
 from .classifier import VideoClassifier as VideoClassifier
 from .cnn_recurrent import CNNRecurrent as CNNRecurrent
 from .feature_transformer import FeatureTransformer as FeatureTransformer
+from .hugging_face import HuggingFaceClassifier as HuggingFaceClassifier
 from .i3d import I3D as I3D
+from .image_networks import TimmClassifier as TimmClassifier
 from .inception_v3 import InceptionV3 as InceptionV3
 from .multi_branch import MultiBranch as MultiBranch
 from .next_frame import NextFramePredictor as NextFramePredictor

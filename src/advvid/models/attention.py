@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from advvid.core.errors import AdvvidError
 from advvid.core.features import valid_frames
 from advvid.models.feature_transformer import FeatureTransformer
+from advvid.models.hugging_face import HuggingFaceNet
 
 # By layer: the mean over the heads, [B, P, Q, K]. P counts the windows that the layer looks through one by one (1 where
 # it looks at everything at once), Q the places that look and K those that are looked at. Rows sum to one; rows and
@@ -27,9 +28,9 @@ def with_attention(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Maps]:
     """Return a model's output and the attention maps of the same pass; both carry gradients.
 
     The maps are the paper's ``A`` (Choudhary et al., sec. 2.2): averaged over the heads of a layer, before dropout. A
-    ``FeatureTransformer`` hands over its own. In other networks (MViT, Swin) forward hooks mark when a layer is at work,
-    and the softmax that it computes is read: what is read is what the layer itself uses, with whatever positions, masks
-    and pooling it puts in.
+    ``FeatureTransformer`` hands over its own, and so do networks of Hugging Face. In other networks (MViT, Swin) forward
+    hooks mark when a layer is at work, and the softmax that it computes is read: what is read is what the layer itself
+    uses, with whatever positions, masks and pooling it puts in.
 
     Args:
         model: any network with attention layers, see ``attention_layers``.
@@ -54,10 +55,17 @@ def with_attention(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Maps]:
             for name, layers in own.items()
             for k, weights in enumerate(layers)
         }
+    hugging = next((module for module in model.modules() if isinstance(module, HuggingFaceNet)), None)
+    if hugging is not None:
+        with hugging.attentions() as passes, _uncompiled(model):
+            out = model(inputs)
+        return out, {
+            str(k): weights.float().mean(dim=1).unflatten(0, (len(inputs), -1)) for k, weights in enumerate(passes[-1])
+        }
     layers = attention_layers(model)
     if not layers:
         require_attention(model, "an attention map")
-    with _read_softmax(layers) as found, _uncompiled(model):
+    with _read_softmax(layers) as found, _uncompiled(model), _unfused(layers):
         out = model(inputs)
     for name, weights in found.items():
         if len(weights) != 1:
@@ -150,6 +158,19 @@ def _read_softmax(layers: dict[str, nn.Module]) -> Iterator[dict[str, list[Tenso
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def _unfused(layers: dict[str, nn.Module]) -> Iterator[None]:
+    """Have timm's layers compute their softmax by itself."""
+    fused: list[Any] = [layer for layer in layers.values() if getattr(layer, "fused_attn", False)]
+    try:
+        for layer in fused:
+            layer.fused_attn = False
+        yield
+    finally:
+        for layer in fused:
+            layer.fused_attn = True
 
 
 def _uncompiled(model: nn.Module) -> AbstractContextManager[Any]:

@@ -126,6 +126,8 @@ def _read(path: Path) -> Any:
         raise AdvvidError(f"model.checkpoint={path} is a folder: give the file of weights in it")
     if not path.is_file():
         raise AdvvidError(f"model.checkpoint={path} does not exist: give a local file of weights")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -137,6 +139,18 @@ def _read(path: Path) -> Any:
         raise AdvvidError(
             f"model.checkpoint={path} is damaged or no file of weights ({_first_line(error)}): get it again"
         ) from None
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise AdvvidError(f"model.checkpoint={path} needs safetensors ({error}): pip install 'advvid[timm]'") from None
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise AdvvidError(f"model.checkpoint={path} is damaged ({_first_line(error)}): get it again") from None
 
 
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
