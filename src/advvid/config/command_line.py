@@ -14,7 +14,7 @@ from advvid.core.errors import AdvvidError
 
 # Options that are paths, by the last part of their names; a test holds this against the declarations.
 PATHS = (
-    "cache", "checkpoint", "checkpoints", "classifier", "dir", "files", "folder", "generator", "network", "path", "root", "splits",
+    "cache", "checkpoint", "checkpoints", "class_names", "classifier", "dir", "files", "folder", "generator", "network", "path", "root", "splits",
     "surrogate", "vocabulary",
 )  # fmt: skip
 LISTS = ("files", "checkpoints")
