@@ -14,8 +14,8 @@ from advvid.core.errors import AdvvidError
 
 # Options that are paths, by the last part of their names; a test holds this against the declarations.
 PATHS = (
-    "cache", "checkpoint", "checkpoints", "class_names", "classifier", "dir", "files", "folder", "generator", "network", "path", "root", "splits",
-    "surrogate", "vocabulary",
+    "cache", "checkpoint", "checkpoints", "class_names", "classifier", "dir", "files", "folder", "generator", "network",
+    "path", "root", "splits", "surrogate", "vocabulary",
 )  # fmt: skip
 LISTS = ("files", "checkpoints")
 RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
