@@ -18,7 +18,7 @@ from advvid.core.installed import installed
 from advvid.evaluation.check_rules import Check
 from advvid.evaluation.checks import table_checks
 from advvid.evaluation.evaluator import CLEAN, Evaluator
-from advvid.evaluation.table import percent, robustness_table
+from advvid.evaluation.table import robustness_table
 from advvid.evaluation.tally import has_verdicts, summarise, verdicts
 from advvid.evaluation.visibility import column_measures
 from advvid.evaluation.worth import above_chance, column_worth, require_agreement
@@ -134,10 +134,18 @@ def write(run_dir: Path, table: Mapping[str, Any], tracker: Tracker, pictures: M
     Console().print(layout)
     scores = {"clean": table["clean"], **table["attacks"], **table["controls"]}
     scores |= {name: table[name] for name in ("mean", "union") if name in table}
-    tracker.table("robustness", ["column", "accuracy"], [[name, percent(score)] for name, score in scores.items()])
+    rows = [[name, *_in_percent(score), table["n"]] for name, score in scores.items() if "acc" in score]
+    if rows:  # a task may have no verdicts
+        tracker.table("robustness", ["column", "accuracy (%)", "low", "high", "clips"], rows)
     tracker.summary({f"acc/{name}": score["acc"] for name, score in scores.items() if "acc" in score})
     for name, path in pictures.items():
         tracker.image(name, path)
+    tracker.artifact("robustness", [run_dir / "robustness.json", run_dir / "samples.jsonl"])
+
+
+def _in_percent(score: Mapping[str, Any]) -> list[float]:
+    """Return an accuracy and the ends of its interval, in percent."""
+    return [round(100 * value, 2) for value in (score["acc"], *score["ci95"])]
 
 
 def commit() -> str | None:

@@ -206,6 +206,7 @@ def train(
     if parts.schedule.select == "best":
         path = run_dir / "checkpoints" / "best.pt"
         checkpoint.load_model(scored, checkpoint.weights(checkpoint.load(path)), path)
+    parts.tracker.artifact("checkpoints", sorted((run_dir / "checkpoints").glob("*.pt")))
     return scored, trainer.resumed_with
 
 
