@@ -319,7 +319,7 @@ def test_the_table_is_short_and_fits(slice_):
         (["mode=attack"], r"mode=attack needs a finished run's model: give checkpoint="),
         (["mode=attack", "CHECKPOINT", "labels=[MoveUp]"], r"labels=\.\.\. belong to files="),
         (["mode=eval", "CHECKPOINT", "files=[a.avi]"], r"are for mode=attack, not for mode=eval"),
-        (["mode=attack", "CHECKPOINT", "survive=codec"], r"survive=\.\.\. is for evaluations"),
+        (["mode=attack", "CHECKPOINT", "postprocess=codec"], r"postprocess=\.\.\. is for evaluations"),
         (["mode=attack", "CHECKPOINT", "files=[nothere.avi]"], r"files=nothere\.avi does not exist"),
         (["mode=attack", "CHECKPOINT", "FILE", "labels=[MoveUpp]"], r"no class 'MoveUpp': did you mean MoveUp\?"),
         (["mode=attack", "CHECKPOINT", "FILE", "labels=[MoveUp,MoveUp]"], r"labels has 2 names for 1 files"),

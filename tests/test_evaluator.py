@@ -39,7 +39,15 @@ COLUMNS = [Column("pgd", PGD(eps="4/255", steps=4)), Column("noise", RandomNoise
 
 
 def evaluator(model, run_dir, columns=COLUMNS, **settings):
-    return Evaluator(model, Classification(), columns, 0, torch.device("cpu"), run_dir, **settings)
+    return Evaluator(
+        model=model,
+        task=Classification(),
+        columns=columns,
+        seed=0,
+        device=torch.device("cpu"),
+        run_dir=run_dir,
+        **settings,
+    )
 
 
 def stripped(samples):

@@ -84,7 +84,7 @@ def test_a_finished_run_is_scored_again_from_its_checkpoint(finished, tmp_path):
     [
         (["suite=quick"], "MaskedPGD changes pixels of frames"),
         (["attack=frame_border"], "FrameBorder changes pixels of frames"),
-        (["survive=codec"], "leave survive=null"),
+        (["postprocess=codec"], "leave postprocess=null"),
         (["model=r3d_tiny", "model.width=1"], "choose model=feature_transformer"),
     ],
 )

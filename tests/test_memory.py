@@ -95,7 +95,14 @@ def test_the_table_is_the_same_when_memory_is_short(small, clips, labels, tmp_pa
 
     def table(model, folder):
         columns = [Column("pgd", PGD(eps="4/255", steps=4))]
-        evaluator = Evaluator(model.eval(), Classification(), columns, 0, torch.device("cpu"), folder)
+        evaluator = Evaluator(
+            model=model.eval(),
+            task=Classification(),
+            columns=columns,
+            seed=0,
+            device=torch.device("cpu"),
+            run_dir=folder,
+        )
         lines = evaluator.run(lambda numbers: [Batch(clips, labels, ids)], Contents(ids, ids), len(ids))
         return [(s["clean"], s["attacks"]["pgd"]["pred"], s["attacks"]["pgd"]["steps"]) for s in lines]
 
@@ -116,7 +123,15 @@ def test_low_precision_search_keeps_only_what_fools_in_fp32(small, clips, labels
     columns = [Column("pgd", PGD(eps="8/255", steps=20))]
 
     def accuracy(folder, **more):
-        evaluator = Evaluator(Rounded(), Classification(), columns, 0, torch.device("cpu"), folder, **more)
+        evaluator = Evaluator(
+            model=Rounded(),
+            task=Classification(),
+            columns=columns,
+            seed=0,
+            device=torch.device("cpu"),
+            run_dir=folder,
+            **more,
+        )
         lines = evaluator.run(lambda numbers: [Batch(clips, labels, ids)], Contents(ids, ids), len(ids))
         return [s["attacks"]["pgd"]["pred"] == s["label"] for s in lines]
 

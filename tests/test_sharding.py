@@ -27,9 +27,13 @@ def net():
     """No BatchNorm, whose statistics are those of a process's own clips."""
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv3d(3, 6, 3, padding=1), nn.ReLU(), nn.Sequential(nn.Conv3d(6, 7, 3, stride=2), nn.ReLU()),
-        nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(7, 3),
-    )  # fmt: skip
+        nn.Conv3d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.Sequential(nn.Conv3d(6, 7, 3, stride=2), nn.ReLU()),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+        nn.Linear(7, 3),
+    )
 
 
 def split(count, seed):
@@ -41,14 +45,29 @@ def split(count, seed):
 
 def trainer(fabric, peers, folder, defense=None, **settings):
     settings = {
-        "epochs": 2, "batch_size": 8, "kind": "constant", "warmup": 0.0, "clip_norm": 1.0, "ema": 0.5,
-        "optimizer": lambda weights: torch.optim.SGD(weights, lr=0.3, momentum=0.9), "checkpoint_minutes": 0.0, **settings,
-    }  # fmt: skip
+        "epochs": 2,
+        "batch_size": 8,
+        "kind": "constant",
+        "warmup": 0.0,
+        "clip_norm": 1.0,
+        "ema": 0.5,
+        "optimizer": lambda weights: torch.optim.SGD(weights, lr=0.3, momentum=0.9),
+        "checkpoint_minutes": 0.0,
+        **settings,
+    }
     folder.mkdir(exist_ok=True)
     return Trainer(
-        fabric, net(), defense or AT(inner_steps=2), {"pgd": PGD()}, Schedule(**settings), folder, 0, NoTracker(),
-        {"classes": list("abc"), "config": {}}, peers=peers,
-    )  # fmt: skip
+        fabric=fabric,
+        model=net(),
+        defense=defense or AT(inner_steps=2),
+        attacks={"pgd": PGD()},
+        schedule=Schedule(**settings),
+        run_dir=folder,
+        seed=0,
+        tracker=NoTracker(),
+        info={"classes": list("abc"), "config": {}},
+        processes=peers,
+    )
 
 
 class TooLarge(AT):

@@ -9,7 +9,7 @@ from advvid.core.errors import AdvvidError
 from advvid.data.content import Contents
 from advvid.evaluation.columns import Column
 from advvid.evaluation.evaluator import Evaluator
-from advvid.evaluation.postprocess import Survival, survivals
+from advvid.evaluation.postprocess import Postprocessing, postprocessing
 from advvid.tasks.classification import Classification
 
 
@@ -23,15 +23,15 @@ def moving(size=32, frames=4):
 
 def test_eight_bits_move_nothing_by_more_than_half_a_level():
     clips = torch.rand(2, 3, 2, 8, 8)
-    back = Survival("uint8")(clips)
+    back = Postprocessing("uint8")(clips)
     assert (back - clips).abs().max() <= 0.5 / 255 + 1e-7
-    assert torch.equal(Survival("uint8")(back), back)
+    assert torch.equal(Postprocessing("uint8")(back), back)
 
 
 @pytest.mark.parametrize(("codec", "least"), [("libx264", 1e-4), ("mpeg4", 1e-4)])
 def test_a_codec_gives_back_the_same_frames_but_not_exactly(codec, least):
     clip = moving()
-    back = Survival("codec", codec)(clip)
+    back = Postprocessing("codec", codec)(clip)
     assert back.shape == clip.shape
     far = (back - clip).abs().mean(dim=(0, 1, 3, 4))
     assert (far > least).all()
@@ -40,21 +40,21 @@ def test_a_codec_gives_back_the_same_frames_but_not_exactly(codec, least):
 
 def test_a_lossless_codec_only_rounds():
     clip = moving()
-    assert torch.equal(Survival("codec", "ffv1")(clip), Survival("uint8")(clip))
+    assert torch.equal(Postprocessing("codec", "ffv1")(clip), Postprocessing("uint8")(clip))
 
 
 def test_worse_quality_is_farther_away():
     clip = moving() * 0.8 + 0.2 * torch.rand(1, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
-    fine, coarse = ((Survival("codec", "libx264", q)(clip) - clip).abs().mean() for q in (10, 45))
+    fine, coarse = ((Postprocessing("codec", "libx264", q)(clip) - clip).abs().mean() for q in (10, 45))
     assert coarse > 1.5 * fine
 
 
 def test_the_option_takes_none_one_or_several():
-    assert survivals(None, "mpeg4", None) == []
-    assert [s.name for s in survivals("uint8", "mpeg4", None)] == ["uint8"]
-    assert survivals(["codec", "uint8"], "mpeg4", 5)[0] == Survival("codec", "mpeg4", 5)
+    assert postprocessing(None, "mpeg4", None) == []
+    assert [s.name for s in postprocessing("uint8", "mpeg4", None)] == ["uint8"]
+    assert postprocessing(["codec", "uint8"], "mpeg4", 5)[0] == Postprocessing("codec", "mpeg4", 5)
     with pytest.raises(AdvvidError, match="'jpeg' is not known: choose uint8 or codec"):
-        survivals("jpeg", "mpeg4", None)
+        postprocessing("jpeg", "mpeg4", None)
 
 
 def test_the_same_adversarial_clips_are_scored_again(small, clips, labels, tmp_path):
@@ -64,8 +64,14 @@ def test_the_same_adversarial_clips_are_scored_again(small, clips, labels, tmp_p
     columns = [Column("tiny", PGD(eps="1/765", steps=30, step_size="1/2550")), Column("large", PGD(eps="8/255"))]
     ids = [str(i) for i in range(len(levels))]
     evaluator = Evaluator(
-        small, Classification(), columns, 0, torch.device("cpu"), tmp_path, survive=[Survival("uint8")]
-    )  # fmt: skip
+        model=small,
+        task=Classification(),
+        columns=columns,
+        seed=0,
+        device=torch.device("cpu"),
+        run_dir=tmp_path,
+        postprocess=[Postprocessing("uint8")],
+    )
     samples = evaluator.run(lambda numbers: [Batch(levels, labels, ids)], Contents(ids, ids), len(ids))
     for line in samples:
         assert line["attacks"]["clean@uint8"]["pred"] == line["clean"]

@@ -36,10 +36,16 @@ def trainer(folder, defense=None, precision="fp32", **settings):
     torch.manual_seed(0)
     settings = {"epochs": 3, "batch_size": 8, "checkpoint_minutes": 0.0, **settings}
     return Trainer(
-        Runtime(device="cpu", precision=precision).fabric(), Small3D(3),
-        defense or AAT(budgets=[0, "4/255"], xi=1, inner_steps=2), {"pgd": PGD()},
-        Schedule(**settings), folder, 0, NoTracker(), {"classes": list("abc"), "config": {}},
-    )  # fmt: skip
+        fabric=Runtime(device="cpu", precision=precision).fabric(),
+        model=Small3D(3),
+        defense=defense or AAT(budgets=[0, "4/255"], xi=1, inner_steps=2),
+        attacks={"pgd": PGD()},
+        schedule=Schedule(**settings),
+        run_dir=folder,
+        seed=0,
+        tracker=NoTracker(),
+        info={"classes": list("abc"), "config": {}},
+    )
 
 
 def lines(folder):
@@ -50,11 +56,13 @@ def lines(folder):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"kind": "one_cycle"}, {"kind": "cosine", "ema": 0.9, "accumulate": 2, "clip_norm": 1.0, "warmup": 0.3},
-        {"kind": "plateau", "patience": 0}, {"kind": "step", "milestones": [1, 2]},
+        {"kind": "one_cycle"},
+        {"kind": "cosine", "ema": 0.9, "accumulate": 2, "clip_norm": 1.0, "warmup": 0.3},
+        {"kind": "plateau", "patience": 0},
+        {"kind": "step", "milestones": [1, 2]},
     ],
     ids=lambda s: s["kind"],
-)  # fmt: skip
+)
 def test_interrupted_at_any_batch_equals_uninterrupted(tmp_path, settings):
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
@@ -118,9 +126,16 @@ def test_low_precision_trains_and_leaves_fp32_weights(tmp_path):
 def test_a_frozen_model_is_refused(tmp_path):
     with pytest.raises(AdvvidError, match="nothing to train"):
         Trainer(
-            Runtime(device="cpu").fabric(), Small3D(3).requires_grad_(False), NoDefense(), {"pgd": PGD()}, Schedule(), tmp_path, 0,
-            NoTracker(), {},
-        )  # fmt: skip
+            fabric=Runtime(device="cpu").fabric(),
+            model=Small3D(3).requires_grad_(False),
+            defense=NoDefense(),
+            attacks={"pgd": PGD()},
+            schedule=Schedule(),
+            run_dir=tmp_path,
+            seed=0,
+            tracker=NoTracker(),
+            info={},
+        )
 
 
 def test_running_out_of_memory_halves_and_trains_on(tmp_path, monkeypatch, caplog):

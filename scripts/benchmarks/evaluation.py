@@ -48,7 +48,15 @@ def evaluate(
 ) -> list[bool]:  # fmt: skip
     """Score a model by advvid's evaluator, all its checks included, and tell which clips are wrong in the end."""
     with tempfile.TemporaryDirectory() as folder:
-        evaluator = Evaluator(model, Classification(), [Column(COLUMN, attack)], 0, device, Path(folder), micro=micro)
+        evaluator = Evaluator(
+            model=model,
+            task=Classification(),
+            columns=[Column(COLUMN, attack)],
+            seed=0,
+            device=device,
+            run_dir=Path(folder),
+            micro=micro,
+        )
         samples = evaluator.run(batches, Contents(ids, ids), size)
     return [line["attacks"][COLUMN]["pred"] != line["label"] for line in samples]
 

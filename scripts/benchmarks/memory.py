@@ -76,9 +76,14 @@ def step_peak(setup: Setup, name: str, case: training.Case) -> float:
 
 
 def scored(
-    model: nn.Module, attack: PGD, number: int, size: int, shape: Sequence[int], device: torch.device,
+    model: nn.Module,
+    attack: PGD,
+    number: int,
+    size: int,
+    shape: Sequence[int],
+    device: torch.device,
     micro: int | None = None,
-) -> Evaluator:  # fmt: skip
+) -> Evaluator:
     """Score clips that are made batch by batch, as a loader hands them over: bytes, labelled as the model answers."""
 
     def batches(numbers: Sequence[int]) -> Iterator[Batch]:
@@ -91,8 +96,14 @@ def scored(
 
     with tempfile.TemporaryDirectory() as folder:
         evaluator = Evaluator(
-            model, Classification(), [Column("pgd", attack)], 0, device, Path(folder), micro=micro
-        )  # fmt: skip
+            model=model,
+            task=Classification(),
+            columns=[Column("pgd", attack)],
+            seed=0,
+            device=device,
+            run_dir=Path(folder),
+            micro=micro,
+        )
         ids = [f"clip {i}" for i in range(number)]
         evaluator.run(batches, Contents(ids, ids), size)
     return evaluator
@@ -125,9 +136,13 @@ def long_peak(setup: Setup, shape: tuple[int, ...], batch: int, bound: float) ->
     micro = micro_batch(model, clip, batch, None, "the attack")
     evaluator = scored(model, PGD(steps=1, early_exit=False), batch, batch, shape, setup.device, micro)
     return {
-        "activations_of_a_clip": each, "bound": bound, "free": free / MIB, "batch": batch, "micro_batch": evaluator.micro,
+        "activations_of_a_clip": each,
+        "bound": bound,
+        "free": free / MIB,
+        "batch": batch,
+        "micro_batch": evaluator.micro,
         "peak": peak(setup.device) - before,
-    }  # fmt: skip
+    }
 
 
 def attacks(setup: Setup) -> dict[str, Any]:
@@ -181,8 +196,11 @@ def lines(results: list[dict[str, Any]]) -> list[str]:
     for row in results:
         if "numbers" in row:
             said = ", ".join(f"{mib:.0f} MiB for {number} clips" for number, mib in row["numbers"].items())
-            text += ["", f"Evaluation by r3d_tiny: {said} (the larger number of clips alone, as floats: "
-                     f"{row['clips_alone']:.0f} MiB)."]  # fmt: skip
+            text += [
+                "",
+                f"Evaluation by r3d_tiny: {said} (the larger number of clips alone, as floats: "
+                f"{row['clips_alone']:.0f} MiB).",
+            ]
         if "long" in row:
             far = row["long"]
             text += [

@@ -73,9 +73,16 @@ def ours(case: Case, setup: Setup, runtime: Runtime, channels_last: bool | None 
     if runtime.compile:
         model.compile(dynamic=True)  # as a run does
     trainer = Trainer(
-        runtime.fabric(), model, AT(inner_steps=case.steps, inner_step_size=STEP), {"pgd": PGD(eps=EPS)}, schedule,
-        Path(), 0, NoTracker(), {},
-    )  # fmt: skip
+        fabric=runtime.fabric(),
+        model=model,
+        defense=AT(inner_steps=case.steps, inner_step_size=STEP),
+        attacks={"pgd": PGD(eps=EPS)},
+        schedule=schedule,
+        run_dir=Path(),
+        seed=0,
+        tracker=NoTracker(),
+        info={},
+    )
     # What ``fit`` prepares. It would also score and save after each epoch, so that its single updates are timed here.
     trainer.scheduler, trainer.micro = schedule.scheduler(trainer.optimizer, 10_000), case.batch
     batch, step = Batch(clips, labels, [str(i) for i in range(case.batch)]), Step(0, 1, 0, 10_000, 0)
@@ -146,24 +153,36 @@ def one(case: Case, setup: Setup) -> dict[str, Any]:
     }
     short = dataclasses.replace(case, steps=1)
     times = interleave(
-        {name: make(case) for name, make in made.items()}, setup.rounds(case.rounds), setup.device,
+        {name: make(case) for name, make in made.items()},
+        setup.rounds(case.rounds),
+        setup.device,
         warm=None if setup.gpu else {name: make(short) for name, make in made.items()},
-        rarely=() if case.rounds > 2 else ("best", "best floor"), few=1, kept=setup.kept(f"training_{case.model}_{case.steps}"),
-    )  # fmt: skip
+        rarely=() if case.rounds > 2 else ("best", "best floor"),
+        few=1,
+        kept=setup.kept(f"training_{case.model}_{case.steps}"),
+    )
     # A pass for the weights computes their gradient on top of that of the input: half as much again.
     work = pass_operations(case.network(setup), case.data(setup)[0]) * (case.steps + 1.5)
     return {
-        **{k: v for k, v in dataclasses.asdict(case).items() if k != "rounds"}, "times": times,
-        "precision": usual.precision, "clips_per_second": {name: case.batch / middle(times, name) for name in times},
+        **{k: v for k, v in dataclasses.asdict(case).items() if k != "rounds"},
+        "times": times,
+        "precision": usual.precision,
+        "clips_per_second": {name: case.batch / middle(times, name) for name in times},
         "ratios": {
             f"{a}/{b}": speed_ratio(times, a, b)
-            for a, b in (("ours", "plain"), ("ours", "floor"), ("best", "plain"), ("best", "ours"), ("best", "best floor"))
+            for a, b in (
+                ("ours", "plain"),
+                ("ours", "floor"),
+                ("best", "plain"),
+                ("best", "ours"),
+                ("best", "best floor"),
+            )
         },
         "utilisation": {
             "ours": work / middle(times, "ours") / matrix_speed(setup.device, torch.float32),
             "best": work / middle(times, "best") / matrix_speed(setup.device, torch.bfloat16),
         },
-    }  # fmt: skip
+    }
 
 
 def cases(setup: Setup) -> list[Case]:

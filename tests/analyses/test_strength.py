@@ -158,5 +158,5 @@ def test_files_are_written_and_drawn_the_same_each_time(tmp_path):
 
 
 def test_what_belongs_to_the_table_is_refused(tmp_path):
-    with pytest.raises(AdvvidError, match="survive"):
-        carry_out(Strength(), context(tmp_path, network(1), config={"survive": "uint8"}), NoTracker())
+    with pytest.raises(AdvvidError, match="postprocess"):
+        carry_out(Strength(), context(tmp_path, network(1), config={"postprocess": "uint8"}), NoTracker())

@@ -34,7 +34,14 @@ def test_the_diagonal_is_the_column_of_the_runs_table(tmp_path, runs):
     clips = split(network(1))
     for i, seed in enumerate((1, 2, 3)):
         world = given(tmp_path / f"table{seed}", clips=clips)
-        table = Evaluator(network(seed), world.task, [Column("pgd", ATTACK)], 0, world.device, world.run_dir)
+        table = Evaluator(
+            model=network(seed),
+            task=world.task,
+            columns=[Column("pgd", ATTACK)],
+            seed=0,
+            device=world.device,
+            run_dir=world.run_dir,
+        )
         expected = summarise(table.run(world.batches, Contents.of(clips), 5), ["pgd"])
         assert result["accuracy"][i][i] == expected["attacks"]["pgd"]["acc"]
         assert result["rows"][i]["cells"][i]["ci95"] == expected["attacks"]["pgd"]["ci95"]

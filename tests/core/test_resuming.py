@@ -55,7 +55,7 @@ CHANGES = {
     "runtime=ddp": "the number of processes was 1 and is now 2",
 }  # fmt: skip
 # What may change: how a model is scored, watched and stored.
-FREE = ("suite=quick", "evaluation.batch_size=3", "purifier=[jpeg]", "survive=uint8", "dataset.workers=1",
+FREE = ("suite=quick", "evaluation.batch_size=3", "purifier=[jpeg]", "postprocess=uint8", "dataset.workers=1",
         "dataset.limit_test=8", "name=other", "schedule.checkpoint_minutes=5")  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Rows that were not scored on the same clips do not share a table without a word."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from advvid.core.same_clips import clip_notes
@@ -10,7 +12,7 @@ def row(clips=None, evaluation=None, **dataset):
         "dataset": {"frames": 8, "seed": 0, "flip": 0.5, **dataset},
         "evaluation": {"split": "test", **(evaluation or {})},
     }
-    return {"config": config} | ({"identity": {"parts": {}, "clips": clips}} if clips else {})
+    return SimpleNamespace(config=config, identity={"parts": {}, "clips": clips} if clips else {})
 
 
 def test_the_same_clips_need_no_word():
@@ -47,4 +49,5 @@ def test_runs_of_an_older_version_are_named_and_compared_by_their_settings():
     ],
 )  # fmt: skip
 def test_what_a_stranger_wrote_is_no_reason_to_fail(strange):
+    strange = SimpleNamespace(**{"identity": {}, "config": {}, **strange})
     assert all("/root" not in note and "/home" not in note for note in clip_notes([("a", strange), ("b", row("1"))]))

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from advvid.core.errors import AdvvidError
-from advvid.data.decoders import FrameVideo, check_decoder
-from advvid.data.pyav_reader import PyAVReader
+from advvid.data.decoders import FrameVideo, PyAVReader, check_decoder
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here: set ADVVID_REALDATA")

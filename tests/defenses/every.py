@@ -28,14 +28,23 @@ NAMES = list(option_files("defense"))
 CLASSES = list("abc")
 # What makes a defense cheap, where it has such a setting.
 SMALL = {
-    "inner_steps": 1, "generator.width": 2, "discriminator.width": 2, "ape_gan.generator.width": 2,
-    "ape_gan.discriminator.width": 2, "selector.width": 0.1, "ratio": 0.5, "attacks.deep_sava.steps": 2,
-    "attacks.salt_and_pepper.ratio": 0.05, "xi": 1, "over_levels": 1, "under_levels": 1,
+    "inner_steps": 1,
+    "generator.width": 2,
+    "discriminator.width": 2,
+    "ape_gan.generator.width": 2,
+    "ape_gan.discriminator.width": 2,
+    "selector.width": 0.1,
+    "ratio": 0.5,
+    "attacks.deep_sava.steps": 2,
+    "attacks.salt_and_pepper.ratio": 0.05,
+    "xi": 1,
+    "over_levels": 1,
+    "under_levels": 1,
 } | {
     f"{place}.{key}": value
     for place in ("classifier_schedule", "generator_schedule", "ape_gan.classifier_schedule")
     for key, value in {"epochs": 1, "batch_size": 8, "checkpoint_minutes": 0}.items()
-}  # fmt: skip
+}
 
 
 class Passes:
@@ -116,22 +125,29 @@ def run(name, folder, *overrides, fabric=None, peers=None, precision="fp32", fra
     train_set, val_set = split(16, 0, frames), split(6, 1, frames)
     info = {"classes": CLASSES, "config": {}}
     prerequisites = Prerequisites(
-        fabric=fabric, run_dir=folder, train_set=train_set, val_set=val_set, attacks=parts.attacks, seed=0, info=info,
-        peers=peers or Peers(), resume=resume,
-    )  # fmt: skip
+        fabric=fabric,
+        run_dir=folder,
+        train_set=train_set,
+        val_set=val_set,
+        attacks=parts.attacks,
+        seed=0,
+        info=info,
+        peers=peers or Peers(),
+        resume=resume,
+    )
     parts.defense.make_ready(model, prerequisites)
     trainer = Trainer(
-        fabric,
-        model,
-        parts.defense,
-        parts.attacks,
-        parts.schedule,
-        folder,
-        0,
-        NoTracker(),
-        info,
-        0,
-        prerequisites.peers,
+        fabric=fabric,
+        model=model,
+        defense=parts.defense,
+        attacks=parts.attacks,
+        schedule=parts.schedule,
+        run_dir=folder,
+        seed=0,
+        tracker=NoTracker(),
+        info=info,
+        workers=0,
+        processes=prerequisites.peers,
     )
     trainer.measured = Passes(trainer.model)
     update, left = trainer.measured.during(trainer._update), iter(range(dies_after or 0))

@@ -60,10 +60,16 @@ def split(count, seed, frames=4):
 def trainer(folder, defense, attacks, precision="fp32", **settings):
     torch.manual_seed(0)
     return Trainer(
-        Runtime(device="cpu", precision=precision).fabric(), Small3D(3), defense, attacks,
-        Schedule(**{"epochs": 2, "batch_size": 8, "checkpoint_minutes": 0.0, **settings}), folder, 0, NoTracker(),
-        {"classes": list("abc"), "config": {}},
-    )  # fmt: skip
+        fabric=Runtime(device="cpu", precision=precision).fabric(),
+        model=Small3D(3),
+        defense=defense,
+        attacks=attacks,
+        schedule=Schedule(**{"epochs": 2, "batch_size": 8, "checkpoint_minutes": 0.0, **settings}),
+        run_dir=folder,
+        seed=0,
+        tracker=NoTracker(),
+        info={"classes": list("abc"), "config": {}},
+    )
 
 
 def metrics(folder):

@@ -167,10 +167,16 @@ def test_interrupted_at_any_batch_equals_uninterrupted(tmp_path, precision):
         torch.manual_seed(0)
         model = build_model(composed("model=swin3d_tiny").model, 3, (3, 4, 16, 16))
         return Trainer(
-            Runtime(device="cpu", precision=precision).fabric(), model, AART(attention_weight=1), ALONE,
-            Schedule(epochs=2, batch_size=8, checkpoint_minutes=0.0), folder, 0, NoTracker(),
-            {"classes": list("abc"), "config": {}},
-        )  # fmt: skip
+            fabric=Runtime(device="cpu", precision=precision).fabric(),
+            model=model,
+            defense=AART(attention_weight=1),
+            attacks=ALONE,
+            schedule=Schedule(epochs=2, batch_size=8, checkpoint_minutes=0.0),
+            run_dir=folder,
+            seed=0,
+            tracker=NoTracker(),
+            info={"classes": list("abc"), "config": {}},
+        )
 
     whole = trainer(tmp_path / "whole").fit(*data)
     cut = trainer(tmp_path / "cut")

@@ -46,9 +46,15 @@ def make(examples, model, count=8, batch_size=3):
 
 def prerequisites(folder, attacks=SAVA, resume=False, clips=None):
     return Prerequisites(
-        fabric=Runtime(device="cpu").fabric(), run_dir=folder, train_set=clips or split(16, 0), val_set=split(8, 1),
-        attacks=attacks, seed=0, info={"classes": list("abc"), "config": {}}, resume=resume,
-    )  # fmt: skip
+        fabric=Runtime(device="cpu").fabric(),
+        run_dir=folder,
+        train_set=clips or split(16, 0),
+        val_set=split(8, 1),
+        attacks=attacks,
+        seed=0,
+        info={"classes": list("abc"), "config": {}},
+        resume=resume,
+    )
 
 
 def run(folder, model, defense, attacks=SAVA, resume=False, dies_after=None, epochs=2):
@@ -56,9 +62,16 @@ def run(folder, model, defense, attacks=SAVA, resume=False, dies_after=None, epo
     shop = prerequisites(folder, attacks, resume)
     defense.make_ready(model, shop)
     trainer = Trainer(
-        shop.fabric, model, defense, attacks, Schedule(epochs=epochs, batch_size=8, checkpoint_minutes=0.0), folder, 0,
-        NoTracker(), shop.info,
-    )  # fmt: skip
+        fabric=shop.fabric,
+        model=model,
+        defense=defense,
+        attacks=attacks,
+        schedule=Schedule(epochs=epochs, batch_size=8, checkpoint_minutes=0.0),
+        run_dir=folder,
+        seed=0,
+        tracker=NoTracker(),
+        info=shop.info,
+    )
     update, left = trainer._update, iter(range(99 if dies_after is None else dies_after))
 
     def dies(*args, **kwargs):
@@ -135,10 +148,12 @@ def test_examples_of_something_else_are_refused(tmp_path, model):
     videos[-1] += 1
     changed = MemoryClips(videos, clips.targets, clips.ids, 4, 1, 1)  # of the same names and labels
     for change, words in (
-        ({"clips": changed}, "belong to other data"), ({"model": Small3D(3)}, "belong to another model"),
+        ({"clips": changed}, "belong to other data"),
+        ({"model": Small3D(3)}, "belong to another model"),
         ({"attack": PGD()}, "belong to another attack"),
-        ({"clips": other}, "belong to other data"), ({"seed": 1}, "belong to another seed"),
-    ):  # fmt: skip
+        ({"clips": other}, "belong to other data"),
+        ({"seed": 1}, "belong to another seed"),
+    ):
         with pytest.raises(AdvvidError, match=words):
             make(example_set(tmp_path, **{"model": model, **change}), model, 2)
 
@@ -194,8 +209,11 @@ def test_an_epoch_holds_every_example_once(tmp_path, model):
     assert len(defense.numbers) == 6
     seen, passes = Seen(model), []
     for first in range(0, 16, 4):
-        batch = Batch(clips.videos[first : first + 4, :, :4] / 255.0, torch.tensor(clips.targets[first : first + 4]),
-                      clips.ids[first : first + 4])  # fmt: skip
+        batch = Batch(
+            clips.videos[first : first + 4, :, :4] / 255.0,
+            torch.tensor(clips.targets[first : first + 4]),
+            clips.ids[first : first + 4],
+        )
         _, logs = defense.objective(seen, batch, SAVA, step())
         passes.append(float(logs["passes"]))
         assert len(logs["correct"]) == len(seen.given[-1])
@@ -285,10 +303,14 @@ def test_attacks_in_one_step_may_be_injected_too(tmp_path, model):
         (lambda: Injection(start="late"), "start='late' is not known"),
         (lambda: Injection(batch_size=0), "batch_size=0 is not possible"),
         (lambda: Injection().check({"a": PGD(), "b": FGSM()}, 1), "trains against one attack but got 2"),
-        (lambda: Injection().objective(Small3D(), Batch(torch.rand(1, 3, 4, 16, 16), torch.zeros(1).long(), ["a"]), SAVA, step()),
-         "examples made before"),
+        (
+            lambda: Injection().objective(
+                Small3D(), Batch(torch.rand(1, 3, 4, 16, 16), torch.zeros(1).long(), ["a"]), SAVA, step()
+            ),
+            "examples made before",
+        ),
     ],
-)  # fmt: skip
+)
 def test_impossible_settings_are_refused_in_words(make, words):
     with pytest.raises(AdvvidError, match=words):
         make()

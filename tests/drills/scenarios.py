@@ -79,7 +79,7 @@ def scenarios() -> list[Scenario]:
     more = ("suite=quick", "suite.masked_pgd_10.steps=2", "suite.frame_border_10.steps=2", "evaluation.batch_size=1")
     found += [
         Scenario("evaluation", "quick", ("mode=eval", *scored, *more, "evaluation.pictures=1")),
-        Scenario("evaluation", "survive", ("mode=eval", *scored, "survive=[uint8,codec]", "dataset.workers=2")),
+        Scenario("evaluation", "postprocess", ("mode=eval", *scored, "postprocess=[uint8,codec]", "dataset.workers=2")),
         Scenario("evaluation", "learned", ("mode=eval", *scored, "attack=flickering_universal", "attack.steps=3")),
         Scenario("evaluation", "purified", ("mode=eval", *scored, "purifier=[jpeg]")),
         Scenario("attack", "split", ("mode=attack", *scored, "evaluation.pictures=2", "resume=true")),

@@ -75,15 +75,15 @@ class World:
         model = (model or self.model).eval()
         columns = [Column(f"column{i}", attack) for i, attack in enumerate(attacks or (PGD(eps="4/255", steps=2),))]
         checks = model_checks(model, self.clips[:4], self.labels[:4], task, self.ids[:4])
-        evaluator = Evaluator(model, task, columns, 0, CPU, self.folder)
+        evaluator = Evaluator(model=model, task=task, columns=columns, seed=0, device=CPU, run_dir=self.folder)
 
         def batches(numbers: Sequence[int]) -> Any:
             for i in (4 * number for number in numbers):
                 yield Batch(self.clips[i : i + 4], self.labels[i : i + 4], self.ids[i : i + 4])
 
         samples = evaluator.run(batches, Contents(self.ids, self.ids), 4)
-        table = assemble(samples, evaluator, task, self.labels, [], checks, {}, 0)
-        return [f"{c['message']}: {c['means']}" for c in table["checks"] if c["raised"] and c["name"] != "chance"]
+        table = assemble(samples, evaluator, self.labels, checks)
+        return [f"{check.message}: {check.means}" for check in table.raised if check.name != "chance"]
 
 
 @dataclass(frozen=True)

@@ -179,9 +179,22 @@ def _analysed(world: World) -> list[str]:
         world.model, lambda net, x: torch.where((x == first).flatten(1).all(dim=1)[:, None], torch.nan, net(x))
     )
     context = Context(
-        "looks", model.eval(), world.folder, Classification(), data, data, list("abcd"), (3, 4, 8, 8), 1, PGD(), "pgd", 0,
-        torch.device("cpu"), world.folder, 4,
-    )  # fmt: skip
+        name="looks",
+        model=model.eval(),
+        source=world.folder,
+        task=Classification(),
+        split=data,
+        learning=data,
+        classes=list("abcd"),
+        clip_shape=(3, 4, 8, 8),
+        views=1,
+        attack=PGD(),
+        attack_name="pgd",
+        seed=0,
+        device=torch.device("cpu"),
+        run_dir=world.folder,
+        batch_size=4,
+    )
     carry_out(Looks(), context, NoTracker())
     return []
 
@@ -211,33 +224,128 @@ def _cluster(net: nn.Module, x: Tensor) -> Tensor:
 
 FAULTS = [
     Fault("puts out NaN for one clip", "model", around(_on_first(float("nan"))), "output is NaN on clip clip0"),
-    Fault("puts out infinity for one clip", "model", around(_on_first(float("inf"))), "output is infinite on clip clip0"),
-    Fault("puts out NaN for any clip but the clean ones", "model", around(_off_grid), "while column column0 attacked clip"),
-    Fault("puts out NaN for noisy clips alone", "model", lambda w: w.evaluate(RandomNoise(), model=Around(w.model, _off_grid)), "output is NaN on clip clip0 "),
+    Fault(
+        "puts out infinity for one clip", "model", around(_on_first(float("inf"))), "output is infinite on clip clip0"
+    ),
+    Fault(
+        "puts out NaN for any clip but the clean ones", "model", around(_off_grid), "while column column0 attacked clip"
+    ),
+    Fault(
+        "puts out NaN for noisy clips alone",
+        "model",
+        lambda w: w.evaluate(RandomNoise(), model=Around(w.model, _off_grid)),
+        "output is NaN on clip clip0 ",
+    ),
     Fault("has NaN in a checkpoint", "weights", _load, "holds NaN or infinity in head.weight"),
-    Fault("has infinity in a file of weights", "weights", _load_elsewhere, "holds NaN or infinity in body.1.running_var"),
+    Fault(
+        "has infinity in a file of weights", "weights", _load_elsewhere, "holds NaN or infinity in body.1.running_var"
+    ),
     Fault("has NaN in a defense's own network", "weights", _defense, "holds NaN or infinity in critic.head.weight"),
-    Fault("puts out NaN while an attack learns", "model", _learned_from, "while column flicker learned on the batch from clip clip0"),
+    Fault(
+        "puts out NaN while an attack learns",
+        "model",
+        _learned_from,
+        "while column flicker learned on the batch from clip clip0",
+    ),
     Fault("puts out NaN in an analysis", "model", _analysed, "output is NaN on clip clip0"),
-    Fault("detaches its clips", "model", around(lambda net, x: net(x.detach())), "no gradient with respect to its clips"),
-    Fault("keeps a BatchNorm in training mode", "model", lambda w: w.evaluate(model=Stubborn(w.model, nn.BatchNorm3d(3))), "BatchNorm part works in training mode"),
-    Fault("keeps dropout on", "model", lambda w: w.evaluate(model=Stubborn(w.model, nn.Dropout(0.1))), "part (Dropout) is in training mode"),
-    Fault("normalises by its batch and moves its statistics", "model", lambda w: w.evaluate(model=FreshStatistics(w.model, True)), "BatchNorm norm works in training mode"),
-    Fault("normalises by its batch without statistics", "model", lambda w: w.evaluate(model=FreshStatistics(w.model, False)), "norm is a BatchNorm without running statistics"),
+    Fault(
+        "detaches its clips", "model", around(lambda net, x: net(x.detach())), "no gradient with respect to its clips"
+    ),
+    Fault(
+        "keeps a BatchNorm in training mode",
+        "model",
+        lambda w: w.evaluate(model=Stubborn(w.model, nn.BatchNorm3d(3))),
+        "BatchNorm part works in training mode",
+    ),
+    Fault(
+        "keeps dropout on",
+        "model",
+        lambda w: w.evaluate(model=Stubborn(w.model, nn.Dropout(0.1))),
+        "part (Dropout) is in training mode",
+    ),
+    Fault(
+        "normalises by its batch and moves its statistics",
+        "model",
+        lambda w: w.evaluate(model=FreshStatistics(w.model, True)),
+        "BatchNorm norm works in training mode",
+    ),
+    Fault(
+        "normalises by its batch without statistics",
+        "model",
+        lambda w: w.evaluate(model=FreshStatistics(w.model, False)),
+        "norm is a BatchNorm without running statistics",
+    ),
     Fault("subtracts the mean of its batch", "model", around(_cluster), "depends on the other clips of its batch"),
-    Fault("depends a little on its batch", "model", around(lambda net, x: net(x) + 30 * x.mean()), "a clip's answer depends on its neighbours"),
-    Fault("counts its calls in a buffer", "model", lambda w: w.evaluate(model=Counting(w.model)), "changed the model's weights or buffers (calls)"),
-    Fault("answers otherwise after many calls", "model", lambda w: w.evaluate(model=Tired(w.model)), "otherwise at the end of the evaluation"),
-    Fault("answers at random", "model", around(lambda net, x: net(x + 0.1 * torch.randn_like(x))), "the model is random"),
+    Fault(
+        "depends a little on its batch",
+        "model",
+        around(lambda net, x: net(x) + 30 * x.mean()),
+        "a clip's answer depends on its neighbours",
+    ),
+    Fault(
+        "counts its calls in a buffer",
+        "model",
+        lambda w: w.evaluate(model=Counting(w.model)),
+        "changed the model's weights or buffers (calls)",
+    ),
+    Fault(
+        "answers otherwise after many calls",
+        "model",
+        lambda w: w.evaluate(model=Tired(w.model)),
+        "otherwise at the end of the evaluation",
+    ),
+    Fault(
+        "answers at random", "model", around(lambda net, x: net(x + 0.1 * torch.randn_like(x))), "the model is random"
+    ),
     Fault("ends in a softmax", "model", around(lambda net, x: net(x).softmax(dim=1)), "the model ends in a softmax"),
-    Fault("rounds its clips", "model", around(lambda net, x: net((x * 16).round() / 16)), "gradient attacks have nothing to follow"),
-    Fault("gives one row for a whole batch", "model", around(lambda net, x: net(x).mean(dim=0, keepdim=True)), "it owes one row per clip"),
-    Fault("gives logits frame by frame", "model", around(lambda net, x: net(x)[:, :, None].expand(-1, -1, 2)), "it owes logits [B, K]"),
-    Fault("knows fewer classes than there are labels", "model", around(lambda net, x: net(x)[:, :1]), "but the model knows 1 classes"),
+    Fault(
+        "rounds its clips",
+        "model",
+        around(lambda net, x: net((x * 16).round() / 16)),
+        "gradient attacks have nothing to follow",
+    ),
+    Fault(
+        "gives one row for a whole batch",
+        "model",
+        around(lambda net, x: net(x).mean(dim=0, keepdim=True)),
+        "it owes one row per clip",
+    ),
+    Fault(
+        "gives logits frame by frame",
+        "model",
+        around(lambda net, x: net(x)[:, :, None].expand(-1, -1, 2)),
+        "it owes logits [B, K]",
+    ),
+    Fault(
+        "knows fewer classes than there are labels",
+        "model",
+        around(lambda net, x: net(x)[:, :1]),
+        "but the model knows 1 classes",
+    ),
     Fault("gives NaN", "purifier", _purified(lambda x: x * torch.nan), "output is NaN on clip clip0"),
     Fault("changes the number of frames", "purifier", _purified(lambda x: x[:, :, :2]), "returned clips of shape"),
-    Fault("draws from the global generator", "purifier", _purified(lambda x: x + 0.1 * torch.randn_like(x)), "the model is random"),
-    Fault("is a step function and says that it is smooth", "purifier", _purified(lambda x: (x * 8).round() / 8), "gradient attacks have nothing to follow"),
-    Fault("has been trained on the test clips", "model", _trained_on_test, why_not="its answers are those of a good model; keep the test split away from training, as the data sets here do by groups"),
-    Fault("answers as it does to the nearest clean clip that it knows", "model", _remembers, why_not="to a white-box attack of a small budget it is a robust model; a column without limits (eps=1), square and transfer unmask it"),
-]  # fmt: skip
+    Fault(
+        "draws from the global generator",
+        "purifier",
+        _purified(lambda x: x + 0.1 * torch.randn_like(x)),
+        "the model is random",
+    ),
+    Fault(
+        "is a step function and says that it is smooth",
+        "purifier",
+        _purified(lambda x: (x * 8).round() / 8),
+        "gradient attacks have nothing to follow",
+    ),
+    Fault(
+        "has been trained on the test clips",
+        "model",
+        _trained_on_test,
+        why_not="its answers are those of a good model; keep the test split away from training, as the data sets here do by groups",
+    ),
+    Fault(
+        "answers as it does to the nearest clean clip that it knows",
+        "model",
+        _remembers,
+        why_not="to a white-box attack of a small budget it is a robust model; a column without limits (eps=1), square and transfer unmask it",
+    ),
+]

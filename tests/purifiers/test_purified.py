@@ -64,7 +64,9 @@ def scored(system, columns, clips, labels, folder, size=4, stop=None, numbers=No
 
     if isinstance(system, PurifiedModel):
         columns = behind_purifiers(columns, system, 2)
-    evaluator = Evaluator(system, Classification(), columns, 0, torch.device("cpu"), folder)
+    evaluator = Evaluator(
+        model=system, task=Classification(), columns=columns, seed=0, device=torch.device("cpu"), run_dir=folder
+    )
     return evaluator.run(batches, Contents(ids, ids), size)
 
 
@@ -197,7 +199,9 @@ def test_every_draw_counts_as_a_gradient_call(small, clips, labels, tmp_path, pu
     columns = behind_purifiers([Column("pgd", PGD(eps="1/255", steps=4, early_exit=False))], system, 3, oblivious=False)
     small.head.register_full_backward_hook(lambda module, inner, outer: passed.append(len(outer[0])))
     asked = Batch(clips, labels, [f"clip{i}" for i in range(len(clips))])
-    evaluator = Evaluator(system, Classification(), columns, 0, torch.device("cpu"), tmp_path)
+    evaluator = Evaluator(
+        model=system, task=Classification(), columns=columns, seed=0, device=torch.device("cpu"), run_dir=tmp_path
+    )
     samples = evaluator.run(lambda wanted: iter([asked]), Contents(asked.ids, asked.ids), len(clips))
     counted = [line["attacks"]["pgd"]["gradient_calls"] for line in samples]
     assert sum(counted) == sum(passed)

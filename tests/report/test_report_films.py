@@ -13,13 +13,15 @@ from report_folders import add_samples, add_sheet
 from advvid.attacks.pgd import PGD
 from advvid.core.batch import Batch
 from advvid.evaluation.columns import Column
+from advvid.evaluation.robustness import RobustnessTable
+from advvid.evaluation.scores import ColumnScore, Score
 from advvid.report.animations import cut, films
 from advvid.report.embed import MILLISECONDS, Embedded, Room, figure, moving, still
 from advvid.tasks.classification import Classification
 from advvid.visuals.pictures import Strip, draw_sheet
 from advvid.visuals.sheets import Sheets
 
-RESULT = {"attacks": {"pgd": {}}, "config": {"evaluation": {"batch_size": 4}}}
+RESULT = RobustnessTable(n=4, clean=Score(), attacks={"pgd": ColumnScore()}, config={"evaluation": {"batch_size": 4}})
 
 
 def opened(picture):
@@ -108,14 +110,14 @@ def test_what_is_no_sheet_is_left_alone(tmp_path):
     Image.new("RGB", (300, 300)).save(tmp_path / "pictures" / "other.png")
     (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
     (tmp_path / "samples.jsonl").write_text(json.dumps({"id": "a"})[:-3])
-    assert films(tmp_path, {}, Room(1)) == []
+    assert films(tmp_path, None, Room(1)) == []
 
 
 def test_films_of_attacked_files_play_too(tmp_path):
     (tmp_path / "adversarial").mkdir()
     pages = [Image.new("RGB", (60, 20), (40 * i, 0, 0)) for i in range(5)]
     pages[0].save(tmp_path / "adversarial" / "clip.gif", save_all=True, append_images=pages[1:], duration=40)
-    (film,) = films(tmp_path, {}, Room(1))
+    (film,) = films(tmp_path, None, Room(1))
     assert (film.title, film.moving.width, opened(film.moving).n_frames) == ("clip", 30, 5)
 
 

@@ -6,6 +6,7 @@ import pytest
 from report_folders import check, column, hydra, make_run
 
 from advvid.core.errors import AdvvidError
+from advvid.evaluation.scores import Score, Scores
 from advvid.report.notes import Notes
 from advvid.report.runs import comparisons, run_sections
 from advvid.report.sources import command_of, scale_of, training_cost
@@ -16,9 +17,9 @@ def rows_of(grid):
 
 
 def test_the_command_can_be_pasted_into_a_shell(tmp_path):
-    hydra(tmp_path, ["defense=at", "attack@suite.mim=a b", "~suite.pgd", "survive=[uint8,codec]"])
+    hydra(tmp_path, ["defense=at", "attack@suite.mim=a b", "~suite.pgd", "postprocess=[uint8,codec]"])
     assert shlex.split(command_of(tmp_path)) == [
-        "python", "-m", "advvid.train", "defense=at", "attack@suite.mim=a b", "~suite.pgd", "survive=[uint8,codec]",
+        "python", "-m", "advvid.train", "defense=at", "attack@suite.mim=a b", "~suite.pgd", "postprocess=[uint8,codec]",
         "hydra.run.dir=outputs/x",
     ]  # fmt: skip
 
@@ -48,7 +49,7 @@ def test_an_evaluation_names_the_run_that_trained_its_model(tmp_path):
 
 def test_only_embedded_data_is_demo_scale():
     for dataset, scale in {"motion": "demo", "digits": "demo", "ucf101": "full", "../x": "full"}.items():
-        assert scale_of({"config": {"choices": {"dataset": dataset}}}) == scale
+        assert scale_of(Scores(n=1, clean=Score(), config={"choices": {"dataset": dataset}})) == scale
 
 
 def test_runs_of_other_data_or_other_clips_are_not_put_side_by_side(tmp_path):

@@ -24,6 +24,8 @@ from advvid.core.identity import Identity, versions
 from advvid.data.content import Contents
 from advvid.data.loader import Clips, eval_batches
 from advvid.evaluation.behaviour import require_evaluation_mode
+from advvid.evaluation.columns import Column
+from advvid.evaluation.evaluator import Evaluator
 from advvid.evaluation.results import commit
 from advvid.evaluation.results import versions as package_versions
 from advvid.tasks.base import Task
@@ -32,7 +34,7 @@ from advvid.tracking.trackers import Tracker
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """What an analysis looks at. A plain holder: an analysis takes from it what it needs.
 
@@ -104,6 +106,20 @@ class Context:
         """Where an analysis keeps what a kill must not lose."""
         return self.folder / f"{self.name}.cells"
 
+    def evaluator(
+        self, model: nn.Module, columns: Sequence[Column], folder: Path, task: Task | None = None
+    ) -> Evaluator:
+        """Return what scores a model under columns on the clips of the split, with its cells in a folder."""
+        return Evaluator(
+            model=model,
+            task=task or self.task,
+            columns=columns,
+            seed=self.seed,
+            device=self.device,
+            run_dir=folder,
+            settings=self.settings,
+        )
+
     def batches(self, numbers: Sequence[int] | None = None) -> Iterator[Batch]:
         """Yield the batches of the split with these numbers (None: all), as float clips in [0, 1] on the device."""
         for batch in eval_batches(self.split, self.batch_size, numbers, workers=self.workers):
@@ -164,8 +180,8 @@ def carry_out(analysis: Analysis, context: Context, tracker: Tracker) -> dict[st
     Raises:
         AdvvidError: for what the analysis refuses.
     """
-    if context.config.get("survive"):
-        raise AdvvidError("survive=... is a matter of the table: leave it out, or leave out analysis=...")
+    if context.config.get("postprocess"):
+        raise AdvvidError("postprocess=... is a matter of the table: leave it out, or leave out analysis=...")
     require_evaluation_mode(context.model)
     context.watch.follow(context.model)
     found = analysis.run(context)

@@ -144,9 +144,7 @@ class BranchMatrix(Analysis):
             # Whoever attacks another branch cannot tell when this one is fooled.
             seen = Through(model, model.branch_of(name), alone=True)
             columns.append(Column(name, inside.adjusted(early_exit=False), "gray_box", seen))
-        evaluator = Evaluator(
-            scored, task, columns, context.seed, context.device, context.cells / label, settings=context.settings
-        )
+        evaluator = context.evaluator(scored, columns, context.cells / label, task)
         samples = evaluator.run(context.batches, context.clips, context.batch_size)
         if not has_verdicts(samples):
             raise no_answers(context)

@@ -23,7 +23,6 @@ from advvid.attacks.joint import Both, Joint, JointAttack, with_selector
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber
 from advvid.evaluation.columns import Column
-from advvid.evaluation.evaluator import Evaluator
 from advvid.evaluation.table import percent
 from advvid.evaluation.tally import has_verdicts, summarise, verdicts
 from advvid.metrics.statistics import bootstrap_difference, wilson
@@ -75,9 +74,7 @@ class SelectorAttack(Analysis):
         }  # fmt: skip
         task = Joint(context.task, len(context.classes))
         every = list(columns.values())
-        evaluator = Evaluator(
-            Both(model), task, every, context.seed, context.device, context.cells, settings=context.settings
-        )
+        evaluator = context.evaluator(Both(model), every, context.cells, task)
         samples = evaluator.run(context.batches, context.clips, context.batch_size)
         if not has_verdicts(samples):
             raise no_answers(context)

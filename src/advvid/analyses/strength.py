@@ -23,7 +23,6 @@ from advvid.analyses.settings import with_setting, written_values
 from advvid.core.kinds import Number
 from advvid.evaluation.checks import model_checks, table_checks
 from advvid.evaluation.columns import Column
-from advvid.evaluation.evaluator import Evaluator
 from advvid.evaluation.fitting import fit_columns
 from advvid.evaluation.results import near_ties
 from advvid.evaluation.table import percent
@@ -118,9 +117,7 @@ def _line(context: Context, model: Scored, columns: Sequence[Column]) -> dict[st
         context.seed,
         folder,
     )
-    evaluator = Evaluator(
-        model.model, context.task, columns, context.seed, context.device, folder, settings=context.settings
-    )
+    evaluator = context.evaluator(model.model, columns, folder)
     first = next(context.batches())
     checks = model_checks(model.model, first.inputs, first.target, context.task)
     samples = evaluator.run(context.batches, context.clips, context.batch_size)

@@ -7,6 +7,7 @@ A folder may be called so. What stands behind an option that is a path is theref
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ PATHS = (
 LISTS = ("files", "checkpoints")
 RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
 LOG = "hydra.job_logging.handlers.file.filename"
+# Old names of options, accepted for one version.
+RENAMED = {"survive": "postprocess"}
 MULTIRUN = ("-m", "--multirun")
 # Hydra's ways to sweep other than a comma.
 FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|extend_list|str|tag)\(.*\)", re.DOTALL)
@@ -42,6 +45,7 @@ def as_typed(arguments: Sequence[str]) -> list[str]:
         ["checkpoint='runs/a=[b]'", 'attack.eps=4/255']
     """
     sweep = any(flag in arguments for flag in MULTIRUN)
+    arguments = [_renamed(argument) for argument in arguments]
     found = [_argument(argument, sweep) for argument in arguments]
     folder = odd_run_folder(arguments)
     if folder is None:
@@ -50,24 +54,6 @@ def as_typed(arguments: Sequence[str]) -> list[str]:
     # it writes nothing, and the log's place by itself.
     found = [argument for argument in found if not argument.startswith(f"{RUN_DIR}=")]
     return [*found, f"{RUN_DIR}=.", f"{LOG}={quoted(str(folder / 'train.log'))}"]
-
-
-def several_trackers(arguments: Sequence[str]) -> list[str]:
-    """Return a command line in which ``tracker=[wandb,csv]`` stands as Hydra composes it: each below a name of its own.
-
-    Example:
-        >>> several_trackers(["tracker=[wandb,csv]"])
-        ['tracker=several', '+tracker@tracker.of.wandb=wandb', '+tracker@tracker.of.csv=csv']
-    """
-    found: list[str] = []
-    for argument in arguments:
-        listed = re.fullmatch(r"tracker=\[([\w\s,]*)\]", argument)
-        if listed is None:
-            found.append(argument)
-            continue
-        names = [name.strip() for name in listed[1].split(",") if name.strip()]
-        found += ["tracker=several", *(f"+tracker@tracker.of.{name}={name}" for name in dict.fromkeys(names))]
-    return found
 
 
 def odd_run_folder(arguments: Sequence[str]) -> Path | None:
@@ -87,6 +73,16 @@ def quoted(text: str) -> str:
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no interpolation
     text = re.sub(r"(\\*)'", r"\1\1\\'", text)
     return "'" + re.sub(r"(\\+)\Z", r"\1\1", text) + "'"
+
+
+def _renamed(argument: str) -> str:
+    """Return an override under the present name of its option; an old one is accepted, with a notice."""
+    key, equals, value = argument.partition("=")
+    new = RENAMED.get(key.lstrip("+"))
+    if not equals or new is None:
+        return argument
+    sys.stderr.write(f"note: {key.lstrip('+')}=... is now called {new}=...; the old name goes with the next version\n")
+    return f"{new}={value}"
 
 
 def _argument(argument: str, sweep: bool) -> str:

@@ -41,7 +41,7 @@ class Options:
     labels: str | int | Sequence[str | int | None] | None
     resume: bool
     overwrite: bool
-    survive: Postprocess | Annotated[Sequence[Postprocess], MinLen(1)] | None
+    postprocess: Postprocess | Annotated[Sequence[Postprocess], MinLen(1)] | None
     trust: str | Sequence[str] | None
     seed: Seed
     name: str

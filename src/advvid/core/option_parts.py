@@ -56,7 +56,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("seed", "seed"),
     ("suite.*", "columns"),
     ("evaluation.split", "test_clips"), ("evaluation.codec*", "postprocess"), ("evaluation.*", "columns"),
-    ("survive*", "postprocess"), ("postprocess*", "postprocess"),
+    ("postprocess*", "postprocess"),
     ("analysis*", "analysis"),
 )  # fmt: skip
 

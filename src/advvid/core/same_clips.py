@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from advvid.core import digests
 from advvid.core.identity import ABSENT, flat, shown
@@ -17,23 +17,36 @@ ELSEWHERE = ("dataset.limit_train", "dataset.limit_val", "dataset.flip", "datase
 MOST_NAMES = 6
 
 
-def clip_notes(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+class Evaluated(Protocol):
+    """What says which clips were scored: the table of a run."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Digests of what the numbers rest on; ``clips`` is that of the clips."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Of the run, as plain values."""
+
+
+def clip_notes(runs: Sequence[tuple[str, Evaluated]]) -> list[str]:
     """Return what a reader must know of the clips behind the rows of a table, a sentence each.
 
     Args:
-        runs: pairs of a label and the content of a ``robustness.json``.
+        runs: pairs of a label and a table.
 
     Example:
-        >>> for note in clip_notes([("a", {"identity": {"clips": "1"}}), ("b", {"identity": {"clips": "2"}})]):
+        >>> from types import SimpleNamespace as Table
+        >>> first, second = Table(identity={"clips": "1"}, config={}), Table(identity={"clips": "2"}, config={})
+        >>> for note in clip_notes([("a", first), ("b", second)]):
         ...     print(note)
         Not scored on the same clips: a; b (the content of the videos differs). Differences of these rows may be the clips'.
     """
     known: dict[str, list[int]] = {}
     silent: dict[str, list[int]] = {}
-    settings = [_settings(result) for _, result in runs]
-    for number, (_, result) in enumerate(runs):
-        told = result.get("identity")
-        clips = told.get("clips") if isinstance(told, Mapping) else None
+    settings = [_settings(table.config) for _, table in runs]
+    for number, (_, table) in enumerate(runs):
+        clips = table.identity.get("clips") if isinstance(table.identity, Mapping) else None
         if isinstance(clips, str):
             known.setdefault(clips, []).append(number)
         else:  # at least how its clips were chosen is known
@@ -62,12 +75,11 @@ def _different(sets: Sequence[Sequence[int]], labels: Sequence[str], settings: S
     return f"Not scored on the same clips: {'; '.join(said)}{why}. Differences of these rows may be the clips'."
 
 
-def _settings(result: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that choose and cut the clips that are scored, as they stand in the run's configuration."""
-    config = result.get("config")
     found: dict[str, Any] = {}
     for group in GROUPS if isinstance(config, Mapping) else ():
-        for option, value in flat(config.get(group), group):  # type: ignore[union-attr]
+        for option, value in flat(config.get(group), group):
             if part_of(option) in PARTS and option not in ELSEWHERE:
                 found[option] = digests.canonical(value)
     return found

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from advvid.core import files
 
+SAMPLES = "samples.jsonl"
 Cell = Mapping[str, NDArray[Any]]
 
 

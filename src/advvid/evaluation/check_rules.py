@@ -40,6 +40,11 @@ class Check:
     means: str
     remedy: str
 
+    @property
+    def sentence(self) -> str:
+        """The finding, what it means and what to do, as a reader of the table sees it."""
+        return "; ".join(filter(None, (self.message, self.means, self.remedy and f"remedy: {self.remedy}")))
+
 
 def finding(name: str, raised: bool, message: str) -> Check:
     """Return a finding with the words of its rule."""

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ from advvid.data.content import Contents
 from advvid.distributed.micro_batches import in_parts
 from advvid.distributed.parallel import Peers
 from advvid.evaluation.behaviour import Steady, require_answers, require_evaluation_mode, require_task
-from advvid.evaluation.cells import Cells, outputs_of, write_samples
+from advvid.evaluation.cells import SAMPLES, Cells, outputs_of, write_samples
 from advvid.evaluation.columns import Column, craft, fingerprint
-from advvid.evaluation.postprocess import Survival
+from advvid.evaluation.postprocess import Postprocessing
 from advvid.evaluation.visibility import visibility
 from advvid.tasks.base import Task
 
@@ -39,6 +40,7 @@ CLEAN = "clean"
 Arrays = dict[str, Tensor | NDArray[Any]]
 
 
+@dataclass(kw_only=True)
 class Evaluator:
     """Walks the split once, batch outer and attack inner, one batch in memory.
 
@@ -54,27 +56,31 @@ class Evaluator:
         device: where to compute.
         run_dir: where ``samples.jsonl`` and ``cells/`` go.
         show: called with each column's first batch, for pictures.
-        survive: what the same adversarial clips are scored again after.
-        peers: the processes that share the batches; they see one file system.
+        postprocess: what the same adversarial clips are scored again after.
+        processes: that share the batches; they see one file system.
         micro: clips attacked at once, where memory does not take a batch; fewer where it runs out.
         search: the context that attacks run in, such as autocast; verdicts are fp32 in any case.
         settings: what else the numbers rest on, as plain values, such as precision and purifiers.
     """
 
-    def __init__(
-        self, model: nn.Module, task: Task, columns: Sequence[Column], seed: int, device: torch.device, run_dir: Path,
-        show: Show | None = None, survive: Sequence[Survival] = (), peers: Peers | None = None,
-        micro: int | None = None, search: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
-        self.model, self.task, self.columns, self.seed = model.to(device).eval(), task, columns, seed
-        self.device, self.run_dir, self.show, self.survive = device, run_dir, show, list(survive)
-        self.peers, self.search, self.micro = peers or Peers(), search, micro or sys.maxsize
-        self.settings = settings or {}
-        self.samples_file = run_dir / "samples.jsonl"
+    model: nn.Module
+    task: Task
+    columns: Sequence[Column]
+    seed: int
+    device: torch.device
+    run_dir: Path
+    show: Show | None = None
+    postprocess: Sequence[Postprocessing] = ()
+    processes: Peers = field(default_factory=Peers)
+    micro: int = sys.maxsize
+    search: Callable[[], AbstractContextManager[Any]] = nullcontext
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.model = self.model.to(self.device).eval()
         self.steady: Steady | None = None
-        for seen in (column.seen for column in columns if column.seen is not None):
-            seen.to(device).eval()
+        for seen in (column.seen for column in self.columns if column.seen is not None):
+            seen.to(self.device).eval()
 
     def run(
         self, batches: Callable[[Sequence[int]], Iterable[Batch]], clips: Contents, batch_size: int
@@ -94,7 +100,7 @@ class Evaluator:
         weights, ids = fingerprint(self.model), clips.ids
         self.keys, self.clips = self._keys(), clips
         self.cells = Cells(self.run_dir, self.keys, clips.batches(batch_size))
-        mine = range(self.peers.rank, len(self.cells.batches), self.peers.world_size)
+        mine = range(self.processes.rank, len(self.cells.batches), self.processes.world_size)
         missing = {number: self.cells.missing(number) for number in mine}
         todo = [number for number in mine if missing[number]]
         total = sum(len(ids[n * batch_size : (n + 1) * batch_size]) for n in mine)
@@ -107,16 +113,17 @@ class Evaluator:
             self.steady.ask_again(self.task)
         if fingerprint(self.model) != weights:
             raise AdvvidError(
-                "an attack changed the model's weights or buffers during evaluation: its numbers are void; report the attack"
+                "an attack changed the model's weights or buffers during evaluation; results discarded: "
+                "this is a bug in the attack, please report it"
             )
-        self.peers.barrier()
+        self.processes.barrier()
         samples = self._samples()
         if [line["id"] for line in samples] != list(ids):
             raise AdvvidError(
                 f"{self.cells.folders[CLEAN].parent} does not hold every clip exactly once: remove it and evaluate again"
             )
-        if self.peers.main:
-            write_samples(self.samples_file, samples)
+        if self.processes.main:
+            write_samples(self.run_dir / SAMPLES, samples)
         return samples
 
     def outputs(self, name: str) -> Tensor:
@@ -127,7 +134,7 @@ class Evaluator:
         """Return a digest of what each column rests on besides the clips: the model, the attack, and what follows it."""
         self.weights = digests.of_module(self.model)
         task = (type(self.task).__qualname__, repr(self.task))
-        common = (self.weights, task, [repr(road) for road in self.survive], self.settings, versions())
+        common = (self.weights, task, [repr(step) for step in self.postprocess], self.settings, versions())
         keys = {CLEAN: digests.of_values(CLEAN, *common)}
         return keys | {c.name: digests.of_values(c.rests_on, self.seed, *common) for c in self.columns}
 
@@ -170,14 +177,14 @@ class Evaluator:
             self.cells.write(column.name, number, arrays)
 
     def _after(self, x_adv: Tensor, batch: Batch, clean: Tensor, todo: Tensor) -> dict[str, Tensor]:
-        """Return predictions and outputs after each road that the clips must survive."""
+        """Return predictions and outputs after each postprocessing of the clips."""
         arrays: dict[str, Tensor] = {}
-        for road in self.survive:
+        for step in self.postprocess:
             out = clean.clone()
             if len(todo):
-                out[todo] = self._predict(road(x_adv[todo]))
-            require_finite(out, batch.ids, f"those after {road.name}")
-            arrays |= {f"pred@{road.name}": self.task.predict(out), f"out@{road.name}": out}
+                out[todo] = self._predict(step(x_adv[todo]))
+            require_finite(out, batch.ids, f"those after {step.name}")
+            arrays |= {f"pred@{step.name}": self.task.predict(out), f"out@{step.name}": out}
         return arrays
 
     def _attack(self, column: Column, batch: Batch, todo: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -234,16 +241,20 @@ class Evaluator:
             {"id": clip, "label": json.loads(label), "clean": answer, "attacks": {}}
             for clip, label, answer in zip(*(clean[k].tolist() for k in ("id", "label", "pred")), strict=True)
         ]
-        roads = [f"@{road.name}" for road in self.survive]
-        for road in roads:
+        after = [f"@{step.name}" for step in self.postprocess]
+        for suffix in after:
             none = np.zeros(len(lines), dtype=np.int64)
-            _add(lines, f"{CLEAN}{road}", {"pred": clean[f"pred{road}"], "distance": none.astype(float), "steps": none})
+            _add(
+                lines,
+                f"{CLEAN}{suffix}",
+                {"pred": clean[f"pred{suffix}"], "distance": none.astype(float), "steps": none},
+            )
         for column in self.columns:
             cell = self.cells.column(column.name)
             _add(lines, column.name, {k: v for k, v in cell.items() if k != "out" and "@" not in k})
-            for road in roads:
+            for suffix in after:
                 kept = {key: cell[key] for key in ("distance", "steps")}
-                _add(lines, f"{column.name}{road}", {"pred": cell[f"pred{road}"], **kept})
+                _add(lines, f"{column.name}{suffix}", {"pred": cell[f"pred{suffix}"], **kept})
         return lines
 
 

@@ -14,8 +14,8 @@ from advvid.data.round_trip import through_codec
 
 
 @dataclass(frozen=True)
-class Survival:
-    """A road that adversarial clips must survive; the attack does not know of it (DeepSAVA, sec. 4.4).
+class Postprocessing:
+    """What happens to adversarial clips on their way to the classifier; the attack does not know of it (DeepSAVA, sec. 4.4).
 
     Args:
         name: ``uint8`` rounds every value to 8 bits, as any video file does; ``codec`` encodes each clip as a video
@@ -24,7 +24,7 @@ class Survival:
         quality: constant rate factor of libx264, quantiser of mpeg4; None for 18 and 3.
 
     Example:
-        >>> Survival("uint8")(torch.tensor(0.5).expand(1, 3, 1, 2, 2)).mul(255).unique()
+        >>> Postprocessing("uint8")(torch.tensor(0.5).expand(1, 3, 1, 2, 2)).mul(255).unique()
         tensor([128.])
     """
 
@@ -43,9 +43,9 @@ class Survival:
         return levels.to(clips.device).float().div_(255)
 
 
-def survivals(
+def postprocessing(
     kinds: Postprocess | Sequence[Postprocess] | None, codec: CodecName, quality: int | None
-) -> list[Survival]:
-    """Read the option ``survive``: None, a name, or several."""
+) -> list[Postprocessing]:
+    """Read the option ``postprocess``: None, a name, or several."""
     names: list[Postprocess] = [] if kinds is None else [kinds] if isinstance(kinds, str) else list(kinds)
-    return [Survival(name, codec, quality) for name in dict.fromkeys(names)]
+    return [Postprocessing(name, codec, quality) for name in dict.fromkeys(names)]

@@ -12,48 +12,46 @@ from typing import Any
 
 from rich.console import Console
 
-from advvid.core import files
 from advvid.core.identity import PACKAGES, Identity
 from advvid.core.installed import installed
 from advvid.evaluation.check_rules import Check
 from advvid.evaluation.checks import table_checks
 from advvid.evaluation.evaluator import CLEAN, Evaluator
-from advvid.evaluation.table import robustness_table
+from advvid.evaluation.robustness import RobustnessTable
 from advvid.evaluation.tally import has_verdicts, summarise, verdicts
 from advvid.evaluation.visibility import column_measures
 from advvid.evaluation.worth import above_chance, column_worth, require_agreement
 from advvid.tasks.base import Task
 from advvid.tracking.trackers import Tracker
 
-SCHEMA = 1
 # A verdict nearer to tipping over than this may differ between batch sizes or machines.
 NEAR_TIE = 1e-4
 
 
 def assemble(
-    samples: Sequence[Mapping[str, Any]], evaluator: Evaluator, task: Task, targets: Any, missing: Sequence[str],
-    checks: Sequence[Check], config: Mapping[str, Any], seed: int, types: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Return the content of ``robustness.json``.
+    samples: Sequence[Mapping[str, Any]],
+    evaluator: Evaluator,
+    targets: Any,
+    checks: Sequence[Check] = (),
+    types: Mapping[str, Sequence[str]] | None = None,
+) -> RobustnessTable:
+    """Return the robustness table without its provenance, see ``with_provenance``.
 
     Args:
         samples: the lines of ``samples.jsonl``.
-        evaluator: which knows the columns and still holds the model's outputs.
-        task: for its further measures.
+        evaluator: which knows the task and the columns and still holds the model's outputs.
         targets: labels of the split, in the order of ``samples``.
-        missing: ids of clips that could not be read.
         checks: what was found on the model itself; the checks on the columns are added.
-        config: of the run.
-        seed: of the run.
         types: columns whose mean is the accuracy of a type of attack.
     """
+    task = evaluator.task
     columns = evaluator.columns
     sections = {c.name: "controls" if c.attack.control else "extra" if "@" in c.name else "attacks" for c in columns}
-    after = [f"{name}@{road.name}" for name in (CLEAN, *sections) for road in evaluator.survive]
+    after = [f"{name}@{step.name}" for name in (CLEAN, *sections) for step in evaluator.postprocess]
     attacks, controls, extra = (
         [n for n, s in sections.items() if s == kind] for kind in ("attacks", "controls", "extra")
     )
-    table = {"schema": SCHEMA, **summarise(samples, attacks, controls, [*extra, *after], types or {})}
+    table = {**summarise(samples, attacks, controls, [*extra, *after], types or {})}
     right = verdicts(samples, [*sections, *after]) if has_verdicts(samples) else {}
     clean = evaluator.outputs(CLEAN)
     table["clean"] |= {"metrics": task.metrics(clean, targets), "near_ties": near_ties(task, clean, targets)}
@@ -78,7 +76,7 @@ def assemble(
         if right:
             entry["measures"] = column_measures(samples, column.name, right)
     for name in after:
-        table["extra"][name]["after"] = next(repr(r) for r in evaluator.survive if name.endswith(f"@{r.name}"))
+        table["extra"][name]["after"] = next(repr(s) for s in evaluator.postprocess if name.endswith(f"@{s.name}"))
     found = [*checks]
     if right:
         losses = {n: task.loss(evaluator.outputs(n), targets).numpy() for n in (CLEAN, *sections)}
@@ -86,10 +84,30 @@ def assemble(
         found.append(above_chance(right[CLEAN], [sample["label"] for sample in samples]))
         found += column_worth(columns, right, samples, losses)
         _require_agreement(evaluator, task, targets, right)
-    return table | {
-        "missing": list(missing), "checks": [dataclasses.asdict(check) for check in found],
-        "identity": identity(config, evaluator), "config": dict(config), "seed": seed, "commit": commit(), "versions": versions(),
-    }  # fmt: skip
+    return RobustnessTable.of({**table, "checks": [dataclasses.asdict(check) for check in found]}, samples)
+
+
+def with_provenance(
+    table: RobustnessTable, evaluator: Evaluator, config: Mapping[str, Any], seed: int, missing: Sequence[str]
+) -> RobustnessTable:
+    """Return the table with what it rests on: configuration, seed, digests, code and versions.
+
+    Args:
+        table: of the evaluator.
+        evaluator: which has run.
+        config: of the run, as plain values.
+        seed: of the run.
+        missing: ids of clips that could not be read.
+    """
+    return dataclasses.replace(
+        table,
+        identity=identity(config, evaluator),
+        config=dict(config),
+        seed=seed,
+        missing=tuple(missing),
+        commit=commit(),
+        versions=versions(),
+    )
 
 
 def identity(config: Mapping[str, Any], evaluator: Evaluator) -> dict[str, Any]:
@@ -98,9 +116,11 @@ def identity(config: Mapping[str, Any], evaluator: Evaluator) -> dict[str, Any]:
     Rows of two runs are comparable clip by clip where ``clips`` is the same.
     """
     return {
-        "parts": Identity.of(config).part_digests(), "clips": evaluator.clips.digest, "model": evaluator.weights,
+        "parts": Identity.of(config).part_digests(),
+        "clips": evaluator.clips.digest,
+        "model": evaluator.weights,
         "columns": evaluator.keys,
-    }  # fmt: skip
+    }
 
 
 def _require_agreement(evaluator: Evaluator, task: Task, targets: Any, right: Mapping[str, Any]) -> None:
@@ -118,34 +138,23 @@ def near_ties(task: Task, out: Any, targets: Any) -> int | None:
     return None if margin is None else int((margin.abs() < NEAR_TIE).sum())
 
 
-def write(run_dir: Path, table: Mapping[str, Any], tracker: Tracker, pictures: Mapping[str, Path]) -> None:
+def write(run_dir: Path, table: RobustnessTable, tracker: Tracker, pictures: Mapping[str, Path]) -> None:
     """Write the table in all its forms and show it.
 
     Args:
         run_dir: where ``robustness.json`` and ``robustness.md`` go.
-        table: see ``assemble``.
+        table: of the run.
         tracker: receives the table, the accuracies and the pictures.
         pictures: contact sheets by column.
     """
-    files.write_json(run_dir / "robustness.json", table)
-    label = table["config"]["choices"].get("defense", "run")
-    layout = robustness_table([(label, table)], title=f"Robustness of {table['config'].get('name', 'the run')}")
-    files.write_text(run_dir / "robustness.md", layout.markdown())
-    Console().print(layout)
-    scores = {"clean": table["clean"], **table["attacks"], **table["controls"]}
-    scores |= {name: table[name] for name in ("mean", "union") if name in table}
-    rows = [[name, *_in_percent(score), table["n"]] for name, score in scores.items() if "acc" in score]
-    if rows:  # a task may have no verdicts
-        tracker.table("robustness", ["column", "accuracy (%)", "low", "high", "clips"], rows)
-    tracker.summary({f"acc/{name}": score["acc"] for name, score in scores.items() if "acc" in score})
+    table.save(run_dir)
+    Console().print(table)
+    scores = {"clean": table.clean, **table.attacks, **table.controls}
+    scores |= {name: score for name in ("mean", "union") if (score := getattr(table, name)) is not None}
+    tracker.table("robustness", ["column", "accuracy"], [[name, score.said] for name, score in scores.items()])
+    tracker.summary({f"acc/{name}": score.acc for name, score in scores.items() if score.acc is not None})
     for name, path in pictures.items():
         tracker.image(name, path)
-    tracker.artifact("robustness", [run_dir / "robustness.json", run_dir / "samples.jsonl"])
-
-
-def _in_percent(score: Mapping[str, Any]) -> list[float]:
-    """Return an accuracy and the ends of its interval, in percent."""
-    return [round(100 * value, 2) for value in (score["acc"], *score["ci95"])]
 
 
 def commit() -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape as html_escape
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -12,14 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.core import escape
-from advvid.evaluation.tally import read_samples, summarise, verdicts
+from advvid.evaluation.scores import EMPTY, ColumnScore, Score, Scores
 from advvid.evaluation.worth import level_columns
 
-__all__ = ["Block", "ResultTable", "names_of", "percent", "read_samples", "robustness_table", "summarise", "verdicts"]
+Runs = Sequence[tuple[str, Scores]]
 
-Runs = Sequence[tuple[str, Mapping[str, Any]]]
-
-EMPTY = "–"
 # Measures that stand in the JSON only: the table says enough by accuracy, and by the whole split beside the deviation.
 QUIET = ("top5", "gap_mean", "perr_mean", "hit1_mean")
 SECTIONS = (
@@ -41,16 +39,18 @@ NO_VERDICT = "This task has no right and wrong answers: no accuracy, mean or uni
 
 
 def percent(score: Mapping[str, Any] | None) -> str:
-    """Write an accuracy as a percentage with its interval.
+    """Write an accuracy of plain values as a percentage with its interval.
 
     Example:
         >>> percent({"acc": 0.513, "ci95": [0.444, 0.581]})
         '51.3 [44.4, 58.1]'
     """
-    if score is None or score.get("acc") is None:
-        return EMPTY
-    low, high = score["ci95"]
-    return f"{100 * score['acc']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return said(Score(score.get("acc"), score.get("ci95"))) if score else EMPTY
+
+
+def said(score: Score | None) -> str:
+    """Write a score as a percentage with its interval; a dash where there is none."""
+    return EMPTY if score is None else score.said
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,15 @@ class Block:
         head, *body = ["| " + " | ".join(map(escape.cell, line)) + " |" for line in (self.header, *self.rows)]
         text = "\n".join([head, rule, *body])
         return f"### {escape.markdown(self.title)}\n\n{text}" if self.title else text
+
+    def html(self) -> str:
+        """Return the block as an HTML table."""
+        lines = [(tag, line) for tag, line in (("th", self.header), *(("td", row) for row in self.rows))]
+        body = "".join(
+            f"<tr>{''.join(f'<{tag}>{html_escape(cell)}</{tag}>' for cell in line)}</tr>" for tag, line in lines
+        )
+        title = f"<caption>{html_escape(self.title)}</caption>" if self.title else ""
+        return f"<table>{title}{body}</table>"
 
     def rich(self) -> Table:
         """Return the block as a table for the terminal."""
@@ -107,6 +116,12 @@ class ResultTable:
         notes = "\n".join(f"- {note if note in OWN_WORDS else escape.markdown(note)}" for note in self.notes)
         return "\n\n".join([*heading, *(block.markdown() for block in self.blocks), notes]) + "\n"
 
+    def html(self) -> str:
+        """Return everything as a piece of HTML, for a notebook."""
+        title = f"<strong>{html_escape(self.title)}</strong>" if self.title else ""
+        notes = "".join(f"<li>{html_escape(note)}</li>" for note in self.notes)
+        return f"{title}{''.join(block.html() for block in self.blocks)}<ul>{notes}</ul>"
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.title:
             yield Text(self.title, style="bold")
@@ -131,17 +146,17 @@ class ResultTable:
 def robustness_table(
     runs: Runs, title: str = "", describe: Mapping[str, Sequence[str]] | None = None, intervals: str = INTERVALS
 ) -> ResultTable:
-    """Lay out one or several ``robustness.json`` as one table, a row per run.
+    """Lay out one or several tables as one, a row per run.
 
     Args:
-        runs: pairs of a label and the content of a ``robustness.json``.
+        runs: pairs of a label and a table.
         title: heading.
         describe: further columns between the label and n: name to a value per run.
         intervals: the footnote that says what the brackets hold.
 
     Example:
-        >>> score = {"acc": 0.5, "ci95": [0.1, 0.9]}
-        >>> run = {"n": 2, "seed": 0, "clean": score, "attacks": {}, "mean": score, "union": score}
+        >>> score = Score(0.5, (0.1, 0.9))
+        >>> run = Scores(n=2, seed=0, clean=score, mean=score, union=score)
         >>> print(robustness_table([("cat", run)]).markdown().splitlines()[2])
         | cat | 2 | 0 | 50.0 [10.0, 90.0] | 50.0 [10.0, 90.0] | 50.0 [10.0, 90.0] |
     """
@@ -150,89 +165,84 @@ def robustness_table(
     attacks = names_of(runs, "attacks")
     rows = tuple(
         (
-            *key, str(run["n"]), str(run.get("seed", EMPTY)), percent(run.get("clean")),
-            *(percent(run["attacks"].get(name)) for name in attacks),
-            percent(run.get("mean")), percent(run.get("union")),
+            *key,
+            str(run.n),
+            str(EMPTY if run.seed is None else run.seed),
+            *map(said, (run.clean, *(run.attacks.get(name) for name in attacks), run.mean, run.union)),
         )
         for key, (_, run) in zip(keys, runs, strict=True)
-    )  # fmt: skip
+    )
     header = ("run", *described, "n", "seed", "clean", *attacks, "mean", "union")
     fixed = 3 + len(described)
-    judged = any("acc" in run.get("clean", {}) for _, run in runs)
+    judged = any(run.clean.acc is not None for _, run in runs)
     if not judged:  # nothing is right or wrong, as in next-frame prediction: the measures alone say how it went
         header, rows = header[:fixed], tuple(row[:fixed] for row in rows)
     blocks = [Block("", header, rows, fixed=fixed)]
     for section, name in SECTIONS if judged else ():
         columns = names_of(runs, section)
         if columns:
-            cells = tuple((label, *(percent(run.get(section, {}).get(c)) for c in columns)) for label, run in runs)
+            cells = tuple((label, *(said(run.sections()[section].get(c)) for c in columns)) for label, run in runs)
             blocks.append(Block(name, ("run", *columns), cells))
     measured = _measured(runs, "Further measures" if judged else "Measures")
     if measured:
         blocks.append(measured)
-    said = (intervals, RULES) if judged else (NO_VERDICT,)
-    return ResultTable(title, tuple(blocks), (*said, *_budgets(runs), *_level(runs), *_warnings(runs)))
+    rules = (intervals, RULES) if judged else (NO_VERDICT,)
+    return ResultTable(title, tuple(blocks), (*rules, *_budgets(runs), *_level(runs), *_warnings(runs)))
 
 
 def _measured(runs: Runs, title: str) -> Block | None:
     """Lay out the task's further measures, a row per run and measure; None where no run has any."""
-    columns = [c for c in names_of(runs, "attacks") + names_of(runs, "controls")]
+    columns = names_of(runs, "attacks") + names_of(runs, "controls")
     rows = []
     for label, run in runs:
-        entries = {"clean": run.get("clean", {}), **run.get("attacks", {}), **run.get("controls", {})}
-        for metric in dict.fromkeys(m for e in entries.values() for m in e.get("metrics", {}) if m not in QUIET):
-            values = [entries.get(name, {}).get("metrics", {}).get(metric) for name in ("clean", *columns)]
+        scores: dict[str, Score] = {"clean": run.clean, **run.attacks, **run.controls}
+        for metric in dict.fromkeys(m for score in scores.values() for m in score.metrics if m not in QUIET):
+            values = [scores[name].metrics.get(metric) if name in scores else None for name in ("clean", *columns)]
             rows.append((label, metric, *(f"{v:.4g}" if isinstance(v, int | float) else EMPTY for v in values)))
     return Block(title, ("run", "measure", "clean", *columns), tuple(rows), fixed=2) if rows else None
 
 
 def names_of(runs: Runs, section: str) -> list[str]:
     """Return the columns that any run has in a section, in order of first appearance."""
-    return list(dict.fromkeys(name for _, run in runs for name in run.get(section, {})))
+    return list(dict.fromkeys(name for _, run in runs for name in run.sections()[section]))
+
+
+def allowed(score: ColumnScore) -> str:
+    """Say what the attack of a column was allowed: budget and access."""
+    return ", ".join(part for part in (score.budget, score.access) if part and part != "none")
 
 
 def _budgets(runs: Runs) -> Iterator[str]:
     """Yield for each column what the attack was allowed; more than one entry where the runs differ."""
-    for section in ("attacks", "controls", "extra"):
+    for section in Scores.COLUMNS:
         for name in names_of(runs, section):
-            entries = [run[section][name] for _, run in runs if name in run.get(section, {})]
-            said = [
-                ", ".join(str(entry[key]) for key in ("budget", "access") if entry.get(key, "none") != "none")
-                for entry in entries
-            ]
-            distinct = list(dict.fromkeys(text for text in said if text))
-            yield from (f"{name}: {note}" for note in dict.fromkeys(n for e in entries for n in e.get("notes", ())))
+            scores = [run.sections()[section][name] for _, run in runs if name in run.sections()[section]]
+            distinct = list(dict.fromkeys(text for score in scores if (text := allowed(score))))
+            yield from (f"{name}: {note}" for note in dict.fromkeys(n for score in scores for n in score.notes))
             if distinct:
                 yield f"{name}: " + " | ".join(distinct) + (" (differs by run)" if len(distinct) > 1 else "")
 
 
 def _level(runs: Runs) -> Iterator[str]:
     """Yield which columns cannot tell the runs apart."""
-    scores = {name: [run[name] for _, run in runs if name in run] for name in ("clean", "union")}
+    scores = {"clean": [run.clean for _, run in runs], "union": [run.union for _, run in runs if run.union]}
     for section in ("attacks", "controls"):
         for name in names_of(runs, section):
-            scores[name] = [run[section][name] for _, run in runs if name in run.get(section, {})]
+            scores[name] = [run.columns[name] for _, run in runs if name in run.columns]
     yield from level_columns(scores)
 
 
 def _warnings(runs: Runs) -> Iterator[str]:
     """Yield what a reader must know before believing a row: raised checks and clips that were not scored."""
     for label, run in runs:
-        made = [check for check in run.get("checks", ()) if "name" in check]
-        names = list(dict.fromkeys(check["name"] for check in made if check["raised"]))
+        made = [check for check in run.checks if check.name]
+        names = list(dict.fromkeys(check.name for check in made if check.raised))
         if made:
-            verdict = (
-                f"{sum(check['raised'] for check in made)} raised ({', '.join(names)})" if names else "none raised"
-            )
+            verdict = f"{sum(check.raised for check in made)} raised ({', '.join(names)})" if names else "none raised"
             yield f"Checks of {label}: {len(made)} made, {verdict}."
-        for check in run.get("checks", ()):
-            if isinstance(check, str):
-                yield f"Check raised for {label}: {check}"
-            elif check.get("raised", True):
-                said = [check["message"], check.get("means"), check.get("remedy") and f"remedy: {check['remedy']}"]
-                yield f"Check raised for {label}: {'; '.join(filter(None, said))}"
-        if run.get("missing"):
-            yield f"{label}: {len(run['missing'])} clips are missing (unreadable videos); n counts only scored ones."
+        yield from (f"Check raised for {label}: {check.sentence}" for check in run.raised)
+        if run.missing:
+            yield f"{label}: {len(run.missing)} clips are missing (unreadable videos); n counts only scored ones."
 
 
 def _coloured(cell: str) -> Text:

@@ -15,19 +15,16 @@ from advvid.core.errors import AdvvidError
 from advvid.core.escape import all_visible
 from advvid.core.plain import read_json
 from advvid.core.saved_config import checked
+from advvid.evaluation.robustness import SCHEMA, RobustnessTable
 
-SCHEMA = 1
-SINGLE = ("clean", "mean", "mean_attacks", "union")
-SECTIONS = ("attacks", "controls", "extra", "types")
 # Columns have names, and names stand in headings.
 LONGEST_NAME = 200
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """Return the content of a ``robustness.json``.
+def read_table(path: Path) -> RobustnessTable:
+    """Return the table of a ``robustness.json``.
 
-    Its sections ``attacks``, ``controls``, ``extra`` are there, if empty; every accuracy lies in [0, 1] beside its interval;
-    its configuration has passed ``advvid.core.saved_config.checked``.
+    Every accuracy lies in [0, 1] beside its interval; its configuration has passed ``advvid.core.saved_config.checked``.
 
     Args:
         path: the file.
@@ -44,18 +41,17 @@ def read_table(path: Path) -> dict[str, Any]:
     form = _Form(what)
     form.whole(table, "n")
     form.mapping(table, "clean", needed=True)
-    for name in SINGLE:
+    for name in RobustnessTable.SINGLE:
         if name in table:
             form.score(table[name], name)
-    for section in SECTIONS:
+    for section in RobustnessTable.SECTIONS:
         for name, entry in form.mapping(table, section).items():
             form.score(entry, f"{section}.{name}")
-    for section in ("attacks", "controls", "extra"):
-        table.setdefault(section, {})
     form.strings(table, "missing")
     for index, check in enumerate(form.list(table, "checks")):
         form.check(check, f"checks[{index}]")
     form.mapping(table, "versions")
+    form.mapping(table, "identity")
     if table.get("commit") is not None:
         form.expect(isinstance(table["commit"], str), "commit", table["commit"], "text")
     form.expect(isinstance(table.get("seed", 0), int | str), "seed", table.get("seed"), "number")
@@ -63,7 +59,7 @@ def read_table(path: Path) -> dict[str, Any]:
         table["config"] = checked(table["config"], what)
         for part in ("evaluation", "dataset"):
             form.mapping(table["config"], part)
-    return table
+    return RobustnessTable.of(table)
 
 
 class _Form:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from advvid.core.errors import AdvvidError
 from advvid.evaluation.check_rules import CHOICE, FLOOR, LUCK, Check, finding
 from advvid.evaluation.columns import Column
+from advvid.evaluation.scores import Score
 from advvid.metrics.statistics import wilson
 
 Right = Mapping[str, NDArray[np.bool_]]
@@ -88,19 +89,19 @@ def small_validation(reasons: Sequence[str], clips: int) -> list[Check]:
     return [finding("small_validation", high - low > CHOICE, said)]
 
 
-def level_columns(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+def level_columns(scores: Mapping[str, Sequence[Score]]) -> Iterator[str]:
     """Say which columns cannot tell their rows apart, since all are at the floor or at the ceiling.
 
     Args:
-        scores: ``{"acc", "ci95"}`` of every row by column.
+        scores: of every row, by column.
 
     Example:
-        >>> zero = {"acc": 0.0, "ci95": [0.0, 0.04]}
+        >>> zero = Score(0.0, (0.0, 0.04))
         >>> [note.split(":")[0] for note in level_columns({"pgd": [zero, zero]})]
         ['All rows of pgd are at the floor']
     """
     for name, rows in scores.items():
-        ends = [row["ci95"] for row in rows if row.get("acc") is not None]
+        ends = [row.ci95 for row in rows if row.ci95 is not None]
         if len(ends) < 2:
             continue
         if all(low <= FLOOR for low, _ in ends):

@@ -56,9 +56,9 @@ def check_options(cfg: DictConfig) -> None:
         raise AdvvidError(f"files=... and labels=... are for mode=attack, not for mode={cfg.mode}: leave them out")
     if cfg.labels is not None and cfg.files is None:
         raise AdvvidError("labels=... belong to files=...: the clips of the data set have labels of their own")
-    if cfg.mode == "attack" and cfg.survive is not None:
+    if cfg.mode == "attack" and cfg.postprocess is not None:
         raise AdvvidError(
-            "survive=... is for evaluations: mode=attack always scores its lossless films, which hold 8 bits; leave it out"
+            "postprocess=... is for evaluations: mode=attack always scores its lossless films, which hold 8 bits; leave it out"
         )
 
 
@@ -133,7 +133,9 @@ def attack_clips(
     studio.lines = [kept.known[clip] for clip in clips]
     if fingerprint(model) != weights:
         kept.drop()
-        raise AdvvidError("the attack changed the model's weights or buffers: its clips are void; report the attack")
+        raise AdvvidError(
+            "the attack changed the model's weights or buffers; clips discarded: this is a bug in the attack, please report it"
+        )
     result = {
         "schema": SCHEMA, "n": len(studio.lines),
         **{key: sum(line[key] for line in studio.lines) for key in ("attacked", "fooled", "fooled_rounded")},

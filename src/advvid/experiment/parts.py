@@ -20,7 +20,7 @@ from advvid.defenses.base import Defense
 from advvid.detectors.routing import Routing
 from advvid.distributed.runtime import Runtime
 from advvid.evaluation.columns import Column
-from advvid.evaluation.postprocess import Survival, survivals
+from advvid.evaluation.postprocess import Postprocessing, postprocessing
 from advvid.evaluation.suite import suite_columns
 from advvid.experiment.attack_mode import check_parts, given_files
 from advvid.models.build import check_settings, check_task
@@ -28,16 +28,17 @@ from advvid.purifiers.base import Purifier
 from advvid.tracking.trackers import Tracker
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Parts:
     """Everything that a run is made of, built and checked before any work is done."""
 
     dataset: Dataset
     attack: Attack
+    attack_name: str
     defense: Defense
     attacks: Mapping[str, Attack]
     columns: list[Column]
-    survive: list[Survival]
+    postprocess: list[Postprocessing]
     schedule: Schedule
     runtime: Runtime
     tracker: Tracker
@@ -88,15 +89,25 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     columns = [dataclasses.replace(column, attack=in_space(column.attack, dataset.space)) for column in columns]
     for used in (*attacks.values(), *(column.attack for column in columns)):
         used.require_shape(dataset.clip_shape)
-    if cfg.survive and len(dataset.clip_shape) != 4:
-        raise AdvvidError("survive=... rounds and encodes pixels, and these data have none: leave survive=null")
+    if cfg.postprocess and len(dataset.clip_shape) != 4:
+        raise AdvvidError("postprocess=... rounds and encodes pixels, and these data have none: leave postprocess=null")
     purifiers, routing = made_purifiers(cfg, dataset.clip_shape), made_routing(cfg, dataset.clip_shape)
-    survive = survivals(cfg.survive, cfg.evaluation.codec, cfg.evaluation.codec_quality)
     return Parts(
-        dataset, attack, defense, attacks, columns, survive, schedule, safe_instantiate(cfg.runtime),
-        safe_instantiate(cfg.tracker), safe_instantiate(cfg.analysis) if cfg.get("analysis") else None, purifiers, routing,
-        cfg.dataset.get("workers", 0),
-    )  # fmt: skip
+        dataset=dataset,
+        attack=attack,
+        attack_name=attack_name,
+        defense=defense,
+        attacks=attacks,
+        columns=columns,
+        postprocess=postprocessing(cfg.postprocess, cfg.evaluation.codec, cfg.evaluation.codec_quality),
+        schedule=schedule,
+        runtime=safe_instantiate(cfg.runtime),
+        tracker=safe_instantiate(cfg.tracker),
+        analysis=safe_instantiate(cfg.analysis) if cfg.get("analysis") else None,
+        purifiers=purifiers,
+        routing=routing,
+        workers=cfg.dataset.get("workers", 0),
+    )
 
 
 def made_purifiers(cfg: DictConfig, clip_shape: Sequence[int]) -> list[Purifier]:

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from advvid.core.errors import AdvvidError
 from advvid.core.escape import all_visible
+from advvid.evaluation.robustness import RobustnessTable
 from advvid.evaluation.tally import read_samples
 from advvid.report.embed import Embedded, Room, moving, still
 from advvid.visuals.pictures import DPI, FRAME, TEXT
@@ -53,23 +54,23 @@ class Clip:
     rows: str
 
 
-def films(folder: Path, result: Mapping[str, Any], room: Room, clips: int = 1) -> list[Film]:
+def films(folder: Path, table: RobustnessTable | None, room: Room, clips: int = 1) -> list[Film]:
     """Return the first clips of every contact sheet of a run, and its films of ``mode=attack``, as far as there is room.
 
     Args:
         folder: of the run.
-        result: its ``robustness.json``, or {}.
+        table: its table, where there is one.
         room: in the page.
         clips: of each sheet.
     """
     found: list[Film] = []
     samples = _samples(folder)
-    order = [name for section in ("attacks", "extra", "controls") for name in result.get(section, {})]
+    order = [*table.attacks, *table.extra, *table.controls] if table else []
     sheets = sorted(
         (folder / "pictures").glob("*.png"), key=lambda p: (order.index(p.stem) if p.stem in order else 99, p)
     )
     for path in sheets:
-        shown = _shown(samples, path.stem, result)
+        shown = _shown(samples, path.stem, table.config if table else {})
         for index, clip in enumerate(cut(path)[:clips]):
             alt = shown[index] if index < len(shown) else f"A clip before and after {path.stem}."
             whole, played = still(clip.band), moving(clip.frames) if len(clip.frames) > 1 else None
@@ -119,9 +120,9 @@ def _samples(folder: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _shown(samples: Sequence[Mapping[str, Any]], column: str, result: Mapping[str, Any]) -> list[str]:
+def _shown(samples: Sequence[Mapping[str, Any]], column: str, config: Mapping[str, Any]) -> list[str]:
     """Say of the clips of a sheet, in its order, what the model read; a sheet is drawn from a column's first batch."""
-    size = result.get("config", {}).get("evaluation", {}).get("batch_size")
+    size = config.get("evaluation", {}).get("batch_size")
     first = [
         sample for sample in samples[: size if isinstance(size, int) else 0] if column in sample.get("attacks", {})
     ]

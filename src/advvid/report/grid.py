@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from advvid.core.escape import cell as _escaped
+from advvid.evaluation.scores import Score
 
 NOTHING = "–"
 ANCHOR_SAFE = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -136,17 +136,17 @@ def unique_anchors(names: Sequence[str], prefix: str) -> list[str]:
     return found
 
 
-def percentage(score: Mapping[str, Any] | None, href: str = "", notes: tuple[int, ...] = ()) -> Value:
-    """Return the cell of an accuracy of a ``robustness.json``.
+def percentage(score: Score | None, href: str = "", notes: tuple[int, ...] = ()) -> Value:
+    """Return the cell of an accuracy.
 
     Example:
-        >>> percentage({"acc": 0.513, "ci95": [0.444, 0.581]}).interval
+        >>> percentage(Score(0.513, (0.444, 0.581))).interval
         '44.4 to 58.1'
     """
-    if score is None or score.get("acc") is None:
+    if score is None or score.acc is None or score.ci95 is None:
         return Value(NOTHING)
-    low, high = (100 * end for end in score["ci95"])
-    return Value(f"{100 * score['acc']:.1f}", f"{low:.1f} to {high:.1f}", href, notes)
+    low, high = (100 * end for end in score.ci95)
+    return Value(f"{100 * score.acc:.1f}", f"{low:.1f} to {high:.1f}", href, notes)
 
 
 def signed(text: str) -> str:

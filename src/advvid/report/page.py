@@ -141,7 +141,7 @@ def build_page(
     parts = tuple(
         RunPart(
             section, tuple(analysis_sections(section.found.path, room, section.found.path.resolve() not in drawn)),
-            tuple(films(section.found.path, section.found.result or {}, room, clips)),
+            tuple(films(section.found.path, section.found.result, room, clips)),
             section.found.path.resolve() in drawn,
         )
         for section in sections

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from advvid.report.grid import NOTHING, Grid, Group, Header, Mark, Row, Value, number, signed
 from advvid.report.notes import Notes
 from advvid.report.runs import RunSection, footnotes
 from advvid.report.study_tables import SCALES, Cell, Claim, Measured, PaperTable
-from advvid.runs.average import SECTIONS, SINGLE
 
 WORDS = {"holds": ("holds", "good"), "does_not_hold": ("does not hold", "bad"), "undecided": ("undecided", "")}
 
@@ -42,15 +40,9 @@ class Runs:
     def is_accuracy(self, found: Measured, column: str) -> bool:
         """Whether a number is the accuracy of its run's column, in percent."""
         section = self.section(found)
-        score = score_of(section.found.result, found.column or column) if section and section.found.result else {}
-        return score.get("acc") is not None and abs(100 * score["acc"] - found.value) < 1e-6
-
-
-def score_of(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return an entry of a ``robustness.json`` by the name of its column; {} where there is none."""
-    places = [result if name in SINGLE else {}, *(result.get(section, {}) for section in (*SECTIONS, "types"))]
-    found: Mapping[str, Any] = next((place[name] for place in places if name in place), {})
-    return found
+        table = section.found.result if section else None
+        score = table.scores.get(found.column or column) if table else None
+        return score is not None and score.acc is not None and abs(100 * score.acc - found.value) < 1e-6
 
 
 def paper_grid(table: PaperTable, runs: Runs) -> Grid:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from advvid.core.same_clips import clip_notes
-from advvid.evaluation.table import QUIET, names_of
+from advvid.evaluation.robustness import RobustnessTable
+from advvid.evaluation.scores import ColumnScore, Score
+from advvid.evaluation.table import QUIET, allowed, names_of
 from advvid.evaluation.table import SECTIONS as OUTSIDE
 from advvid.report import sources
 from advvid.report.grid import (
@@ -26,7 +28,6 @@ from advvid.report.grid import (
     unique_anchors,
 )
 from advvid.report.notes import Notes
-from advvid.runs.average import SECTIONS
 from advvid.runs.found_runs import FoundRun, find_runs, varied
 
 SUMS = ("mean", "mean_attacks", "union")
@@ -94,12 +95,12 @@ def _section(run: FoundRun, name: str) -> RunSection:
     if run.result is None:
         return RunSection(run, name, command, {"training": cost} if cost else {})
     result = run.result
-    config = result.get("config", {})
+    config = result.config
     facts = {
-        "clips": str(result["n"]), "seed": str(result.get("seed", NOTHING)),
+        "clips": str(result.n), "seed": str(NOTHING if result.seed is None else result.seed),
         "scale": "demo (embedded data)" if sources.scale_of(result) == "demo" else "full",
         "settings": ", ".join(f"{group} {choice}" for group, choice in sorted(run.choices.items()) if choice != "None"),
-        "training": cost, "evaluation": sources.attack_cost(result), "commit": str(result.get("commit") or "not known"),
+        "training": cost, "evaluation": sources.attack_cost(result), "commit": str(result.commit or "not known"),
         "versions": sources.versions_text(result),
     }  # fmt: skip
     origin = sources.trained_in(config)
@@ -107,26 +108,32 @@ def _section(run: FoundRun, name: str) -> RunSection:
         facts["model from"] = sources.local(str(config["checkpoint"]))
         facts["its command"] = sources.command_of(origin)
         facts["training"] = sources.training_cost(origin)
-    if result.get("missing"):
-        facts["missing clips"] = f"{len(result['missing'])} (unreadable videos), not counted in n"
-    checks = result.get("checks", ())
+    if result.missing:
+        facts["missing clips"] = f"{len(result.missing)} (unreadable videos), not counted in n"
     return RunSection(
-        run, name, command, {key: value for key, value in facts.items() if value}, _columns_grid(result, name),
-        tuple(sources.raised(checks)), len(checks), sources.config_text(config), sources.settings_text(result),
-    )  # fmt: skip
+        found=run,
+        anchor=name,
+        command=command,
+        facts={key: value for key, value in facts.items() if value},
+        grid=_columns_grid(result, name),
+        checks=tuple(f"{check.sentence}." for check in result.raised),
+        made=len(result.checks),
+        config=sources.config_text(config),
+        settings=sources.settings_text(result),
+    )
 
 
-def _columns_grid(result: Mapping[str, Any], name: str) -> Grid:
+def _columns_grid(table: RobustnessTable, name: str) -> Grid:
     """A row per column of the run's table, with its budget and what it cost."""
     header = (
         Header("percent right"), Header("access", words=True), Header("budget", words=True), Header("largest distance"),
         Header("fooling rate"), Header("gradients"), Header("seconds"), Header("further measures", words=True),
     )  # fmt: skip
-    groups = [Group((_measured_row("clean", result["clean"], name),))]
+    groups = [Group((_measured_row("clean", table.clean, name),))]
     for section, title in (("attacks", "Attacks"), *OUTSIDE):
-        rows = tuple(_measured_row(key, entry, name) for key, entry in result.get(section, {}).items())
+        rows = tuple(_measured_row(key, entry, name) for key, entry in table.sections()[section].items())
         groups += [Group(rows, title)] if rows else []
-    rows = tuple(_measured_row(key, result[key], name) for key in SUMS if key in result)
+    rows = tuple(_measured_row(key, table.scores[key], name) for key in SUMS if key in table.scores)
     groups += [Group(rows, "Together")] if rows else []
     return _without_empty(Grid("", "column", header, tuple(groups)))
 
@@ -142,15 +149,16 @@ def _without_empty(grid: Grid) -> Grid:
     return replace(grid, header=tuple(grid.header[i] for i in kept), groups=tuple(groups))
 
 
-def _measured_row(key: str, entry: Mapping[str, Any], name: str) -> Row:
-    fooled = entry.get("measures", {}).get("fooling_rate")
-    metrics = {m: v for m, v in entry.get("metrics", {}).items() if m not in QUIET and isinstance(v, int | float)}
+def _measured_row(key: str, score: Score, name: str) -> Row:
+    column = score if isinstance(score, ColumnScore) else ColumnScore(score.acc, score.ci95, score.metrics)
+    fooled = column.measures.get("fooling_rate")
+    metrics = {m: v for m, v in column.metrics.items() if m not in QUIET and isinstance(v, int | float)}
     further = ", ".join(f"{metric} {number(value)}" for metric, value in metrics.items())
     cells = (
-        _marked(entry), Value(str(entry.get("access") or NOTHING).replace("_", " "), words=True),
-        Value(str(entry.get("budget") or NOTHING), words=True), _number(entry.get("max_distance")),
-        Value(NOTHING if fooled is None else f"{100 * fooled:.1f}"), _number(entry.get("gradient_calls")),
-        _number(entry.get("seconds")), Value(further or NOTHING, words=True),
+        _marked(column), Value(str(column.access or NOTHING).replace("_", " "), words=True),
+        Value(str(column.budget or NOTHING), words=True), _number(column.max_distance),
+        Value(NOTHING if fooled is None else f"{100 * fooled:.1f}"), _number(column.gradient_calls),
+        _number(column.seconds), Value(further or NOTHING, words=True),
     )  # fmt: skip
     return Row(NAMES.get(key, key), cells, anchor(name, key))
 
@@ -159,41 +167,41 @@ def _number(value: Any) -> Value:
     return Value(number(value) if isinstance(value, int | float) else NOTHING)
 
 
-def _marked(score: Mapping[str, Any] | None, href: str = "", notes: tuple[int, ...] = ()) -> Value:
+def _marked(score: Score | None, href: str = "", notes: tuple[int, ...] = ()) -> Value:
     """An accuracy with its interval, in words and drawn."""
     value = percentage(score, href, notes)
-    if score is None or score.get("acc") is None:
+    if score is None or score.acc is None or score.ci95 is None:
         return value
-    low, high = score["ci95"]
-    mark = Mark(100 * score["acc"], 100 * low, 100 * high)
+    low, high = score.ci95
+    mark = Mark(100 * score.acc, 100 * low, 100 * high)
     return Value(value.text, value.interval, href, notes, mark)
 
 
 def comparisons(sections: Sequence[RunSection], notes: Notes) -> list[tuple[str, str, Grid]]:
     """Return a table per data set and number of clips, as (scale, heading, table); raised checks become footnotes."""
-    sets: dict[tuple[str, str, int], list[RunSection]] = {}
+    sets: dict[tuple[str, str, int | str], list[RunSection]] = {}
     for section in sections:
         result = section.found.result
         if result is not None:
             dataset = section.found.choices.get("dataset", "unknown data")
-            sets.setdefault((sources.scale_of(result), dataset, result["n"]), []).append(section)
+            sets.setdefault((sources.scale_of(result), dataset, result.n), []).append(section)
     return [
         (scale, f"{dataset}, n = {n}", _comparison(group, notes)) for (scale, dataset, n), group in sorted(sets.items())
     ]
 
 
 def _comparison(sections: Sequence[RunSection], notes: Notes) -> Grid:
-    runs = [(section.anchor, section.found.result or {}) for section in sections]
+    runs = [(section.anchor, section.found.result) for section in sections if section.found.result is not None]
     marks = [footnotes(section, notes) for section in sections]
     settings = {key: values for key, values in varied([s.found for s in sections]).items() if key != "seed"}
-    seeds = [str(run.get("seed", NOTHING)) for _, run in runs]
+    seeds = [str(NOTHING if run.seed is None else run.seed) for _, run in runs]
     # What a reader tells runs apart by stands above the numbers, the many keys of a configuration below them.
     chosen = {key: values for key, values in settings.items() if "." not in key and key != "checkpoint"}
     groups = [Group(tuple(_told(key, values) for key, values in (*chosen.items(), ("seed", seeds))))]
     keys = tuple(_told(key, values) for key, values in settings.items() if key not in chosen)
 
     def row(key: str, section: str | None, budget: str = "") -> Row:
-        found = [run.get(key) if section is None else run.get(section, {}).get(key) for _, run in runs]
+        found = [run.scores.get(key) if section is None else run.sections()[section].get(key) for _, run in runs]
         cells = tuple(
             _marked(score, s.column(key), marks[i].get(key, ())) for i, (s, score) in enumerate(zip(sections, found, strict=True))
         )  # fmt: skip
@@ -201,13 +209,15 @@ def _comparison(sections: Sequence[RunSection], notes: Notes) -> Grid:
 
     top = [row("clean", None), *(row(key, "attacks") for key in names_of(runs, "attacks"))]
     groups.append(
-        Group((*top, *(row(key, None) for key in SUMS if any(key in run for _, run in runs))), "Percent right")
+        Group((*top, *(row(key, None) for key in SUMS if any(key in run.scores for _, run in runs))), "Percent right")
     )
     for section, title in OUTSIDE:
         rows = tuple(row(key, section) for key in names_of(runs, section))
         groups += [Group(rows, title)] if rows else []
     groups += [Group(keys, "Settings that differ")] if keys else []
-    clips = tuple(notes.add(text) for text in clip_notes([(s.found.label, s.found.result or {}) for s in sections]))
+    clips = tuple(
+        notes.add(text) for text in clip_notes([(s.found.label, s.found.result) for s in sections if s.found.result])
+    )
     header = tuple(
         Header(s.found.label, href=f"#{s.anchor}", notes=(*clips, *marks[i].get("", ())))
         for i, s in enumerate(sections)
@@ -220,15 +230,9 @@ def _told(key: str, values: Sequence[str]) -> Row:
     return Row(key, tuple(Value(value or NOTHING, words=True) for value in values))
 
 
-def _said(key: str, runs: Sequence[tuple[str, Mapping[str, Any]]], notes: Notes) -> tuple[int, ...]:
+def _said(key: str, runs: Sequence[tuple[str, RobustnessTable]], notes: Notes) -> tuple[int, ...]:
     """Footnote a column with what its attack was allowed, in every wording where the runs differ."""
-    entries = [run[s][key] for _, run in runs for s in SECTIONS if key in run.get(s, {})]
-    texts = dict.fromkeys(
-        ", ".join(
-            str(e[part]).replace("_", " ") for part in ("budget", "access") if e.get(part) not in (None, "", "none")
-        )
-        for e in entries
-    )
+    texts = dict.fromkeys(allowed(run.columns[key]).replace("_", " ") for _, run in runs if key in run.columns)
     wordings = [text for text in texts if text]
     differs = " (differs by run)" if len(wordings) > 1 else ""
     return (notes.add(f"{key}: {' | '.join(wordings)}{differs}."),) if wordings else ()
@@ -236,8 +240,7 @@ def _said(key: str, runs: Sequence[tuple[str, Mapping[str, Any]]], notes: Notes)
 
 def footnotes(section: RunSection, notes: Notes) -> dict[str, tuple[int, ...]]:
     """Return the footnotes of raised checks by column of the run; "" holds those of the whole run."""
-    result: Mapping[str, Any] = section.found.result or {}
-    names = [name for s in SECTIONS for name in result.get(s, {})]
+    names = list(section.found.result.columns) if section.found.result else []
     found: dict[str, tuple[int, ...]] = {}
     for text in section.checks:
         index = notes.add(f"Check raised for {section.found.label}: {text}", section.anchor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from advvid.core.errors import AdvvidError
 from advvid.core.escape import visible
 from advvid.core.paths import conf_dir
 from advvid.core.plain import parse_json, read_yaml
-from advvid.evaluation.table import names_of
+from advvid.evaluation.scores import Scores
 
 PROGRAM = "python -m advvid.train"
 # A line of metrics.jsonl is far shorter.
@@ -51,11 +51,9 @@ def config_text(config: Mapping[str, Any]) -> str:
     return local(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110))
 
 
-def settings_text(result: Mapping[str, Any]) -> str:
-    """Return the settings of every column of a ``robustness.json`` as YAML, ``name: {class: ..., eps: ...}``."""
-    runs = [("", result)]
-    entries = {name: result[s][name] for s in ("attacks", "controls", "extra") for name in names_of(runs, s)}
-    kept = {name: entry["settings"] for name, entry in entries.items() if "settings" in entry}
+def settings_text(table: Scores) -> str:
+    """Return the settings of every column as YAML, ``name: {class: ..., eps: ...}``."""
+    kept = {name: dict(score.settings) for name, score in table.columns.items() if score.settings}
     return local(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=110)) if kept else ""
 
 
@@ -65,9 +63,9 @@ def is_embedded(dataset: str) -> bool:
     return source.is_file() and source.read_text(encoding="utf-8").startswith("# Embedded")
 
 
-def scale_of(result: Mapping[str, Any]) -> str:
+def scale_of(table: Scores) -> str:
     """Return ``demo`` for a result on embedded data, ``full`` otherwise."""
-    return "demo" if is_embedded(str(result.get("config", {}).get("choices", {}).get("dataset", ""))) else "full"
+    return "demo" if is_embedded(str(table.config.get("choices", {}).get("dataset", ""))) else "full"
 
 
 def trained_in(config: Mapping[str, Any]) -> Path | None:
@@ -96,11 +94,10 @@ def training_cost(folder: Path) -> str:
     return f"{epochs} epochs{counted}"
 
 
-def attack_cost(result: Mapping[str, Any]) -> str:
+def attack_cost(table: Scores) -> str:
     """Say what the attacks of a table cost; "" where nothing was written down."""
-    entries = [entry for s in ("attacks", "controls", "extra") for entry in result.get(s, {}).values()]
-    seconds = [entry["seconds"] for entry in entries if entry.get("seconds") is not None]
-    calls = [entry["gradient_calls"] for entry in entries if entry.get("gradient_calls") is not None]
+    seconds = [score.seconds for score in table.columns.values() if score.seconds is not None]
+    calls = [score.gradient_calls for score in table.columns.values() if score.gradient_calls is not None]
     said = [f"{duration(sum(seconds))} of attacks"] if seconds else []
     said += [f"{sum(calls):,} gradients of a clip"] if calls else []
     return ", ".join(said)
@@ -118,21 +115,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
 
 
-def versions_text(result: Mapping[str, Any]) -> str:
+def versions_text(table: Scores) -> str:
     """Return the versions that a result was computed with, in one line."""
-    return ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
-
-
-def raised(checks: Sequence[Any]) -> list[str]:
-    """Return a sentence per raised check: what was found, what it means, what to do."""
-    found = []
-    for check in checks:
-        if isinstance(check, str):
-            found.append(check)
-        elif check.get("raised", True):
-            said = [check.get("message"), check.get("means"), check.get("remedy") and f"remedy: {check['remedy']}"]
-            found.append("; ".join(filter(None, said)) + ".")
-    return found
+    return ", ".join(f"{name} {version}" for name, version in table.versions.items())
 
 
 def _loaded(path: Path) -> Any:

@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 
 from advvid.core.errors import AdvvidError
+from advvid.evaluation.scores import ColumnScore, Score, Scores
 from advvid.evaluation.table import names_of
 
-# Where a robustness.json holds accuracies: by themselves, and in sections by column.
-SINGLE = ("clean", "mean", "mean_attacks", "union")
-SECTIONS = ("attacks", "controls", "extra")
-
-Row = tuple[str, Mapping[str, Any]]
+Row = tuple[str, Scores]
 
 
 def average(
@@ -39,36 +36,48 @@ def average(
 
 
 def _merge(group: Sequence[Row]) -> Row:
-    """Return one row for several runs, in the form of a ``robustness.json``."""
+    """Return one row for several runs."""
     labels, runs = zip(*group, strict=True)
-    result: dict[str, Any] = {
-        "n": _joined(run["n"] for run in runs),
-        "seed": _joined(run.get("seed", "") for run in runs),
-        "missing": list(dict.fromkeys(clip for run in runs for clip in run.get("missing", ()))),
-        "checks": [check for run in runs for check in run.get("checks", ())],
+    single: dict[str, Any] = {
+        name: _spread(scores)
+        for name in Scores.SINGLE
+        if (scores := [getattr(run, name) for run in runs if getattr(run, name) is not None])
     }
-    for name in SINGLE:
-        scores = [run[name] for run in runs if name in run]
-        if scores:
-            result[name] = _spread(scores)
-    for section in SECTIONS:
-        names = names_of(group, section)
-        result[section] = {c: _spread([run[section][c] for run in runs if c in run.get(section, {})]) for c in names}
+    sections: dict[str, Any] = {
+        section: {
+            name: _column_spread([run.columns[name] for run in runs if name in run.columns])
+            for name in names_of(group, section)
+        }
+        for section in Scores.COLUMNS
+    }
+    table = Scores(
+        n=_joined(run.n for run in runs),
+        seed=_joined(run.seed for run in runs if run.seed is not None),
+        missing=list(dict.fromkeys(clip for run in runs for clip in run.missing)),
+        checks=[check for run in runs for check in run.checks],
+        **single,
+        **sections,
+    )
     label = ", ".join(labels)
-    return label if len(label) <= 40 else f"{len(labels)} runs", result
+    return label if len(label) <= 40 else f"{len(labels)} runs", table
 
 
-def _joined(values: Iterable[Any]) -> str:
-    return ", ".join(dict.fromkeys(map(str, values)))
+def _joined(values: Iterable[Any], between: str = ", ") -> str:
+    return between.join(dict.fromkeys(map(str, values)))
 
 
-def _spread(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _spread(scores: Sequence[Score]) -> Score:
+    """Return mean and range of accuracies."""
+    values = [score.acc for score in scores if score.acc is not None]
+    return Score(float(np.mean(values)), (min(values), max(values))) if values else Score()
+
+
+def _column_spread(scores: Sequence[ColumnScore]) -> ColumnScore:
     """Return mean and range of accuracies, and the budget and access that the runs share."""
-    result: dict[str, Any] = {
-        key: " | ".join(dict.fromkeys(str(score[key]) for score in scores if score.get(key)))
-        for key in ("budget", "access")
-    }
-    values = [score["acc"] for score in scores if score.get("acc") is not None]
-    if values:
-        result |= {"acc": float(np.mean(values)), "ci95": [min(values), max(values)]}
-    return result
+    spread = _spread(scores)
+    return ColumnScore(
+        spread.acc,
+        spread.ci95,
+        budget=_joined((score.budget for score in scores if score.budget), " | "),
+        access=_joined((score.access for score in scores if score.access), " | "),
+    )

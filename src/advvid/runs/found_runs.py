@@ -13,6 +13,7 @@ from typing import Any
 from advvid.core.errors import AdvvidError
 from advvid.core.escape import visible
 from advvid.core.plain import read_yaml
+from advvid.evaluation.robustness import RobustnessTable
 from advvid.evaluation.table_file import read_table
 
 # How much of the end of a log is looked at.
@@ -28,7 +29,7 @@ class FoundRun:
     Args:
         path: the folder.
         label: its short name, relative to what was searched.
-        result: the content of ``robustness.json``; None where there is none.
+        result: its table; None where there is none.
         problem: why there is none.
         choices: the chosen option of each group, such as ``defense: cat``.
         settings: every value of the configuration, by dotted key.
@@ -36,7 +37,7 @@ class FoundRun:
 
     path: Path
     label: str
-    result: Mapping[str, Any] | None
+    result: RobustnessTable | None
     problem: str = ""
     choices: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -112,7 +113,7 @@ def _read(path: Path, base: Path) -> FoundRun:
         return FoundRun(path, label, None, str(error))
     except OSError as error:
         return FoundRun(path, label, None, f"its folder cannot be read ({error.strerror})")
-    config = result.get("config", {})
+    config = result.config
     chosen: Mapping[str, str] = config.get("choices", {})
     settings = dict(_flat({key: value for key, value in config.items() if key not in IGNORED}))
     # attack@suite.mim: the option of one place inside the configuration, so a setting like any other there.

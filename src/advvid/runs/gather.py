@@ -13,7 +13,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -24,8 +23,9 @@ from advvid.core.errors import AdvvidError
 from advvid.core.escape import csv_cell
 from advvid.core.numbers import parse_number
 from advvid.core.same_clips import clip_notes
+from advvid.evaluation.scores import Score, Scores
 from advvid.evaluation.table import INTERVALS, ResultTable, names_of, robustness_table
-from advvid.runs.average import SECTIONS, SINGLE, Row, average
+from advvid.runs.average import Row, average
 from advvid.runs.found_runs import FoundRun, find_runs, varied
 
 RANGE = "Percent of clips classified correctly: mean over {over}, [lowest, highest]."
@@ -78,14 +78,9 @@ def gather(
 
 def _columns(rows: Sequence[Row]) -> dict[str, str | None]:
     """Return every column of the rows with the section that holds it (None: the top level)."""
-    top: dict[str, str | None] = {name: None for name in SINGLE if any(name in run for _, run in rows)}
-    return top | {name: section for section in SECTIONS for name in names_of(rows, section)}
-
-
-def _score(run: Mapping[str, Any], name: str, section: str | None) -> Mapping[str, Any]:
-    place = run if section is None else run.get(section, {})
-    score: Mapping[str, Any] = place.get(name, {})
-    return score
+    single = (name for name in Scores.SINGLE if any(getattr(run, name) is not None for _, run in rows))
+    top: dict[str, str | None] = dict.fromkeys(single)
+    return top | {name: section for section in Scores.COLUMNS for name in names_of(rows, section)}
 
 
 def _write_csv(
@@ -99,13 +94,20 @@ def _write_csv(
     writer.writerow(map(csv_cell, ["run", *described, "n", "seed", *ends, "problem"]))
     for i, (label, run) in enumerate(rows):
         cells = []
-        for name, section in columns.items():
-            score = _score(run, name, section)
-            cells += [score.get("acc", ""), *(score.get("ci95") or ("", ""))]
+        for name in columns:
+            score = run.scores.get(name, Score())
+            cells += ["" if score.acc is None else score.acc, *(score.ci95 or ("", ""))]
         writer.writerow(
             map(
                 csv_cell,
-                [label, *(values[i] for values in described.values()), run["n"], run.get("seed", ""), *cells, ""],
+                [
+                    label,
+                    *(values[i] for values in described.values()),
+                    run.n,
+                    "" if run.seed is None else run.seed,
+                    *cells,
+                    "",
+                ],
             )
         )
     for lost in failed:
@@ -132,7 +134,7 @@ def _heat_map(out: Path, rows: Sequence[Row], settings: Mapping[str, Sequence[st
     ticks = [sorted(set(values), key=_by_size) for values in (row_values, column_values)]
     cells: dict[tuple[int, int], list[float]] = {}
     for i, (_, run) in enumerate(rows):
-        accuracy = _score(run, name, columns[name]).get("acc")
+        accuracy = run.scores.get(name, Score()).acc
         if accuracy is not None:
             cells.setdefault((ticks[0].index(row_values[i]), ticks[1].index(column_values[i])), []).append(accuracy)
     values = np.full((len(ticks[0]), len(ticks[1])), np.nan)

@@ -187,7 +187,7 @@ def _clips(folder: Path, plan: CellPlan) -> dict[str, Any] | None:
     right = verdicts(samples, list(samples[0]["attacks"]))
     if plan.measure in MEANS:
         return _means(samples, right, plan)
-    every = read_table(folder / "robustness.json")["attacks"]  # controls enter neither mean nor union
+    every = read_table(folder / "robustness.json").attacks  # controls enter neither mean nor union
     if "over" in plan.options:
         values = np.mean([right[name + suffix] for name in plan.options["over"]], axis=0)
     elif plan.column in ("mean", "union"):

@@ -12,6 +12,8 @@ from advvid.core import checkpoint
 from advvid.core.errors import AdvvidError
 from advvid.core.plain import read_json
 from advvid.evaluation.measures import average_absolute_perturbation, sparse_measures
+from advvid.evaluation.robustness import JSON, RobustnessTable
+from advvid.evaluation.scores import Score
 from advvid.evaluation.table_file import read_table
 from advvid.evaluation.tally import read_samples
 from advvid.metrics.statistics import wilson
@@ -19,7 +21,6 @@ from advvid.studies.plan import CellPlan
 
 Measured = dict[str, Any]
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "mean", "std")
-SECTIONS = ("attacks", "types", "extra", "controls")
 
 
 def measure(folder: Path, cell: CellPlan) -> Measured:
@@ -34,32 +35,33 @@ def measure(folder: Path, cell: CellPlan) -> Measured:
     return {"value": None, "ci95": None, **found, "run": str(folder), "column": cell.column}
 
 
-def _table(folder: Path) -> dict[str, Any]:
-    return read_table(folder / "robustness.json")
+def _table(folder: Path) -> RobustnessTable:
+    return read_table(folder / JSON)
 
 
-def _score(table: Mapping[str, Any], column: str) -> Mapping[str, Any]:
-    if column in ("clean", "mean", "union", "mean_attacks"):
-        place: Mapping[str, Any] = table
-    else:
-        place = next((table[s] for s in SECTIONS if column in table.get(s, {})), {})
-    if column not in place:
+def _scored(table: RobustnessTable, column: str) -> Score:
+    """Return the score of a column.
+
+    Raises:
+        AdvvidError: if there is none, or the task has no right answers.
+    """
+    if column not in table.scores:
         raise AdvvidError(f"the evaluation has no column {column}: its suite leaves it out")
-    found: Mapping[str, Any] = place[column]
-    return found
+    return table[column]
 
 
 def _accuracy(folder: Path, cell: CellPlan) -> Measured:
     """Percent right. ``access`` asks for an attacker who knows less, ``over`` for the mean of several columns."""
     table, access = _table(folder), cell.options.get("access")
-    common = {"n": table["n"], "seed": table["seed"]}
+    common = {"n": table.n, "seed": table.seed}
     if "over" in cell.options:
         suffix = f"@{access}" if access else ""
-        values = [100 * _score(table, name + suffix)["acc"] for name in cell.options["over"]]
+        values = [100 * (_scored(table, name + suffix).acc or 0.0) for name in cell.options["over"]]
         return {**common, "value": float(np.mean(values))}
     column = f"{cell.column}@{access}" if access and cell.column != "clean" else cell.column
-    score = _score(table, column)
-    return {**common, "value": 100 * score["acc"], "ci95": [100 * end for end in score["ci95"]]}
+    score = _scored(table, column)
+    ends = None if score.ci95 is None else [100 * end for end in score.ci95]
+    return {**common, "value": None if score.acc is None else 100 * score.acc, "ci95": ends}
 
 
 def _sparse(name: str) -> Callable[[Path, CellPlan], Measured]:
@@ -68,7 +70,7 @@ def _sparse(name: str) -> Callable[[Path, CellPlan], Measured]:
     def read(folder: Path, cell: CellPlan) -> Measured:
         samples = read_samples(folder / "samples.jsonl")
         found = sparse_measures(samples, cell.column)
-        common: Measured = {"n": found.clips, "seed": _table(folder)["seed"]}
+        common: Measured = {"n": found.clips, "seed": _table(folder).seed}
         if name == "fooling_rate":
             if found.fooling_rate is None:
                 raise AdvvidError("no clip is right without an attack: train the model longer")
@@ -101,19 +103,19 @@ def _sparse(name: str) -> Callable[[Path, CellPlan], Measured]:
 def _metric(folder: Path, cell: CellPlan) -> Measured:
     """A metric of the task, such as GAP, in percent; ``factor`` is another unit."""
     table = _table(folder)
-    metrics = _score(table, cell.column)["metrics"]
+    metrics = _scored(table, cell.column).metrics
     name = str(cell.options["metric"])
     if name not in metrics:
         raise AdvvidError(f"the evaluation has no metric {name}: it has {', '.join(metrics)}")
     factor = float(cell.options.get("factor", 100))
-    return {"n": table["n"], "seed": table["seed"], "value": factor * float(metrics[name])}
+    return {"n": table.n, "seed": table.seed, "value": factor * float(metrics[name])}
 
 
 def _weights(folder: Path, cell: CellPlan) -> Measured:
     """The trained network's weights in millions."""
     state = checkpoint.weights(checkpoint.load(checkpoint.find(folder.parent.parent)))
     kept = [v for k, v in state.items() if not k.endswith(BUFFERS)]
-    return {"n": None, "seed": _table(folder)["seed"], "value": sum(v.numel() for v in kept) / 1e6}
+    return {"n": None, "seed": _table(folder).seed, "value": sum(v.numel() for v in kept) / 1e6}
 
 
 def _json(folder: Path, cell: CellPlan) -> Measured:

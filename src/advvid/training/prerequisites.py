@@ -90,9 +90,19 @@ class Prerequisites:
         self.peers.barrier()
         against = self.attacks if attacks is None else attacks
         trainer = Trainer(
-            self.fabric, model, defense, against, schedule, folder, self.seed, NoTracker(), dict(self.info), self.workers,
-            self.peers, identity=self._identity(name, model, defense, schedule, against),
-        )  # fmt: skip
+            fabric=self.fabric,
+            model=model,
+            defense=defense,
+            attacks=against,
+            schedule=schedule,
+            run_dir=folder,
+            seed=self.seed,
+            tracker=NoTracker(),
+            info=dict(self.info),
+            workers=self.workers,
+            processes=self.peers,
+            identity=self._identity(name, model, defense, schedule, against),
+        )
         scored = trainer.fit(self.train_set, self.val_set, resume=self.resume)
         self.peers.barrier()  # the first process may still be writing
         if schedule.select == "best":

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from advvid.training.validation import Meter, quick, score
 log = logging.getLogger(__name__)
 
 
+@dataclass(kw_only=True)
 class Trainer:
     """Trains a model under a defense, writes ``metrics.jsonl`` and checkpoints, and resumes from them.
 
@@ -54,32 +56,42 @@ class Trainer:
         tracker: receives each epoch's line.
         info: written into every checkpoint (config, classes).
         workers: loader processes.
-        peers: the processes that share the work.
-        profile: write where the time of a few steps goes.
+        processes: that share the work.
+        profiled: write where the time of a few steps goes.
         identity: what the training rests on, which a resumed one must share; None takes it from the parts given here.
     """
 
-    def __init__(
-        self, fabric: Fabric, model: nn.Module, defense: Defense, attacks: Mapping[str, Attack], schedule: Schedule,
-        run_dir: Path, seed: int, tracker: Tracker, info: dict[str, Any], workers: int | str = 0, peers: Peers | None = None,
-        profile: bool = False, identity: Identity | None = None,
-    ) -> None:  # fmt: skip
-        self.fabric, self.plain, self.defense, self.attacks = fabric, model, defense, attacks
-        self.schedule, self.run_dir, self.seed, self.info = schedule, run_dir, seed, info
-        self.workers, self.peers = workers, peers or Peers()
-        defense.peers = self.peers
-        self.profile = Profile(run_dir / "profile", "training", profile and self.peers.main)
-        self.journal = Journal(run_dir, tracker, self.peers.main)
+    fabric: Fabric
+    model: nn.Module
+    defense: Defense
+    attacks: Mapping[str, Attack]
+    schedule: Schedule
+    run_dir: Path
+    seed: int
+    tracker: Tracker
+    info: dict[str, Any]
+    workers: int | str = 0
+    processes: Peers = field(default_factory=Peers)
+    profiled: bool = False
+    identity: Identity | None = None
+
+    def __post_init__(self) -> None:
+        self.plain = model = self.model
+        self.defense.peers = self.processes
+        self.profile = Profile(self.run_dir / "profile", "training", self.profiled and self.processes.main)
+        self.journal = Journal(self.run_dir, self.tracker, self.processes.main)
         if not any(p.requires_grad for p in model.parameters()):
             raise AdvvidError("the model has nothing to train: every weight is frozen, so choose another model.freeze")
         # Fabric would wrap the model so that only its own backward may follow; attacks take gradients of the input.
-        fabric.to_device(model)
-        self.placement = placement(self.peers)
+        self.fabric.to_device(model)
+        self.placement = placement(self.processes)
         self.model = self.placement.place(model)
-        self.average = self.placement.average(model, schedule.ema) if schedule.ema else None
+        self.average = self.placement.average(model, self.schedule.ema) if self.schedule.ema else None
         trainable = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer: Any = fabric.setup_optimizers(schedule.optimizer(trainable))
-        self.identity = with_machine(identity or of_parts(defense, schedule, attacks, seed), fabric.device)
+        self.optimizer: Any = self.fabric.setup_optimizers(self.schedule.optimizer(trainable))
+        self.rests_on = with_machine(
+            self.identity or of_parts(self.defense, self.schedule, self.attacks, self.seed), self.fabric.device
+        )
         self.resumed_with: list[str] = []
         self.start_epoch = self.start_batch = 0
         self.stop = StopRequest()
@@ -91,7 +103,7 @@ class Trainer:
         Raises:
             AdvvidError: if the loss is not finite, naming the step and the last good checkpoint.
         """
-        size, given, peers = self.schedule.batch_size, self.schedule.micro_batch, self.peers
+        size, given, peers = self.schedule.batch_size, self.schedule.micro_batch, self.processes
         length = train_length(train_set, size, rank=peers.rank, world_size=peers.world_size)
         updates = math.ceil(length / self.schedule.accumulate) * self.schedule.epochs
         self.scheduler = self.schedule.scheduler(self.optimizer, updates)
@@ -106,14 +118,14 @@ class Trainer:
                 began = time.perf_counter()
                 already = self.meter.clips
                 self._train_epoch(train_set, epoch, length)
-                speed = (self.meter.clips - already) / (time.perf_counter() - began) * self.peers.world_size
+                speed = (self.meter.clips - already) / (time.perf_counter() - began) * self.processes.world_size
                 self._end_epoch(train_set, val_set, epoch, length, speed)
                 self._stop_if_asked()  # after the last epoch as well: what follows takes long
         return self.placement.unwrap(self.scored, self.plain)
 
     def _stop_if_asked(self) -> None:
         """Stop all processes where one got a signal; what they did is saved."""
-        if self.peers.sum([float(self.stop.asked)])[0]:
+        if self.processes.sum([float(self.stop.asked)])[0]:
             self.stop.stop(self.run_dir / "checkpoints" / "last.pt")
 
     @property
@@ -124,7 +136,7 @@ class Trainer:
     def _train_epoch(self, train_set: Clips, epoch: int, length: int) -> None:
         batches = train_batches(
             train_set, self.schedule.batch_size, self.seed, epoch, start=self.start_batch, workers=self.workers,
-            rank=self.peers.rank, world_size=self.peers.world_size,
+            rank=self.processes.rank, world_size=self.processes.world_size,
         )  # fmt: skip
         first, self.start_batch = self.start_batch, 0
         saved = time.monotonic()
@@ -133,7 +145,7 @@ class Trainer:
         ) as show:
             for index, raw in enumerate(self.profile.over(prefetch(batches, self.fabric.device)), first):
                 # Dropout and the like draw from the global generator: seed it by the step, so that resuming needs no state.
-                own = [self.peers.rank] if self.peers.rank else []
+                own = [self.processes.rank] if self.processes.rank else []
                 torch.manual_seed(derive_seed(self.seed, "step", epoch, index, *own))
                 step = Step(epoch, self.schedule.epochs, index, length, self.seed)
                 last = index + 1 == length
@@ -203,7 +215,7 @@ class Trainer:
 
     def _end_epoch(self, train_set: Clips, val_set: Clips, epoch: int, length: int, speed: float) -> None:
         step = Step(epoch, self.schedule.epochs, length - 1, length, self.seed)
-        self.meter = self.meter.together(self.peers)
+        self.meter = self.meter.together(self.processes)
         self._share_buffers()
         # Validation watches the adversary with the inner attack's steps.
         watched = quick(self.defense.inner(next(iter(self.attacks.values()))))
@@ -246,24 +258,24 @@ class Trainer:
     def _score(self, split: Clips, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
         size = self.schedule.batch_size
         count = math.ceil(min(len(split), len(split) if limit is None else limit) / size)
-        mine = range(self.peers.rank, count, self.peers.world_size)
+        mine = range(self.processes.rank, count, self.processes.world_size)
         batches = eval_batches(split, size, mine, workers=self.workers)
         with self.placement.gathered(self.scored):
             meter = score(self.scored, batches, self.defense.task, self.fabric.device, attack, self.seed, name)
-        return meter.together(self.peers)
+        return meter.together(self.processes)
 
     def _share_buffers(self) -> None:
-        self.peers.average_buffers(self.model)
+        self.processes.average_buffers(self.model)
         if self.average is not None:
-            self.peers.average_buffers(self.average.module)
+            self.processes.average_buffers(self.average.module)
 
     def _save(self, name: str, epoch: int, batch: int) -> None:
         self._share_buffers()
-        meter = self.meter.together(self.peers) if batch else self.meter
+        meter = self.meter.together(self.processes) if batch else self.meter
         model = self.placement.whole(self.model.state_dict())
         average = None if self.average is None else self.placement.whole(self.average.state_dict())
         optimizer = self.placement.whole(self.optimizer.state_dict())
-        if not self.peers.main:
+        if not self.processes.main:
             return
         state = {
             "model": checkpoint.clone(model),
@@ -273,7 +285,7 @@ class Trainer:
             "defense": self.defense.state_dict(),
             "epoch": epoch, "batch": batch, "meter": dataclasses.asdict(meter),
             "total_passes": self.total_passes, "best": self.best, "seed": self.seed, **self.info,
-            "identity": self.identity.plain(), "resumed_with": self.resumed_with,
+            "identity": self.rests_on.plain(), "resumed_with": self.resumed_with,
         }  # fmt: skip
         checkpoint.save(self.run_dir / "checkpoints" / f"{name}.pt", state)
 
@@ -282,7 +294,7 @@ class Trainer:
         if path.is_file():
             state = checkpoint.load(path)
             longer, config = may_lengthen(self.schedule, self.defense), self.info.get("config")
-            self.resumed_with = go_on(state, self.identity, self.run_dir, config, longer)
+            self.resumed_with = go_on(state, self.rests_on, self.run_dir, config, longer)
             checkpoint.load_model(self.plain, state["model"], path)
             self.placement.load(self.model, state["model"])
             if self.average is not None:
@@ -292,7 +304,7 @@ class Trainer:
             self.defense.load_state_dict(state["defense"])
             self.start_epoch, self.start_batch = state["epoch"], state["batch"]
             # What all processes had counted together goes on with the first one.
-            self.meter = Meter(**state["meter"]) if self.peers.main else Meter()
+            self.meter = Meter(**state["meter"]) if self.processes.main else Meter()
             self.total_passes, self.best = state["total_passes"], state["best"]
             log.info("resuming at epoch %d, batch %d", self.start_epoch + 1, self.start_batch + 1)
         self.journal.rewind(self.start_epoch)
