@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -23,7 +24,7 @@ from advvid.core.errors import AdvvidError
 from advvid.core.finite import require_finite
 from advvid.core.identity import versions
 from advvid.core.profiling import LOGGING, scope
-from advvid.core.progress import bar
+from advvid.core.progress import Bar, bar
 from advvid.data.content import Contents
 from advvid.distributed.micro_batches import in_parts
 from advvid.distributed.parallel import Peers
@@ -107,7 +108,8 @@ class Evaluator:
         left = sum(len(ids[n * batch_size : (n + 1) * batch_size]) for n in todo)
         with bar("evaluation", total, total - left) as progress:
             for number, batch in zip(todo, batches(todo), strict=True):
-                self._batch(number, batch.to(self.device), missing[number], progress.describe)
+                share = len(batch) / (1 + len(missing[number]))
+                self._batch(number, batch.to(self.device), missing[number], _steps(progress, share))
                 progress.advance(len(batch))
         if self.steady is not None:
             self.steady.ask_again(self.task)
@@ -256,6 +258,12 @@ class Evaluator:
                 kept = {key: cell[key] for key in ("distance", "steps")}
                 _add(lines, f"{column.name}{suffix}", {"pred": cell[f"pred{suffix}"], **kept})
         return lines
+
+
+def _steps(progress: Bar, share: float) -> Callable[[str], None]:
+    """Return what is told of each part of a batch when it begins: it moves the bar on by a part's share."""
+    begun = itertools.count()
+    return lambda name: progress.describe(name, within=share * next(begun))
 
 
 def _add(lines: list[dict[str, Any]], name: str, values: dict[str, Any]) -> None:

@@ -41,6 +41,22 @@ class Journal:
             files.write_text(self.path, "".join(f"{line}\n" for line in kept))
 
 
+def summary_line(line: Mapping[str, Any], epochs: int) -> str:
+    """Return an epoch's line in short, for the terminal; ``metrics.jsonl`` has all of it.
+
+    Example:
+        >>> summary_line({"epoch": 3, "loss": 0.4123, "val_acc": 0.84, "val_robust_acc": 0.4, "clips_per_s": 61.2}, 60)
+        'epoch 3/60: loss 0.412, validation 84.0% clean, 40.0% robust, 61.2 clips/s'
+    """
+    said = [f"loss {line['loss']:.3g}"]
+    if line.get("val_acc") is None:
+        said.append(f"validation loss {line['val_loss']:.3g} clean, {line['val_robust_loss']:.3g} robust")
+    else:
+        said.append(f"validation {line['val_acc']:.1%} clean, {line['val_robust_acc']:.1%} robust")
+    said.append(f"{line['clips_per_s']:.3g} clips/s")
+    return f"epoch {line['epoch']}/{epochs}: {', '.join(said)}"
+
+
 def _epoch(line: str) -> float:
     """Return the epoch of a line; one cut short by a kill counts as never written."""
     try:

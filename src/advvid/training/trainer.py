@@ -32,7 +32,7 @@ from advvid.distributed.parallel import Peers
 from advvid.distributed.placement import placement
 from advvid.distributed.signals import StopRequest
 from advvid.tracking.trackers import Tracker
-from advvid.training.journal import Journal
+from advvid.training.journal import Journal, summary_line
 from advvid.training.validation import Meter, quick, score
 
 log = logging.getLogger(__name__)
@@ -140,9 +140,9 @@ class Trainer:
         )  # fmt: skip
         first, self.start_batch = self.start_batch, 0
         saved = time.monotonic()
-        with bar(
-            f"epoch {epoch + 1}/{self.schedule.epochs}", length * self.schedule.batch_size, self.meter.clips
-        ) as show:
+        clips = length * self.schedule.batch_size
+        rest = clips * (self.schedule.epochs - epoch - 1)
+        with bar(f"epoch {epoch + 1}/{self.schedule.epochs}", clips, self.meter.clips, rest) as show:
             for index, raw in enumerate(self.profile.over(prefetch(batches, self.fabric.device)), first):
                 # Dropout and the like draw from the global generator: seed it by the step, so that resuming needs no state.
                 own = [self.processes.rank] if self.processes.rank else []
@@ -251,9 +251,7 @@ class Trainer:
             self.best = quality
             self._save("best", epoch + 1, 0)
         self._save("last", epoch + 1, 0)
-        quiet = ("epoch", "total_passes", "passes")
-        shown = (f"{k} {v:.4g}" for k, v in line.items() if isinstance(v, int | float) and k not in quiet)
-        log.info("epoch %d/%d  %s", epoch + 1, self.schedule.epochs, "  ".join(shown))
+        log.info("%s", summary_line(line, self.schedule.epochs))
 
     def _score(self, split: Clips, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
         size = self.schedule.batch_size
