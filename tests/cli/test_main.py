@@ -1,5 +1,6 @@
 """The one command hands on to its subcommands, and says what it has."""
 
+import os
 import subprocess
 import sys
 
@@ -50,6 +51,21 @@ def test_an_unknown_command_is_told_in_one_sentence(capsys):
     said = capsys.readouterr().err
     assert said.startswith("error: there is no command 'trian'")
     assert said.count("\n") == 1
+
+
+def complete(line):
+    """Return what bash would suggest behind a line, asked as the installed script asks."""
+    words = [sys.executable, "-m", "advvid", "-sc", "query=bash"]
+    told = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    return subprocess.run(words, capture_output=True, text=True, check=True, env=told).stdout.split()
+
+
+def test_bash_completes_options_and_the_script_is_for_advvid_alone():
+    words = [sys.executable, "-m", "advvid", "train", "-sc", "install=bash"]
+    script = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert script.rstrip().endswith("-F hydra_bash_completion advvid")
+    assert complete("advvid train attack=pg") == ["attack=pgd", "attack=pgd_l2"]
+    assert complete("advvid eval attack.st") == ["attack.step_size=", "attack.steps="]
 
 
 def test_the_version(capsys):

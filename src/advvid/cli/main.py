@@ -58,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         words, name = ["train", *words], "train"
     command = COMMANDS[name]
-    # Each command reads the words itself and names itself in its help.
-    sys.argv = [f"advvid {name}", *command.before, *words[1:]]
+    # Each command reads the words itself and names itself in its help; a shell completes the words of one program.
+    completes = bool({"-sc", "--shell-completion"} & set(words))
+    sys.argv = ["advvid" if completes else f"advvid {name}", *command.before, *words[1:]]
     status = importlib.import_module(command.module).main()
     return int(status or 0)
 

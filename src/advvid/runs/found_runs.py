@@ -15,6 +15,7 @@ from advvid.core.escape import visible
 from advvid.core.plain import read_yaml
 from advvid.evaluation.robustness import RobustnessTable
 from advvid.evaluation.table_file import read_table
+from advvid.runs.sweep import not_begun
 
 # How much of the end of a log is looked at.
 LOG_BYTES = 20_000
@@ -46,7 +47,7 @@ class FoundRun:
 def find_runs(folders: Sequence[Path]) -> list[FoundRun]:
     """Return every run below the folders, folder by folder, each in natural order.
 
-    A folder within a run belongs to that run.
+    A folder within a run belongs to that run. Jobs of a sweep that left nothing come last, with what they were told.
 
     Raises:
         AdvvidError: if a folder does not exist. A table that cannot be read is told in its run's ``problem``.
@@ -55,8 +56,17 @@ def find_runs(folders: Sequence[Path]) -> list[FoundRun]:
         if not folder.is_dir():
             raise AdvvidError(f"there is no folder {folder}: give the folder of a run, of a sweep, or outputs/")
     base = Path(os.path.commonpath([folder.resolve() for folder in folders]))
-    found = (sorted(_walk(folder.resolve()), key=lambda path: _natural(str(path))) for folder in folders)
-    return [_read(path, base) for path in dict.fromkeys(path for paths in found for path in paths)]
+    paths = dict.fromkeys(
+        path for folder in folders for path in sorted(_walk(folder.resolve()), key=lambda path: _natural(str(path)))
+    )
+    sweeps = dict.fromkeys([*(folder.resolve() for folder in folders), *(path.parent for path in paths)])
+    lost = [
+        FoundRun(place, _label(place, base), None, visible(f"it never began; {told}"))
+        for sweep in sweeps
+        if sweep.is_relative_to(base)
+        for place, told in not_begun(sweep)
+    ]
+    return [*(_read(path, base) for path in paths), *lost]
 
 
 def varied(runs: Sequence[FoundRun]) -> dict[str, list[str]]:
@@ -103,8 +113,12 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part[-1000:]), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
 
 
+def _label(path: Path, base: Path) -> str:
+    return visible(path.relative_to(base).as_posix() if path != base else path.name)
+
+
 def _read(path: Path, base: Path) -> FoundRun:
-    label = visible(path.relative_to(base).as_posix() if path != base else path.name)
+    label = _label(path, base)
     try:
         if not (path / "robustness.json").is_file():
             return FoundRun(path, label, None, _no_table(path))

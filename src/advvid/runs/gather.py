@@ -1,6 +1,6 @@
 """Gathers the tables of many runs into one: Markdown, CSV, and a heat map where two settings vary.
 
-python -m advvid.gather outputs/cat_motion/2026-01-31_12-00-00 --over seed --column pgd
+python -m advvid.gather outputs/sweep/2026-01-31_12-00-00 --over seed --column pgd
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def gather(
         out: folder for ``gathered.md``, ``gathered.csv`` and the heat map.
         title: heading of the table.
         over: a setting to average over, such as ``seed``: its runs become one row with mean and range.
-        column: what the heat map shows; None for the first attack.
+        column: what the heat map shows; None for the attack whose settings vary, else the first one.
 
     Returns:
         The table, the files written, and the runs found.
@@ -129,7 +129,11 @@ def _heat_map(out: Path, rows: Sequence[Row], settings: Mapping[str, Sequence[st
         return []
     from advvid.visuals.pictures import heat_map  # Matplotlib takes a second, which most tables do without.
 
-    name = column or next((c for c, section in columns.items() if section == "attacks"), "union")
+    # Where the attack's own settings vary, its column is the question.
+    chosen = {str(run.get("config", {}).get("choices", {}).get("attack")) for _, run in rows}
+    swept = next(iter(chosen)) if len(chosen) == 1 and any(key.startswith("attack.") for key in settings) else None
+    attacks = [c for c, section in columns.items() if section == "attacks"]
+    name = column or (swept if swept in attacks else next(iter(attacks), "union"))
     (row_key, row_values), (column_key, column_values) = settings.items()
     ticks = [sorted(set(values), key=_by_size) for values in (row_values, column_values)]
     cells: dict[tuple[int, int], list[float]] = {}
@@ -170,7 +174,9 @@ def main(arguments: Sequence[str] | None = None, console: Console | None = None)
     parser = argparse.ArgumentParser(prog="python -m advvid.gather", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a run, a sweep, or outputs/")
     parser.add_argument("--over", metavar="KEY", help="average over this setting, for example seed")
-    parser.add_argument("--column", help="column of the heat map (default: the first attack)")
+    parser.add_argument(
+        "--column", help="column of the heat map (default: the attack whose settings vary, else the first)"
+    )
     parser.add_argument("--title", default="", help="heading of the table")
     parser.add_argument("--out", type=Path, help="where the files go (default: the first FOLDER)")
     parser.add_argument("--where", action="store_true", help="say where each run's JSON, pictures and W&B record are")
