@@ -131,6 +131,15 @@ def test_heat_map_over_two_settings(tmp_path):
         gather([tmp_path], tmp_path / "out", column="pgd")
 
 
+def test_heat_map_shows_the_attack_whose_settings_vary(tmp_path):
+    for i, (eps, seed) in enumerate([("2/255", 0), ("2/255", 1), ("4/255", 0)]):
+        path = make_run(tmp_path / str(i), eps=eps, seed=seed) / "robustness.json"
+        told = json.loads(path.read_text())
+        told["attacks"] = {"fgsm_8": score(0.7), **told["attacks"]}  # of the suite, and first
+        path.write_text(json.dumps(told))
+    assert gather([tmp_path], tmp_path / "out")[1][-1].name == "heatmap_pgd.png"
+
+
 def test_heat_map_cells_hold_the_right_runs(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("advvid.visuals.pictures.heat_map", lambda *arguments: drawn.append(arguments))

@@ -130,7 +130,7 @@ def _heat_map(out: Path, rows: Sequence[Row], settings: Mapping[str, Sequence[st
     from advvid.visuals.pictures import heat_map  # Matplotlib takes a second, which most tables do without.
 
     # Where the attack's own settings vary, its column is the question.
-    chosen = {str(run.get("config", {}).get("choices", {}).get("attack")) for _, run in rows}
+    chosen = {str(run.config.get("choices", {}).get("attack")) for _, run in rows}
     swept = next(iter(chosen)) if len(chosen) == 1 and any(key.startswith("attack.") for key in settings) else None
     attacks = [c for c, section in columns.items() if section == "attacks"]
     name = column or (swept if swept in attacks else next(iter(attacks), "union"))
