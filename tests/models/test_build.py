@@ -8,7 +8,7 @@ from advvid.config.catalogue import option_files, settings
 from advvid.core.errors import AdvvidError
 from advvid.models.build import build_model, check_task
 from advvid.models.classifier import VideoClassifier
-from advvid.models.fit import Fits, give_shape
+from advvid.models.fit import RunModel, give_shape
 from advvid.tasks.classification import Classification
 from advvid.tasks.multi_label import MultiLabel
 from advvid.tasks.next_frame import NextFrame
@@ -92,7 +92,7 @@ def test_a_predictor_of_frames_is_built_for_the_datas_channels():
     for channels in (1, 3):
         model = build_model(config("next_frame", width=0.125), 0, (channels, 4, 16, 16))
         assert model(torch.rand(2, channels, 4, 16, 16)).shape == (2, channels, 4, 16, 16)
-        assert isinstance(model, Fits)
+        assert isinstance(model, RunModel)
     with pytest.raises(AdvvidError, match=r"takes clips \[B, 1, T, H, W\], not \[2, 3, 4, 16, 16\]"):
         build_model(config("next_frame", channels=1), 0, (3, 4, 16, 16))
     with pytest.raises(AdvvidError):

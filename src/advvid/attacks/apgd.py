@@ -113,10 +113,6 @@ class APGD(Attack):
     eot: Count = 1
     early_exit: bool = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.threat  # refuses an impossible budget now rather than at the first batch
-
     @property
     def threat(self) -> LinfBall | L2Ball:
         """The norm ball of radius eps, cut by the range of valid pixels."""

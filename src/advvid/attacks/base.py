@@ -49,6 +49,7 @@ class Attack(ABC):
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _ = self.threat  # refuses an impossible budget now rather than at the first batch
 
     @property
     @abstractmethod

@@ -36,10 +36,6 @@ class IteratedAttack(Attack):
     early_exit: bool = True
     keep: Keep = "fooled"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.threat  # refuses an impossible budget now rather than at the first batch
-
     def at_start(self) -> Self:
         """Return this attack without its steps: it only begins, where its restarts and random start say."""
         begun = copy.copy(self)

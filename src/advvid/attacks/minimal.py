@@ -38,10 +38,6 @@ class MinimalNormAttack(Attack):
     norm: Literal["linf", "l2"] = "l2"
     targeted: Targeted = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.threat  # refuses an impossible budget now rather than at the first batch
-
     @property
     def radius(self) -> float:
         """The budget as a number; the whole space where there is none."""

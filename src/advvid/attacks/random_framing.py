@@ -32,10 +32,6 @@ class RandomFraming(Attack):
     width: Positive = 10
     fill: Literal["random", "black"] = "random"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.threat
-
     @property
     def threat(self) -> Border:
         """The border of the given width, without a bound on its values."""

@@ -30,10 +30,6 @@ class RandomNoise(Attack):
     eps: NotNegativeNumber = "8/255"
     norm: Literal["linf", "l2", "l2_each"] = "linf"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.threat
-
     @property
     def threat(self) -> LinfBall | L2Ball:
         """The norm ball of radius eps, cut by the range of valid pixels."""

@@ -72,7 +72,6 @@ class SparseAttack(Attack):
                 raise AdvvidError(f"given={list(places)} is not possible: list distinct frame numbers from 0")
             self._set("given", places)
             self._set("frames", len(places))
-        _ = self.threat
 
     @property
     def only(self) -> tuple[int, ...] | None:

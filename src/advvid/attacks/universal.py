@@ -71,7 +71,6 @@ class Universal(Attack):
             raise AdvvidError(
                 f"checkpoint={self.checkpoint} does not exist: give the file of a fitted universal attack"
             )
-        _ = self.threat
 
     @property
     def threat(self) -> LinfBall:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
 from advvid.data.loader import Clips
-from advvid.tasks.base import Asked
+from advvid.tasks.base import DatasetTask
 
 
 class Dataset(Protocol):
@@ -33,7 +33,7 @@ class Dataset(Protocol):
         """Shape of one clip, ``(3, T, H, W)``, or of one input of another kind, such as ``(T, F)`` of features."""
 
     @property
-    def task(self) -> Asked:
+    def task(self) -> DatasetTask:
         """What is asked of a model, such as ``Classification()``."""
 
     @property

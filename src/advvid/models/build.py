@@ -9,8 +9,8 @@ from torch import nn
 
 from advvid.config.instantiate import checked_plan, find_target, safe_instantiate
 from advvid.core.errors import AdvvidError
-from advvid.models.fit import Fits
-from advvid.tasks.base import Asked
+from advvid.models.fit import RunModel
+from advvid.tasks.base import DatasetTask
 
 # What is said where a model puts out something else than the data set's task wants, by what is wanted.
 MISMATCH = {
@@ -21,7 +21,7 @@ MISMATCH = {
 }
 
 
-def check_task(cfg: DictConfig, task: Asked) -> None:
+def check_task(cfg: DictConfig, task: DatasetTask) -> None:
     """Refuse a model that puts out something else than a data set's task wants; nothing is made for it.
 
     Args:
@@ -69,7 +69,7 @@ def build_model(
     if not load_weights:
         node.checkpoint = None
     model = safe_instantiate(node)
-    if not (isinstance(model, nn.Module) and isinstance(model, Fits)):
+    if not (isinstance(model, nn.Module) and isinstance(model, RunModel)):
         raise AdvvidError(
             f"model._target_={cfg.get('_target_')} is no model for a run: target one of advvid, such as "
             "advvid.models.classifier.VideoClassifier with the network as its net"

@@ -120,7 +120,7 @@ class VideoClassifier(nn.Module):
         return logits if views == 1 else logits.unflatten(0, (batch, views)).mean(dim=1)
 
     def check(self, clip_shape: Sequence[int]) -> None:
-        """Make sure that the network gives one row of logits per clip of this shape; see ``advvid.models.fit.Fits``.
+        """Make sure that the network gives one row of logits per clip of this shape; see ``advvid.models.fit.RunModel``.
 
         Raises:
             AdvvidError: if it cannot take such clips, with the options to change.

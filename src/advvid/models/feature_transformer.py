@@ -107,7 +107,7 @@ class FeatureTransformer(nn.Module):
         return self._run(features, None)
 
     def check(self, clip_shape: Sequence[int]) -> None:
-        """Make sure that the network gives one row of logits per video of this shape; see ``advvid.models.fit.Fits``."""
+        """Make sure that the network gives one row of logits per video of this shape; see ``advvid.models.fit.RunModel``."""
         check_logits(self, (2, *clip_shape), self.num_classes)
 
     def attention_maps(self, features: Tensor) -> Maps:

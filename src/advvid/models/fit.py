@@ -14,10 +14,10 @@ from advvid.models.modes import mode
 
 
 @runtime_checkable
-class Fits(Protocol):
+class RunModel(Protocol):
     """A model of any family: it knows how to check itself against a data set."""
 
-    # What it puts out, ``logits`` or ``frames``; it must be what the data set's task wants, see ``tasks.base.Asked``.
+    # What it puts out, ``logits`` or ``frames``; it must be what the data set's task wants, see ``tasks.base.DatasetTask``.
     output: ClassVar[str]
 
     def check(self, clip_shape: Sequence[int]) -> None:

@@ -80,7 +80,7 @@ class NextFramePredictor(nn.Module):
             load_local_weights(self, checkpoint)
 
     def check(self, clip_shape: Sequence[int]) -> None:
-        """Make sure that the clips' shape is that of their prediction; see ``advvid.models.fit.Fits``.
+        """Make sure that the clips' shape is that of their prediction; see ``advvid.models.fit.RunModel``.
 
         Raises:
             AdvvidError: if the data's inputs are no clips of as many channels.

@@ -1,4 +1,4 @@
-from .base import Asked as Asked
+from .base import DatasetTask as DatasetTask
 from .base import Task as Task
 from .classification import Classification as Classification
 from .multi_label import MultiLabel as MultiLabel

@@ -33,7 +33,7 @@ class Task(Protocol):
         """Return the task's further measures over a whole split."""
 
 
-class Asked(Task, Protocol):
+class DatasetTask(Task, Protocol):
     """The task of a data set, which also says what a model must put out."""
 
     @property
