@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack
 from advvid.core.batch import Batch
 from advvid.core.kinds import Count, NotNegativeNumber
+from advvid.defenses.at import AT
 from advvid.defenses.base import Logs, OwnStep, Step, single
-from advvid.defenses.crafted import Crafted, CraftedDefense, clean
+from advvid.defenses.crafted import Crafted, clean
 
 
 @dataclass(kw_only=True)
-class ART(CraftedDefense):
+class ART(AT):
     """ART, the adversarially robust transformer (Choudhary et al., sec. 2.1, eq. 2-4); it works with any network.
 
     Minimises ``l(y, f(X)) + alpha * l(y, f(X + R))``. R is one step of length epsilon along the gradient of the loss, in

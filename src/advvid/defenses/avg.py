@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.core.batch import Batch
+from advvid.defenses.at import AT
 from advvid.defenses.base import Logs, OwnStep, Step
-from advvid.defenses.crafted import Crafted, CraftedDefense, clean
+from advvid.defenses.crafted import Crafted, clean
 
 
 @dataclass(kw_only=True)
-class AVG(CraftedDefense):
+class AVG(AT):
     """AVG (Tramer & Boneh 2019, sec. 4; Lo & Patel's row): minimise the mean of the losses under every attack.
 
     The clips of all attacks go through the network together, so that BatchNorm sees the mixture that testing has. Cost

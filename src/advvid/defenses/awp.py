@@ -14,15 +14,16 @@ from advvid.attacks.base import Attack
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber, Whole
+from advvid.defenses.at import AT
 from advvid.defenses.base import Logs, Measure, Step
-from advvid.defenses.crafted import Crafted, CraftedDefense
+from advvid.defenses.crafted import Crafted
 
 # What an outer and an inner defense must agree on.
 SHARED = ("inner_steps", "inner_step_size", "inner_mode", "task")
 
 
 @dataclass(kw_only=True)
-class AWP(CraftedDefense):
+class AWP(AT):
     """AWP (Wu et al. 2020, algorithm 1 and eq. 8 to 10): the gradient is taken at w + v, and moves w.
 
     v is one steepest step of the loss on the adversarial clips, in each weight of two or more dimensions (biases and
@@ -45,15 +46,16 @@ class AWP(CraftedDefense):
 
     gamma: NotNegativeNumber = 0.01
     warmup: Whole = 0
-    over: CraftedDefense | None = None
+    over: AT | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.over is None:
             return
         # One whose objective is not the two halves (free_at) has no loss that could be taken twice on the same clips.
-        halves = type(self.over).objective is CraftedDefense.objective
-        if not halves or isinstance(self.over, AWP):
+        kind = type(self.over)
+        plain = kind.objective is AT.objective and kind.chosen is AT.chosen
+        if not plain or isinstance(self.over, AWP):
             raise AdvvidError(
                 f"defense.over={type(self.over).__name__} cannot be trained at other weights: choose trades, mart, avg, max, "
                 "msd, fgsm_rs, n_fgsm, or null for at"
@@ -70,6 +72,10 @@ class AWP(CraftedDefense):
     def paced(self) -> bool:
         """As the defense below."""
         return self.over is not None and self.over.paced
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return what the defense below makes of the model."""
+        return model if self.over is None else self.over.wrap(model)
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want what the defense below wants, and an epoch after the warm-up."""

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
+from advvid.defenses.at import AT
 from advvid.defenses.base import Logs, OwnStep, Step
-from advvid.defenses.crafted import Crafted, CraftedDefense, clean
+from advvid.defenses.crafted import Crafted, clean
 from advvid.models.multi_branch import MultiBranch, Through
 
 CLEAN, ANY = "clean", "attack"
 
 
 @dataclass(kw_only=True)
-class Branched(CraftedDefense):
+class Branched(AT):
     """Adversarial training against several attacks, with a branch of every BatchNorm for each family (Lo & Patel).
 
     The branches are ``clean`` and one for each family. All inputs of a family go through the network together, so that

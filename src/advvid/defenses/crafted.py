@@ -1,20 +1,17 @@
-"""Adversarial training in two halves: make the clips to train on, then take a loss on them."""
+"""Clips made to be trained on, and what a defense may want of the attacks that make them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from advvid.attacks.base import Attack, frozen
+from advvid.attacks.base import Attack
 from advvid.attacks.gradient import IteratedAttack
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
-from advvid.defenses.at import AT
-from advvid.defenses.base import Defense, Logs, Step, single
-from advvid.models.modes import mode
+from advvid.defenses.base import Defense
 from advvid.tasks.classification import Classification
 
 # A forward pass alone, in forward-backward passes: the gradient of the input costs about as much as the output.
@@ -33,44 +30,6 @@ class Crafted:
     clips: Tensor
     target: Tensor
     passes: Tensor
-
-
-@dataclass(kw_only=True)
-class CraftedDefense(AT):
-    """AT with its two halves apart, so that a subclass, or AWP from outside, may change either.
-
-    As it stands this is AT: ``prepare`` runs the one attack, ``fit`` returns the loss on the result.
-    """
-
-    def objective(
-        self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step
-    ) -> tuple[Tensor, Logs]:
-        """Return the loss on crafted clips; the cost is that of both halves."""
-        crafted = self.prepare(model, batch, attacks, step)
-        loss, logs = self.fit(model, batch, crafted, step)
-        logs["passes"] = logs["passes"] + crafted.passes
-        return loss, logs
-
-    def prepare(self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step) -> Crafted:
-        """Make the clips to train on; the model is left as it was."""
-        return self.attacked(model, batch, self.inner(single(attacks, "at")), step)
-
-    def fit(self, model: nn.Module, batch: Batch, crafted: Crafted, step: Step) -> tuple[Tensor, Logs]:
-        """Return the loss to minimise, and what to log; ``passes`` without those of ``prepare``."""
-        return self.fit_to(model, crafted.clips, crafted.target, 1)
-
-    def attacked(self, model: nn.Module, batch: Batch, attack: Attack, step: Step) -> Crafted:
-        """Craft with this attack as it stands; budget 0 means clean clips, for nothing."""
-        if getattr(attack, "eps", 1) == 0:
-            return clean(batch)
-        result = self.craft(model, batch, attack, step)
-        return Crafted(result.x_adv, batch.target, result.gradient_calls.float().mean())
-
-    def losses(self, model: nn.Module, clips: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each clip, ``[B]``, as the inner attack sees it."""
-        # Frozen weights as well: autocast would keep weights cast without a gradient and use them again in training.
-        with mode(model, self.inner_mode == "train"), frozen(model), torch.no_grad():
-            return self.task.loss(model(clips), target)
 
 
 def clean(batch: Batch) -> Crafted:

@@ -39,9 +39,10 @@ class Generative(Defense):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.adversary).objective is not AT.objective:
+        kind = type(self.adversary)
+        if any(getattr(kind, half) is not getattr(AT, half) for half in ("objective", "prepare", "fit")):
             raise AdvvidError(
-                f"defense.adversary={type(self.adversary).__name__} does not choose an attack for each step: choose at, cat, "
+                f"defense.adversary={kind.__name__} does not choose an attack for each step: choose at, cat, "
                 "cat_down, aat or aat_types"
             )
         for name in SHARED:

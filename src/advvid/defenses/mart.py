@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack
 from advvid.core.batch import Batch
 from advvid.core.kinds import NotNegativeNumber
+from advvid.defenses.at import AT
 from advvid.defenses.base import Logs, Step, single
-from advvid.defenses.crafted import Crafted, CraftedDefense, check_classes
+from advvid.defenses.crafted import Crafted, check_classes
 from advvid.defenses.divergence import divergence
 
 
 @dataclass(kw_only=True)
-class MART(CraftedDefense):
+class MART(AT):
     """MART (Wang et al. 2020, eq. 11 and 12): boosted cross-entropy plus a divergence weighted by ``1 - p_y(x)``.
 
     Minimises ``-log p_y(x') - margin * log(1 - max_{k != y} p_k(x')) + beta * KL(p(x) || p(x')) (1 - p_y(x))``, with x'

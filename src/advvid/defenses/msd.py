@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, frozen
 from advvid.core.batch import Batch
+from advvid.defenses.at import AT
 from advvid.defenses.base import OwnStep, Step
-from advvid.defenses.crafted import FORWARD, Crafted, CraftedDefense, check_iterated
+from advvid.defenses.crafted import FORWARD, Crafted, check_iterated
 from advvid.models.modes import mode
 
 
 @dataclass(kw_only=True)
-class MSD(CraftedDefense):
+class MSD(AT):
     """MSD (Maini et al. 2020, algorithm 1; Lo & Patel's row): multi steepest descent over the union of the attacks' sets.
 
     At each step every attack proposes ``project(ascend(x, gradient))`` from the same x in its own set, and each clip

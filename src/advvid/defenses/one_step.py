@@ -19,15 +19,16 @@ from advvid.attacks.gradient import GradientAttack
 from advvid.attacks.problem import Problem
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Numeral, Whole
+from advvid.defenses.at import AT
 from advvid.defenses.base import Measure, Step, single
-from advvid.defenses.crafted import CraftedDefense, check_iterated
+from advvid.defenses.crafted import check_iterated
 from advvid.threats.base import Threat
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class OneStep(CraftedDefense):
+class OneStep(AT):
     """Training on one-step adversarial clips, with a monitor of catastrophic overfitting.
 
     A model may learn to hide from one-step attacks alone: their accuracy rises while that of PGD falls to nothing

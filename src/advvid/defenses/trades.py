@@ -16,8 +16,9 @@ from advvid.attacks.search import Ascent, gradient_search
 from advvid.core.batch import Batch, clip_generators
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber, PositiveNumber
+from advvid.defenses.at import AT
 from advvid.defenses.base import Logs, Step, single
-from advvid.defenses.crafted import FORWARD, Crafted, CraftedDefense, check_classes, check_iterated, clean
+from advvid.defenses.crafted import FORWARD, Crafted, check_classes, check_iterated, clean
 from advvid.defenses.divergence import Divergence, divergence
 from advvid.models.modes import mode
 from advvid.tasks.base import Task
@@ -25,7 +26,7 @@ from advvid.threats.base import draw
 
 
 @dataclass(kw_only=True)
-class TRADES(CraftedDefense):
+class TRADES(AT):
     """TRADES (Zhang et al. 2019, eq. 5 and algorithm 1), with the KL divergence of its published code.
 
     Minimises ``L(f(x), y) + beta * KL(f(x) || f(x'))``, where x' maximises that divergence within the attack's set.
