@@ -181,8 +181,20 @@ def main() -> None:
             elif not named(option, error):
                 counts["not named"] += 1
                 print("not named:", option.name, repr(value), "->", error)
-    print(", ".join(f"{counts[k]} {k}" for k in ("options", "different options", "bad values", "without a declaration",
-                                                  "let through", "not named", "tracebacks")))  # fmt: skip
+    print(
+        ", ".join(
+            f"{counts[k]} {k}"
+            for k in (
+                "options",
+                "different options",
+                "bad values",
+                "without a declaration",
+                "let through",
+                "not named",
+                "tracebacks",
+            )
+        )
+    )
     if counts["let through"] or counts["not named"] or counts["tracebacks"]:
         raise SystemExit(1)
 

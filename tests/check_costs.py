@@ -24,9 +24,17 @@ from advvid.cli.main import main
 
 # Modules whose work the numbers need for being trusted, not for being computed.
 WATCHED = (
-    "core.identity", "core.digests", "core.finite", "core.resuming", "core.run_folder", "data.content",
-    "evaluation.behaviour", "evaluation.untouched", "evaluation.claims", "evaluation.worth",
-)  # fmt: skip
+    "core.identity",
+    "core.digests",
+    "core.finite",
+    "core.resuming",
+    "core.run_folder",
+    "data.content",
+    "evaluation.behaviour",
+    "evaluation.untouched",
+    "evaluation.claims",
+    "evaluation.worth",
+)
 NOT_A_CHECK = "(the threat's own measures within these)"
 UNCOUNTED = ("core.digests.of_content",)  # called by the embedded data
 COMMON = ["tracker=none", "runtime.threads=1", "runtime=cpu"]

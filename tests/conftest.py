@@ -18,9 +18,14 @@ class Small3D(nn.Module):
     def __init__(self, classes: int = 5) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv3d(3, 8, 3, padding=1), nn.BatchNorm3d(8), nn.ReLU(),
-            nn.Conv3d(8, 8, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(2), nn.Flatten(),
-        )  # fmt: skip
+            nn.Conv3d(3, 8, 3, padding=1),
+            nn.BatchNorm3d(8),
+            nn.ReLU(),
+            nn.Conv3d(8, 8, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool3d(2),
+            nn.Flatten(),
+        )
         self.head = nn.Linear(64, classes)
         nn.init.normal_(self.head.weight, std=3.0)  # so that answers differ and inputs matter
 

@@ -13,10 +13,19 @@ import pytest
 from advvid.evaluation.tally import summarise
 
 QUICK = [
-    "tracker=none", "runtime=cpu", "dataset.limit_train=40", "dataset.limit_val=20", "dataset.limit_test=20",
-    "schedule.epochs=3", "schedule.batch_size=10", "evaluation.batch_size=5", "suite.masked_pgd_10.steps=3",
-    "suite.frame_border_10.steps=3", "attack.steps=4", "defense.inner_steps=2",
-]  # fmt: skip
+    "tracker=none",
+    "runtime=cpu",
+    "dataset.limit_train=40",
+    "dataset.limit_val=20",
+    "dataset.limit_test=20",
+    "schedule.epochs=3",
+    "schedule.batch_size=10",
+    "evaluation.batch_size=5",
+    "suite.masked_pgd_10.steps=3",
+    "suite.frame_border_10.steps=3",
+    "attack.steps=4",
+    "defense.inner_steps=2",
+]
 
 
 def command(*overrides):
@@ -50,8 +59,17 @@ def finished(tmp_path_factory):
 
 
 def test_a_run_leaves_what_is_promised(finished):
-    for name in (".hydra/config.yaml", "train.log", "metrics.jsonl", "checkpoints/last.pt", "checkpoints/best.pt",
-                 "robustness.json", "robustness.md", "samples.jsonl", "pictures/pgd.png"):  # fmt: skip
+    for name in (
+        ".hydra/config.yaml",
+        "train.log",
+        "metrics.jsonl",
+        "checkpoints/last.pt",
+        "checkpoints/best.pt",
+        "robustness.json",
+        "robustness.md",
+        "samples.jsonl",
+        "pictures/pgd.png",
+    ):
         assert (finished / name).is_file(), name
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
@@ -99,9 +117,15 @@ def test_eval_repeats_the_training_runs_numbers(finished, tmp_path):
 
 def test_eval_takes_what_the_command_line_sets(finished, tmp_path):
     done = run(
-        "mode=eval", f"checkpoint={finished / 'checkpoints/best.pt'}", "tracker=none", "suite=kinfu", "dataset.limit_test=10",
-        "suite.masked_pgd_10.steps=2", "suite.frame_border_10.steps=2", f"hydra.run.dir={tmp_path}",
-    )  # fmt: skip
+        "mode=eval",
+        f"checkpoint={finished / 'checkpoints/best.pt'}",
+        "tracker=none",
+        "suite=kinfu",
+        "dataset.limit_test=10",
+        "suite.masked_pgd_10.steps=2",
+        "suite.frame_border_10.steps=2",
+        f"hydra.run.dir={tmp_path}",
+    )
     assert done.returncode == 0, done.stderr
     table, _ = result(tmp_path)
     assert table["n"] == 10
@@ -172,8 +196,14 @@ def test_a_run_folder_that_cannot_be_made_is_named(tmp_path, place):
 
 def test_a_failed_job_leaves_the_others(finished, tmp_path):
     done = run(
-        "-m", "mode=eval", f"checkpoint={finished}", "tracker=none", "attack.eps=4/255,8", "dataset.limit_test=5", cwd=tmp_path
-    )  # fmt: skip
+        "-m",
+        "mode=eval",
+        f"checkpoint={finished}",
+        "tracker=none",
+        "attack.eps=4/255,8",
+        "dataset.limit_test=5",
+        cwd=tmp_path,
+    )
     assert done.returncode != 0
     assert "job 1 failed: attack: eps=8" in done.stderr
     assert [p.parent.name for p in tmp_path.glob("outputs/*/*/*/robustness.json")] == ["0"]

@@ -15,8 +15,10 @@ from advvid.evaluation.fitting import fit_columns
 from advvid.tasks.classification import Classification
 
 COLUMNS = [
-    Column("pgd", PGD()), Column("flicker", FlickeringUniversal(steps=3)), Column("dense", Universal(steps=3, width=4)),
-]  # fmt: skip
+    Column("pgd", PGD()),
+    Column("flicker", FlickeringUniversal(steps=3)),
+    Column("dense", Universal(steps=3, width=4)),
+]
 
 
 def names(count):

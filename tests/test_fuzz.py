@@ -43,11 +43,52 @@ QUICK, MANY = (
 QUICK_REST, MANY_REST = 60, 4000
 
 ODD = [
-    None, True, False, 0, -1, 1, 10**30, 0.5, math.nan, math.inf, -math.inf, "", "x", "../../x", "/etc/passwd", "${oc.env:HOME}",
-    "${seed}", "${a", "}", "_target_", "os.system", "torch.nn.Linear", "advvid.data.cache.FrameCache", "1e999999999", "9" * 5000,
-    "a\nb", "\x00", "\x1b[2J", "\u202e", "<script>", "|`*[x](y)", "é", "\ud800", "'", '"', "$x^", [], {}, [[]], [None], {"": ""},
-    {"_target_": "os.system", "command": "true"}, {"_target_": 3}, {"_partial_": True}, [1, "a", {"b": []}],
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    10**30,
+    0.5,
+    math.nan,
+    math.inf,
+    -math.inf,
+    "",
+    "x",
+    "../../x",
+    "/etc/passwd",
+    "${oc.env:HOME}",
+    "${seed}",
+    "${a",
+    "}",
+    "_target_",
+    "os.system",
+    "torch.nn.Linear",
+    "advvid.data.cache.FrameCache",
+    "1e999999999",
+    "9" * 5000,
+    "a\nb",
+    "\x00",
+    "\x1b[2J",
+    "\u202e",
+    "<script>",
+    "|`*[x](y)",
+    "é",
+    "\ud800",
+    "'",
+    '"',
+    "$x^",
+    [],
+    {},
+    [[]],
+    [None],
+    {"": ""},
+    {"_target_": "os.system", "command": "true"},
+    {"_target_": 3},
+    {"_partial_": True},
+    [1, "a", {"b": []}],
+]
 
 
 def paths_in(tree, path=()):
@@ -124,10 +165,14 @@ def damaged(content, seed):
 
 
 STRENGTH = {
-    "schema": 1, "n": 4, "field": "eps", "values": [0.0], "written": ["0"],
+    "schema": 1,
+    "n": 4,
+    "field": "eps",
+    "values": [0.0],
+    "written": ["0"],
     "config": {"analysis": {"_target_": "advvid.analyses.strength.Strength", "field": "eps", "values": ["0"]}},
     "models": [{"label": "m", "points": [{"acc": 0.5, "ci95": [0.4, 0.6]}]}],
-}  # fmt: skip
+}
 
 
 class World:
@@ -143,17 +188,43 @@ class World:
         config["choices"] = {k: str(v) for k, v in self.choices.items()}
         weights = {f"net.{name}": value for name, value in R3DTiny(10, 0.25).state_dict().items()}
         self.state = {
-            "format": 1, "model": weights, "classes": [f"c{i}" for i in range(10)], "defense": {},
-            "config": config, "epoch": 3, "average": None,
-        }  # fmt: skip
-        score = {"acc": 0.5, "ci95": [0.4, 0.6], "budget": "l-inf 8/255", "access": "white_box", "metrics": {"top5": 1.0},
-                 "settings": {"class": "PGD", "eps": 0.1}, "notes": ["n"], "measures": {"fooling_rate": 0.5}, "seconds": 1.0}  # fmt: skip
+            "format": 1,
+            "model": weights,
+            "classes": [f"c{i}" for i in range(10)],
+            "defense": {},
+            "config": config,
+            "epoch": 3,
+            "average": None,
+        }
+        score = {
+            "acc": 0.5,
+            "ci95": [0.4, 0.6],
+            "budget": "l-inf 8/255",
+            "access": "white_box",
+            "metrics": {"top5": 1.0},
+            "settings": {"class": "PGD", "eps": 0.1},
+            "notes": ["n"],
+            "measures": {"fooling_rate": 0.5},
+            "seconds": 1.0,
+        }
         self.table = {
-            "schema": 1, "n": 4, "seed": 0, "clean": score, "attacks": {"pgd": score}, "mean": score, "union": score,
-            "mean_attacks": score, "extra": {"pgd@gray_box": score}, "controls": {"noise": score}, "types": {"t": score},
+            "schema": 1,
+            "n": 4,
+            "seed": 0,
+            "clean": score,
+            "attacks": {"pgd": score},
+            "mean": score,
+            "union": score,
+            "mean_attacks": score,
+            "extra": {"pgd@gray_box": score},
+            "controls": {"noise": score},
+            "types": {"t": score},
             "checks": [{"name": "c", "raised": True, "message": "m", "means": "w", "remedy": "r"}, "words"],
-            "missing": ["a/b"], "commit": "abc", "versions": {"torch": "2"}, "config": config,
-        }  # fmt: skip
+            "missing": ["a/b"],
+            "commit": "abc",
+            "versions": {"torch": "2"},
+            "config": config,
+        }
         row = {"pred": 1, "distance": 0.1, "steps": 2, "seconds": 0.1, "gradient_calls": 2}
         self.samples = [{"id": f"A/{i}", "label": i % 2, "clean": 1, "attacks": {"pgd": row}} for i in range(4)]
 
@@ -244,7 +315,7 @@ UCF = {
     "classInd.txt": "1 A\r\n2 B\n",
     "trainlist01.txt": "A/v_A_g01_c01.avi 1\nB/v_B_g02_c01.avi 2\nB/v_B_g03_c01.avi 2",
     "testlist01.txt": "A/v_A_g04_c01.avi\n",
-}  # fmt: skip
+}
 HMDB = {"A_test_split1.txt": "x_A_1.avi 1\ny_A_2.avi 2\nz.avi 0\n", "B_test_split1.txt": "x_B_1.avi 1\nv.avi 1\n"}
 
 
@@ -295,7 +366,7 @@ def said(error):
 def fuzz(target, world, count):
     @settings(
         max_examples=count, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )  # fmt: skip
+    )
     @given(st.integers(0, 2**32))
     def tried(seed):
         begun = time.monotonic()

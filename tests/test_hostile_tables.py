@@ -19,9 +19,20 @@ SCORE = {"acc": 0.5, "ci95": [0.4, 0.6], "budget": "l-inf 8/255", "access": "whi
 def table(**changes):
     config = {"choices": {"defense": "at", "dataset": "motion"}, "attack": {"eps": "8/255"}}
     return {
-        "schema": 1, "n": 100, "seed": 0, "clean": SCORE, "attacks": {"pgd": SCORE}, "mean": SCORE, "union": SCORE,
-        "controls": {}, "extra": {}, "checks": [], "missing": [], "config": config, **changes,
-    }  # fmt: skip
+        "schema": 1,
+        "n": 100,
+        "seed": 0,
+        "clean": SCORE,
+        "attacks": {"pgd": SCORE},
+        "mean": SCORE,
+        "union": SCORE,
+        "controls": {},
+        "extra": {},
+        "checks": [],
+        "missing": [],
+        "config": config,
+        **changes,
+    }
 
 
 def write(folder, content):
@@ -35,23 +46,59 @@ def score(**changes):
 
 
 MALFORMED = {
-    "text for a number": score(acc="0.5"), "nan": score(acc=float("nan")), "above one": score(acc=7), "a list": score(acc=[1]),
-    "true": score(acc=True), "no interval": score(ci95=None), "short interval": score(ci95=[0.1]), "huge": score(acc=10**300),
-    "interval of text": score(ci95=["a", "b"]), "endless": score(ci95=[0, float("inf")]), "metrics": score(metrics=[1]),
-    "budget": score(budget={"a": 1}), "notes": score(notes="x"), "seconds": score(seconds="1"), "measures": score(measures=3),
-    "fooling": score(measures={"fooling_rate": "x"}), "clean": {"clean": None}, "clean list": {"clean": [1]},
-    "attacks list": {"attacks": ["pgd"]}, "entry": {"attacks": {"pgd": 3}}, "n": {"n": "many"}, "n negative": {"n": -1},
-    "n none": {"n": None}, "seed": {"seed": [1]}, "checks": {"checks": {"a": 1}}, "check": {"checks": [3]},
-    "check without words": {"checks": [{"name": "x", "raised": True}]}, "raised": {"checks": [{"message": "x", "raised": "y"}]},
-    "missing": {"missing": [3]}, "missing text": {"missing": "abc"}, "config": {"config": [1]}, "choices": {"config": {"choices": [1]}},
-    "choice": {"config": {"choices": {"dataset": "../../../etc/passwd"}}}, "asking": {"config": {"a": "${oc.env:HOME}"}},
-    "versions": {"versions": "x"}, "commit": {"commit": 3}, "schema": {"schema": 9}, "batch": {"config": {"evaluation": 3}},
-    "long name": {"attacks": {"x" * 300: SCORE}}, "types": {"types": {"a": "b"}}, "union": {"union": "x"},
-}  # fmt: skip
+    "text for a number": score(acc="0.5"),
+    "nan": score(acc=float("nan")),
+    "above one": score(acc=7),
+    "a list": score(acc=[1]),
+    "true": score(acc=True),
+    "no interval": score(ci95=None),
+    "short interval": score(ci95=[0.1]),
+    "huge": score(acc=10**300),
+    "interval of text": score(ci95=["a", "b"]),
+    "endless": score(ci95=[0, float("inf")]),
+    "metrics": score(metrics=[1]),
+    "budget": score(budget={"a": 1}),
+    "notes": score(notes="x"),
+    "seconds": score(seconds="1"),
+    "measures": score(measures=3),
+    "fooling": score(measures={"fooling_rate": "x"}),
+    "clean": {"clean": None},
+    "clean list": {"clean": [1]},
+    "attacks list": {"attacks": ["pgd"]},
+    "entry": {"attacks": {"pgd": 3}},
+    "n": {"n": "many"},
+    "n negative": {"n": -1},
+    "n none": {"n": None},
+    "seed": {"seed": [1]},
+    "checks": {"checks": {"a": 1}},
+    "check": {"checks": [3]},
+    "check without words": {"checks": [{"name": "x", "raised": True}]},
+    "raised": {"checks": [{"message": "x", "raised": "y"}]},
+    "missing": {"missing": [3]},
+    "missing text": {"missing": "abc"},
+    "config": {"config": [1]},
+    "choices": {"config": {"choices": [1]}},
+    "choice": {"config": {"choices": {"dataset": "../../../etc/passwd"}}},
+    "asking": {"config": {"a": "${oc.env:HOME}"}},
+    "versions": {"versions": "x"},
+    "commit": {"commit": 3},
+    "schema": {"schema": 9},
+    "batch": {"config": {"evaluation": 3}},
+    "long name": {"attacks": {"x" * 300: SCORE}},
+    "types": {"types": {"a": "b"}},
+    "union": {"union": "x"},
+}
 BROKEN = [
-    '{"schema": 1, "n"', "", "[]", "3", "null", "[" * 100_000, '{"a":' * 200 + "1" + "}" * 200, "\x00",
+    '{"schema": 1, "n"',
+    "",
+    "[]",
+    "3",
+    "null",
+    "[" * 100_000,
+    '{"a":' * 200 + "1" + "}" * 200,
+    "\x00",
     '{"schema": 1' + "0" * 5000 + "}",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -86,8 +133,12 @@ def hostile(tmp_path):
     for i in range(2):
         said = table(
             attacks={f"{ACTING}": {**SCORE, "budget": ACTING, "notes": [ACTING], "settings": {ACTING: ACTING}}},
-            checks=checks, versions={ACTING: ACTING}, commit=ACTING, missing=[ACTING], controls={"=cmd|' /C calc'!A0": SCORE},
-        )  # fmt: skip
+            checks=checks,
+            versions={ACTING: ACTING},
+            commit=ACTING,
+            missing=[ACTING],
+            controls={"=cmd|' /C calc'!A0": SCORE},
+        )
         said["config"] |= {"note": f"{ACTING}{i}", "=2+3": "@SUM(1)" if i else "-1+1", ACTING: i}
         folder = write(tmp_path / "runs" / f"r{i} <b>`|[x](y)", said).parent
         (folder / ".hydra").mkdir()

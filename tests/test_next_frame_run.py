@@ -12,10 +12,21 @@ from advvid.data.moving import MovingDigits
 pytestmark = pytest.mark.slow
 DATA = {"sequences": 40, "size": 16, "frames": 3}
 RUN = [
-    "dataset=moving_digits", *(f"dataset.{key}={value}" for key, value in DATA.items()), "model=next_frame",
-    "model.width=0.125", "attack=pgd", "attack.eps=32/255", "attack.steps=3", "suite=quick", "schedule.batch_size=8",
-    "evaluation.batch_size=3", "defense.inner_steps=2", "runtime=cpu", "schedule.kind=constant", "schedule.warmup=0",
-]  # fmt: skip
+    "dataset=moving_digits",
+    *(f"dataset.{key}={value}" for key, value in DATA.items()),
+    "model=next_frame",
+    "model.width=0.125",
+    "attack=pgd",
+    "attack.eps=32/255",
+    "attack.steps=3",
+    "suite=quick",
+    "schedule.batch_size=8",
+    "evaluation.batch_size=3",
+    "defense.inner_steps=2",
+    "runtime=cpu",
+    "schedule.kind=constant",
+    "schedule.warmup=0",
+]
 
 
 def run(*overrides):

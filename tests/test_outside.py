@@ -14,9 +14,18 @@ from advvid.core import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
-    "tracker=none", "runtime=cpu", "schedule.epochs=1", "dataset.limit_train=20", "dataset.limit_val=10", "dataset.limit_test=10",
-    "schedule.batch_size=10", "suite=own", "evaluation.pictures=0", "defense=at", "defense.inner_steps=1",
-)  # fmt: skip
+    "tracker=none",
+    "runtime=cpu",
+    "schedule.epochs=1",
+    "dataset.limit_train=20",
+    "dataset.limit_val=10",
+    "dataset.limit_test=10",
+    "schedule.batch_size=10",
+    "suite=own",
+    "evaluation.pictures=0",
+    "defense=at",
+    "defense.inner_steps=1",
+)
 OWN = ("--config-dir", "my_conf", "model=my_net", "attack=brightness")
 
 
@@ -114,8 +123,9 @@ def test_a_resumed_training_holds_the_code_of_its_package_to_what_it_was(project
 def test_it_works_with_an_installed_wheel(project, tmp_path):
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(tmp_path / "dist"), str(ROOT)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(tmp_path / "site")], check=True)
     done = advvid(

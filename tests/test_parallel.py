@@ -17,10 +17,18 @@ from advvid.distributed.runtime import Runtime
 from advvid.training.validation import Meter
 
 SMALL = [
-    "schedule.epochs=3", "schedule.batch_size=8", "dataset.limit_train=128", "dataset.limit_test=23", "dataset.limit_val=20",
+    "schedule.epochs=3",
+    "schedule.batch_size=8",
+    "dataset.limit_train=128",
+    "dataset.limit_test=23",
+    "dataset.limit_val=20",
     "attack.steps=4",
-    "defense=at", "evaluation.batch_size=4", "tracker=none", "runtime.threads=1", "schedule.checkpoint_minutes=0",
-]  # fmt: skip
+    "defense=at",
+    "evaluation.batch_size=4",
+    "tracker=none",
+    "runtime.threads=1",
+    "schedule.checkpoint_minutes=0",
+]
 
 
 def command(*overrides):
@@ -74,9 +82,12 @@ def exchange(fabric, peers, folder):
     told = peers.first(f"from {peers.rank}")
     if not peers.main:
         state = {
-            "grads": [None if p.grad is None else p.grad for p in net.parameters()], "mean": net[1].running_mean,
-            "numbers": numbers, "meter": [meter.clips, meter.loss], "told": told,
-        }  # fmt: skip
+            "grads": [None if p.grad is None else p.grad for p in net.parameters()],
+            "mean": net[1].running_mean,
+            "numbers": numbers,
+            "meter": [meter.clips, meter.loss],
+            "told": told,
+        }
         torch.save(state, folder / "second.pt")
 
 
@@ -112,9 +123,13 @@ def trained(tmp_path_factory):
 def test_parts_of_the_weights_give_what_all_of_them_give_and_one_process_scores_it(tmp_path):
     """A run with runtime=fsdp whose second process is killed goes on, and ends as ddp does."""
     small = [
-        *SMALL, "schedule.epochs=2", "schedule.optimizer._target_=torch.optim.SGD", "dataset.limit_train=48",
-        "dataset.limit_test=9", "attack.steps=2",
-    ]  # fmt: skip
+        *SMALL,
+        "schedule.epochs=2",
+        "schedule.optimizer._target_=torch.optim.SGD",
+        "dataset.limit_train=48",
+        "dataset.limit_test=9",
+        "attack.steps=2",
+    ]
     parts, whole = tmp_path / "fsdp", tmp_path / "ddp"
     overrides = [*small, "runtime=fsdp", f"hydra.run.dir={parts}", "resume=true"]
     assert "resume=true" in killed(overrides, parts / "metrics.jsonl")

@@ -41,6 +41,17 @@ def test_only_the_agreed_things_lie_at_the_top():
         pytest.skip("no git checkout")
     top = {Path(name).parts[0] for name in tracked.stdout.splitlines() if not name.startswith(".")}
     assert top <= {
-        "conf", "src", "scripts", "tests", "examples", "outputs", "pyproject.toml", "Makefile", "README.md", "LICENSE", "CHANGELOG.md",
-        "CONTRIBUTING.md", "CITATION.cff",
-    }  # fmt: skip
+        "conf",
+        "src",
+        "scripts",
+        "tests",
+        "examples",
+        "outputs",
+        "pyproject.toml",
+        "Makefile",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "CITATION.cff",
+    }

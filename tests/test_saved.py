@@ -164,9 +164,15 @@ def test_parts_that_are_none_are_named(tmp_path, part, value):
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"defense": None}, {"defense": {"_target_": "advvid.defenses.none.NoDefense"}}, {"defense": {"_target_": "os.system"}},
-               {"model": {"_target_": "torch.nn.Linear"}, "defense": {"_target_": "torch.nn.ReLU"}}]
-)  # fmt: skip
+    "config",
+    [
+        {},
+        {"defense": None},
+        {"defense": {"_target_": "advvid.defenses.none.NoDefense"}},
+        {"defense": {"_target_": "os.system"}},
+        {"model": {"_target_": "torch.nn.Linear"}, "defense": {"_target_": "torch.nn.ReLU"}},
+    ],
+)
 def test_a_run_that_makes_no_model_is_refused(tmp_path, config):
     saved_with(tmp_path / "last.pt", config)
     with pytest.raises(AdvvidError):

@@ -14,10 +14,20 @@ from advvid.evaluation import cells
 from advvid.experiment.run import run
 
 SMALL = (
-    "model.width=0.25", "dataset.limit_train=20", "dataset.limit_val=10", "dataset.limit_test=12", "schedule.epochs=1",
-    "schedule.batch_size=10", "evaluation.batch_size=6", "evaluation.pictures=0", "tracker=none", "attack.steps=2",
-    "suite=own", "runtime=cpu", "name=small",
-)  # fmt: skip
+    "model.width=0.25",
+    "dataset.limit_train=20",
+    "dataset.limit_val=10",
+    "dataset.limit_test=12",
+    "schedule.epochs=1",
+    "schedule.batch_size=10",
+    "evaluation.batch_size=6",
+    "evaluation.pictures=0",
+    "tracker=none",
+    "attack.steps=2",
+    "suite=own",
+    "runtime=cpu",
+    "name=small",
+)
 
 
 def carried_out(folder, *overrides):
@@ -70,10 +80,17 @@ def told(table):
 @pytest.mark.parametrize(
     "change",
     [
-        "dataset.seed=1", "dataset=motion_look", "dataset.stride=2", "dataset.test_clips=2", "model.size=16",
-        "model.mean=0.9", "model.frames=4", "purifier=[jpeg]", "dataset.limit_test=11",
+        "dataset.seed=1",
+        "dataset=motion_look",
+        "dataset.stride=2",
+        "dataset.test_clips=2",
+        "model.size=16",
+        "model.mean=0.9",
+        "model.frames=4",
+        "purifier=[jpeg]",
+        "dataset.limit_test=11",
     ],
-)  # fmt: skip
+)
 def test_no_number_of_another_configuration_is_shown(trained, tmp_path, written, change):
     evaluated(trained, tmp_path / "same")
     before = outputs(tmp_path / "same")

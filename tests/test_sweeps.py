@@ -16,10 +16,20 @@ pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs pip i
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs pip install advvid[sweeps]")
 
 SMALL = [
-    "-m", "seed=0,1", "schedule.epochs=4", "schedule.batch_size=8", "dataset.limit_train=64", "dataset.limit_test=10",
-    "dataset.limit_val=10", "attack.steps=2", "evaluation.pictures=0", "tracker=none", "runtime.threads=1",
-    "schedule.checkpoint_minutes=0", "resume=true",
-]  # fmt: skip
+    "-m",
+    "seed=0,1",
+    "schedule.epochs=4",
+    "schedule.batch_size=8",
+    "dataset.limit_train=64",
+    "dataset.limit_test=10",
+    "dataset.limit_val=10",
+    "attack.steps=2",
+    "evaluation.pictures=0",
+    "tracker=none",
+    "runtime.threads=1",
+    "schedule.checkpoint_minutes=0",
+    "resume=true",
+]
 
 
 def started(*overrides):

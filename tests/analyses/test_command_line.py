@@ -19,9 +19,15 @@ def run(*overrides):
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
     done = run(
-        "mode=train", "model.width=0.25", "schedule.epochs=1", "dataset.limit_train=20", "dataset.limit_val=10",
-        "attack.steps=2", *SMALL, f"hydra.run.dir={folder}",
-    )  # fmt: skip
+        "mode=train",
+        "model.width=0.25",
+        "schedule.epochs=1",
+        "dataset.limit_train=20",
+        "dataset.limit_val=10",
+        "attack.steps=2",
+        *SMALL,
+        f"hydra.run.dir={folder}",
+    )
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -22,8 +22,10 @@ from advvid.tracking.trackers import NoTracker
 def test_the_noise_ratio_by_hand():
     clean = torch.zeros(3, 2, 5)
     assert psnr(torch.stack([clean[0], clean[1] + 0.1, clean[2] + 0.01]), clean).tolist() == [
-        float("inf"), pytest.approx(20), pytest.approx(40)
-    ]  # fmt: skip
+        float("inf"),
+        pytest.approx(20),
+        pytest.approx(40),
+    ]
 
 
 def test_the_first_fooled_clips_are_shown_in_three_states(tmp_path):

@@ -21,11 +21,13 @@ def clip(loss, fooled, frames, calls=10):
 
 
 def test_the_summary_by_hand():
-    found = summary({
-        "first": [clip(0.5, False, [0]), clip(1.0, True, [0])],
-        "bayesian": [clip(1.5, True, [2]), clip(2.0, True, [1])],
-        "brute_force": [clip(2.5, True, [2], 40), clip(2.0, True, [3], 40)],
-    })["rules"]  # fmt: skip
+    found = summary(
+        {
+            "first": [clip(0.5, False, [0]), clip(1.0, True, [0])],
+            "bayesian": [clip(1.5, True, [2]), clip(2.0, True, [1])],
+            "brute_force": [clip(2.5, True, [2], 40), clip(2.0, True, [3], 40)],
+        }
+    )["rules"]
     assert found["bayesian"]["loss"]["mean"] == pytest.approx(1.75)
     assert found["bayesian"]["less_than_every"]["mean"] == pytest.approx(0.5)
     assert found["bayesian"]["same_frames"] == 0.5

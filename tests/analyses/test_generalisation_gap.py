@@ -7,8 +7,10 @@ from advvid.core.errors import AdvvidError
 
 
 def test_gaps_by_epoch_and_at_both_ends(tmp_path):
-    epochs = [{"epoch": e, "train_objective_acc": 0.1 * e, "val_robust_acc": 0.05 * e, "train_acc": 0.5, "val_acc": 0.5}
-              for e in range(1, 11)]  # fmt: skip
+    epochs = [
+        {"epoch": e, "train_objective_acc": 0.1 * e, "val_robust_acc": 0.05 * e, "train_acc": 0.5, "val_acc": 0.5}
+        for e in range(1, 11)
+    ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, epochs)))
     found = line("cat", tmp_path)
     assert [epoch["attacked"] for epoch in found["epochs"]] == pytest.approx([0.05 * e for e in range(1, 11)])

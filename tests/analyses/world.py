@@ -62,12 +62,23 @@ def split(model, wrong=(2,)):
 def context(folder, model, name="strength", attack=None, batch_size=5, clips=None, **changes):
     clips = clips or split(model)
     settings = {
-        "name": name, "model": model, "source": Path(folder) / "own" / "checkpoints" / "last.pt", "task": Classification(),
-        "split": clips, "learning": clips, "classes": CLASSES, "clip_shape": SHAPE, "views": 1,
-        "attack": attack or PGD(eps="2/255", steps=3), "attack_name": "pgd", "seed": 0, "device": torch.device("cpu"),
-        "run_dir": Path(folder), "batch_size": batch_size,
+        "name": name,
+        "model": model,
+        "source": Path(folder) / "own" / "checkpoints" / "last.pt",
+        "task": Classification(),
+        "split": clips,
+        "learning": clips,
+        "classes": CLASSES,
+        "clip_shape": SHAPE,
+        "views": 1,
+        "attack": attack or PGD(eps="2/255", steps=3),
+        "attack_name": "pgd",
+        "seed": 0,
+        "device": torch.device("cpu"),
+        "run_dir": Path(folder),
+        "batch_size": batch_size,
         "config": {"choices": {"defense": "at"}},
-    }  # fmt: skip
+    }
     return Context(**settings | changes)
 
 

@@ -31,9 +31,9 @@ def run(small, clips, labels, **settings):
 
 def test_without_a_flow_it_is_pgd(small, clips, labels):
     _, found = run(small, clips, labels, flow=0, noise="8/255", random_start=False)
-    known = PGD(
-        eps="8/255", step_size="1/255", steps=4, random_start=False, early_exit=False, keep="last"
-    ).run(small, clips, labels, generators())  # fmt: skip
+    known = PGD(eps="8/255", step_size="1/255", steps=4, random_start=False, early_exit=False, keep="last").run(
+        small, clips, labels, generators()
+    )
     # Sums in another order round otherwise, which turns the sign of a gradient next to zero.
     assert ((found.x_adv - known.x_adv).abs() > 1e-6).float().mean() < 1e-3
     assert torch.equal(found.gradient_calls, known.gradient_calls)

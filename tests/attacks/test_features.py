@@ -77,12 +77,17 @@ def named(name, **options):
 @pytest.mark.parametrize(
     "attack",
     [
-        PGD(eps=0.5, step_size=0.1, norm="l2"), PGD(eps=0.5, step_size=0.1, norm="l2_each"), FGSM(eps=0.1),
-        RandomNoise(eps=0.5, norm="l2"), DeepFool(eps=0.5), CarliniWagner(eps=0.5, steps=30, step_size=0.1),
-        FAB(eps=0.5, norm="l2", steps=5, restarts=2), FAB(eps=0.1, steps=5, targets=0),
+        PGD(eps=0.5, step_size=0.1, norm="l2"),
+        PGD(eps=0.5, step_size=0.1, norm="l2_each"),
+        FGSM(eps=0.1),
+        RandomNoise(eps=0.5, norm="l2"),
+        DeepFool(eps=0.5),
+        CarliniWagner(eps=0.5, steps=30, step_size=0.1),
+        FAB(eps=0.5, norm="l2", steps=5, restarts=2),
+        FAB(eps=0.1, steps=5, targets=0),
     ],
     ids=lambda a: f"{type(a).__name__}-{a.norm if hasattr(a, 'norm') else 'linf'}",
-)  # fmt: skip
+)
 @pytest.mark.parametrize("leaky", [False, True])
 def test_attacks_stay_inside_and_leave_padding(world, attack, leaky):
     model, x, labels = world

@@ -38,9 +38,7 @@ def red(number, seed=0, frames=6):
     return clips
 
 
-@pytest.mark.parametrize(
-    ("lead", "loss"), [(-0.2, 0.0), (-0.05, 0.0), (-0.025, 0.0125), (0.0, 0.05), (0.5, 0.55)]
-)  # fmt: skip
+@pytest.mark.parametrize(("lead", "loss"), [(-0.2, 0.0), (-0.05, 0.0), (-0.025, 0.0125), (0.0, 0.05), (0.5, 0.55)])
 def test_the_hinge_is_flat_then_quadratic_then_linear(lead, loss):
     probabilities = torch.tensor([[0.5 + lead / 2, 0.5 - lead / 2]])
     goal = Goal(Classification(), torch.tensor([0]))
@@ -81,9 +79,11 @@ def test_a_heavier_regulariser_thins_the_pattern():
     clips, labels = red(4), torch.zeros(4, dtype=torch.int64)
     thickness = [
         Flickering(beta_0=b, optimizer="adam", step_size=0.005, steps=150, early_exit=False, keep="last")
-        .run(Brightness(), clips, labels).aux["thickness"].mean()
+        .run(Brightness(), clips, labels)
+        .aux["thickness"]
+        .mean()
         for b in (0.1, 10.0, 1000.0)
-    ]  # fmt: skip
+    ]
     assert thickness[0] > thickness[1] > thickness[2]
 
 

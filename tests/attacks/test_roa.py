@@ -92,9 +92,16 @@ def test_starts_at_grey(small, clips, labels):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"side": 0}, {"search": "some"}, {"search": "gradient"}, {"stride": 0}, {"fill": 2},
-                 {"search": "gradient", "per_frame": False, "restarts": 2}],
-)  # fmt: skip
+    "settings",
+    [
+        {"side": 0},
+        {"search": "some"},
+        {"search": "gradient"},
+        {"stride": 0},
+        {"fill": 2},
+        {"search": "gradient", "per_frame": False, "restarts": 2},
+    ],
+)
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(AdvvidError):
         ROA(**settings)

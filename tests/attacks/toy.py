@@ -27,11 +27,18 @@ def trained():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(
-            nn.Conv3d(3, 12, 3, padding=1), nn.BatchNorm3d(12), nn.ReLU(),
-            nn.Conv3d(12, 24, 3, stride=(1, 2, 2), padding=1), nn.BatchNorm3d(24), nn.ReLU(),
-            nn.Conv3d(24, 24, 3, stride=(1, 2, 2), padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(24, CLASSES),
-        )  # fmt: skip
+            nn.Conv3d(3, 12, 3, padding=1),
+            nn.BatchNorm3d(12),
+            nn.ReLU(),
+            nn.Conv3d(12, 24, 3, stride=(1, 2, 2), padding=1),
+            nn.BatchNorm3d(24),
+            nn.ReLU(),
+            nn.Conv3d(24, 24, 3, stride=(1, 2, 2), padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool3d(1),
+            nn.Flatten(),
+            nn.Linear(24, CLASSES),
+        )
         optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
         clips, labels = gratings(200, seed=1)
         for step in range(60):

@@ -100,12 +100,31 @@ def _all(annotation):
 
 
 ISSUE = [
-    "seed=-1", "seed=abc", "seed=1.5", "resume=maybe", "hydra.run.dir=", "schedule.optimizer.lr=inf",
-    "schedule.optimizer.lr=nan", "schedule.optimizer.lr=-1", "schedule.clip_norm=-1", "evaluation.pictures=-1",
-    "attack.steps=0", "runtime.threads=0", "schedule.micro_batch=0", "evaluation.batch_size=0", "evaluation.batch_size=-2",
-    "evaluation.batch_size=abc", "schedule.epochs=1e30", "dataset.limit_train=true", "evaluation=5", "suite.include_attack=3",
-    "schedule.optimizer.weight_decay=-1", "+schedule.optimizer.betas=[0.9,1.5]", "model.width=-1", "model.mean=[1,2]",
-]  # fmt: skip
+    "seed=-1",
+    "seed=abc",
+    "seed=1.5",
+    "resume=maybe",
+    "hydra.run.dir=",
+    "schedule.optimizer.lr=inf",
+    "schedule.optimizer.lr=nan",
+    "schedule.optimizer.lr=-1",
+    "schedule.clip_norm=-1",
+    "evaluation.pictures=-1",
+    "attack.steps=0",
+    "runtime.threads=0",
+    "schedule.micro_batch=0",
+    "evaluation.batch_size=0",
+    "evaluation.batch_size=-2",
+    "evaluation.batch_size=abc",
+    "schedule.epochs=1e30",
+    "dataset.limit_train=true",
+    "evaluation=5",
+    "suite.include_attack=3",
+    "schedule.optimizer.weight_decay=-1",
+    "+schedule.optimizer.betas=[0.9,1.5]",
+    "model.width=-1",
+    "model.mean=[1,2]",
+]
 
 
 @pytest.mark.slow

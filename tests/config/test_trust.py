@@ -69,9 +69,17 @@ def test_a_class_is_refused_until_its_package_is_trusted(package, monkeypatch):
 
 @pytest.mark.parametrize(
     "target",
-    [".nets.os.system", ".nets.subprocess.Popen", ".nets.build", ".nets", ".nets.MyNet.forward.__globals__", ".nets.torch.load",
-     "_evil.nets.MyNet", ".nets.MyNet.forward"],
-)  # fmt: skip
+    [
+        ".nets.os.system",
+        ".nets.subprocess.Popen",
+        ".nets.build",
+        ".nets",
+        ".nets.MyNet.forward.__globals__",
+        ".nets.torch.load",
+        "_evil.nets.MyNet",
+        ".nets.MyNet.forward",
+    ],
+)
 def test_trust_reaches_classes_that_are_defined_in_the_package_and_no_further(package, monkeypatch, target):
     monkeypatch.setenv(VARIABLE, package)
     with pytest.raises(AdvvidError, match="refused"):

@@ -184,10 +184,13 @@ def main() -> int:
     number = sum(kinds.values()) - kinds["declared"]
     sys.stdout.write(f"{number} options in {len(list(files())) + 1} files of conf/\n")
     for kind, said in (
-        ("both", "change the identity of training and scores"), ("training", "change that of training"),
-        ("scoring", "change that of scores"), ("rounding", "move the last bits and are told"),
-        ("neutral", "change no number"), ("declared", "of all were given a value from their declaration"),
-    ):  # fmt: skip
+        ("both", "change the identity of training and scores"),
+        ("training", "change that of training"),
+        ("scoring", "change that of scores"),
+        ("rounding", "move the last bits and are told"),
+        ("neutral", "change no number"),
+        ("declared", "of all were given a value from their declaration"),
+    ):
         sys.stdout.write(f"{kinds[kind]:6} {said}\n")
     for pattern, count in sorted(neutral.items()):
         sys.stdout.write(f"       {count:5} {pattern}: {NEUTRAL[pattern]}\n")

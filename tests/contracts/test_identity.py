@@ -15,30 +15,51 @@ from advvid.data.motion import Motion
 from advvid.experiment.run import run
 
 SMALL = (
-    "tracker=none", "defense=at", "name=small", "runtime=cpu", "model.width=0.25", "schedule.epochs=1",
-    "schedule.batch_size=10", "dataset.limit_train=20", "dataset.limit_val=10", "dataset.limit_test=10", "suite=own",
-    "attack.steps=2", "defense.inner_steps=1", "evaluation.pictures=0",
-)  # fmt: skip
+    "tracker=none",
+    "defense=at",
+    "name=small",
+    "runtime=cpu",
+    "model.width=0.25",
+    "schedule.epochs=1",
+    "schedule.batch_size=10",
+    "dataset.limit_train=20",
+    "dataset.limit_val=10",
+    "dataset.limit_test=10",
+    "suite=own",
+    "attack.steps=2",
+    "defense.inner_steps=1",
+    "evaluation.pictures=0",
+)
 FILES = ("dataset=ucf101", "dataset.frames=8", "dataset.size=32", "dataset.workers=0", "dataset.root=ROOT")
 FIRST = ("defense=injection", "defense.classifier_schedule.epochs=1", "defense.attacks.deep_sava.steps=2")
 SCORE = ("mode=eval", "checkpoint=RUN")
 # Two runs that differ in a neutral option, by its pattern: what both have, what only one has.
 QUICK = {
-    "resume": ((), ("resume=true",)), "trust*": ((), ("trust=[my_lab]",)), "name": ((), ("name=other",)),
+    "resume": ((), ("resume=true",)),
+    "trust*": ((), ("trust=[my_lab]",)),
+    "name": ((), ("name=other",)),
     "*schedule.checkpoint_minutes": ((), ("schedule.checkpoint_minutes=0",)),
-    "evaluation.pictures": ((), ("evaluation.pictures=2",)), "dataset.on_error": ((), ("dataset.on_error=skip",)),
-}  # fmt: skip
+    "evaluation.pictures": ((), ("evaluation.pictures=2",)),
+    "dataset.on_error": ((), ("dataset.on_error=skip",)),
+}
 SLOW = {
-    "mode": ((), ("mode=train",)), "overwrite": ((), ("overwrite=true",)), "runtime.profile": ((), ("runtime.profile=true",)),
-    "dataset.workers": ((), ("dataset.workers=2",)), "tracker*": ((), ("tracker=wandb", "tracker.mode=offline")),
-    "experiment": (("schedule.batch_size=10",), ()), "hydra*": ((), ()),
+    "mode": ((), ("mode=train",)),
+    "overwrite": ((), ("overwrite=true",)),
+    "runtime.profile": ((), ("runtime.profile=true",)),
+    "dataset.workers": ((), ("dataset.workers=2",)),
+    "tracker*": ((), ("tracker=wandb", "tracker.mode=offline")),
+    "experiment": (("schedule.batch_size=10",), ()),
+    "hydra*": ((), ()),
     "dataset.name": (FILES, ("dataset.name=other",)),
-    "dataset.root": (FILES, ("dataset.root=COPY",)), "dataset.splits": (FILES, ("dataset.splits=LISTS",)),
-    "dataset.cache": (FILES, ("dataset.cache=CACHE",)), "dataset.cache_gb": (FILES, ("dataset.cache=CACHE", "dataset.cache_gb=1e-4")),
-    "defense.folder": (FIRST, ("defense.folder=CACHE",)), "checkpoint": (SCORE, ("checkpoint=MOVED",)),
+    "dataset.root": (FILES, ("dataset.root=COPY",)),
+    "dataset.splits": (FILES, ("dataset.splits=LISTS",)),
+    "dataset.cache": (FILES, ("dataset.cache=CACHE",)),
+    "dataset.cache_gb": (FILES, ("dataset.cache=CACHE", "dataset.cache_gb=1e-4")),
+    "defense.folder": (FIRST, ("defense.folder=CACHE",)),
+    "checkpoint": (SCORE, ("checkpoint=MOVED",)),
     "analysis.pictures": ((*SCORE, "analysis=saliency"), ("analysis.pictures=1",)),
     "analysis.labels": ((*SCORE, "analysis=saliency"), ("analysis.labels=[mine]",)),
-}  # fmt: skip
+}
 # What an analysis writes down for its pictures, and how it calls a model.
 DRAWN = ("label", "checkpoint", "maps")
 # What no run of conf/ can tell apart: files are given by their names, and labels are those of the files.

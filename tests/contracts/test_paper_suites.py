@@ -65,7 +65,15 @@ def test_sanity_has_what_every_comparison_needs():
     made = table_checks([Column(n, a) for n, a in columns("sanity").items()], verdicts, 10, verdicts)
     # The others look at the model, the splits, the training or one column by itself.
     others = {
-        "probabilities", "varying_outputs", "zero_gradients", "more_access", "batch_dependent", "chance", "idle",
-        "loss_not_raised", "resumed_elsewhere", "small_validation",
-    }  # fmt: skip
+        "probabilities",
+        "varying_outputs",
+        "zero_gradients",
+        "more_access",
+        "batch_dependent",
+        "chance",
+        "idle",
+        "loss_not_raised",
+        "resumed_elsewhere",
+        "small_validation",
+    }
     assert {check.name for check in made} == set(RULES) - others

@@ -115,9 +115,19 @@ def test_classes_refuse_from_python_too_and_read_fractions():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("lr", -1), ("lr", 0), ("lr", math.inf), ("lr", "abc"), ("lr", True), ("betas", [0.9, 1.5]), ("betas", 0.9),
-     ("eps", -1), ("weight_decay", math.nan), ("amsgrad", "yes")],
-)  # fmt: skip
+    [
+        ("lr", -1),
+        ("lr", 0),
+        ("lr", math.inf),
+        ("lr", "abc"),
+        ("lr", True),
+        ("betas", [0.9, 1.5]),
+        ("betas", 0.9),
+        ("eps", -1),
+        ("weight_decay", math.nan),
+        ("amsgrad", "yes"),
+    ],
+)
 def test_optimisers_of_torch_are_held_to_their_ranges(option, value):
     node = {"_target_": "torch.optim.AdamW", "_partial_": True, option: value}
     with pytest.raises(AdvvidError, match=rf"^config\.{option}(\[1\])?="):

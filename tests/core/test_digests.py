@@ -86,9 +86,13 @@ def scaled(clips, factor):
     [
         lambda x: [nn.LeakyReLU(x)],  # a network in a list is not registered
         lambda x: [nn.utils.parametrizations.weight_norm(nn.Linear(1, 1)), torch.full((1,), x)],
-        Settings, Slotted, lambda x: {"a": [Settings(x)]}, lambda x: partial(scaled, factor=x), lambda x: Settings(x).__init__,
+        Settings,
+        Slotted,
+        lambda x: {"a": [Settings(x)]},
+        lambda x: partial(scaled, factor=x),
+        lambda x: Settings(x).__init__,
     ],
-)  # fmt: skip
+)
 def test_what_a_module_holds_without_registering_it_counts(made):
     def digest(x):
         torch.manual_seed(0)

@@ -43,9 +43,15 @@ YAML_BOMB = "a: &a [x, x]\n" + "".join(
 
 
 HOSTILE = [
-    YAML_BOMB, "a: " + "[" * 5000, "- x\n" * 60_000, "!!python/object/apply:os.getcwd []", "a: [", "\x00", "1: 2: 3",
+    YAML_BOMB,
+    "a: " + "[" * 5000,
+    "- x\n" * 60_000,
+    "!!python/object/apply:os.getcwd []",
+    "a: [",
+    "\x00",
+    "1: 2: 3",
     "- 2001-99-99",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -115,9 +121,16 @@ def test_a_packed_checkpoint_is_refused(tmp_path):
 
 
 ASKING = [
-    "${oc.env:SECRET}", "/x/${oc.env:SECRET}", "${now:%Y}", "${hydra:runtime.cwd}", "${nothing}",
-    "${..b}${..b}", "${..list}", "${a.here}", "${......up}",
-]  # fmt: skip
+    "${oc.env:SECRET}",
+    "/x/${oc.env:SECRET}",
+    "${now:%Y}",
+    "${hydra:runtime.cwd}",
+    "${nothing}",
+    "${..b}${..b}",
+    "${..list}",
+    "${a.here}",
+    "${......up}",
+]
 
 
 @pytest.mark.parametrize("text", ASKING)
@@ -143,9 +156,21 @@ def test_references_to_plain_values_stay_and_titles_of_older_runs_go():
 
 
 NAMES = [
-    "../../../strange/evil", "/etc/passwd", "a\nhydra.run.dir=/x", "a'",
-    'a"', "..", "", "a b", "x" * 200, "${seed}", 3, None, ["a"], "é",
-]  # fmt: skip
+    "../../../strange/evil",
+    "/etc/passwd",
+    "a\nhydra.run.dir=/x",
+    "a'",
+    'a"',
+    "..",
+    "",
+    "a b",
+    "x" * 200,
+    "${seed}",
+    3,
+    None,
+    ["a"],
+    "é",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,9 +194,12 @@ def test_choices_of_runs_are_let_through():
 def test_what_a_run_stores_holds_the_answers(monkeypatch):
     monkeypatch.setenv("PLACE", "/data")
     cfg = OmegaConf.create(
-        {"dataset": {"root": "${oc.env:PLACE}", "parts": ["${oc.env:PLACE}/a"]}, "model": {"k": None, "net": {"k": "${..k}"}},
-         "same": "${dataset.root}"}
-    )  # fmt: skip
+        {
+            "dataset": {"root": "${oc.env:PLACE}", "parts": ["${oc.env:PLACE}/a"]},
+            "model": {"k": None, "net": {"k": "${..k}"}},
+            "same": "${dataset.root}",
+        }
+    )
     found = stored(cfg)
     assert found["dataset"] == {"root": "/data", "parts": ["/data/a"]}
     assert found["model"]["net"]["k"] == "${..k}"

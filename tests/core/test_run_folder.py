@@ -11,11 +11,23 @@ from advvid.core.record import recorded
 from advvid.core.run_folder import LOCK, make_room, remove_run
 
 WRITTEN = [
-    "metrics.jsonl", "checkpoints/last.pt", "checkpoints/best.pt", "prerequisites/gan/metrics.jsonl",
-    "prerequisites/gan/checkpoints/last.pt", "prerequisites/examples/000012.pt", "robustness.json", "robustness.md",
-    "samples.jsonl", "cells/pgd-0123456789abcdef/000000.npz", "attacks/universal.pt", "pictures/pgd.png", "attack.json",
-    "adversarial/Jump/v_Jump_g01.mkv", "analysis/strength.json", "analysis/strength.cells/a-0/000001.json",
-]  # fmt: skip
+    "metrics.jsonl",
+    "checkpoints/last.pt",
+    "checkpoints/best.pt",
+    "prerequisites/gan/metrics.jsonl",
+    "prerequisites/gan/checkpoints/last.pt",
+    "prerequisites/examples/000012.pt",
+    "robustness.json",
+    "robustness.md",
+    "samples.jsonl",
+    "cells/pgd-0123456789abcdef/000000.npz",
+    "attacks/universal.pt",
+    "pictures/pgd.png",
+    "attack.json",
+    "adversarial/Jump/v_Jump_g01.mkv",
+    "analysis/strength.json",
+    "analysis/strength.cells/a-0/000001.json",
+]
 OWN = ["notes.txt", "pictures/holiday.jpg", "checkpoints/from_home.pt", "analysis/mine.txt", "adversarial/read.me"]
 
 

@@ -44,10 +44,12 @@ def test_runs_of_an_older_version_are_named_and_compared_by_their_settings():
 @pytest.mark.parametrize(
     "strange",
     [
-        {}, {"identity": 1, "config": 2}, {"identity": {"clips": [1]}, "config": {"dataset": [1]}},
+        {},
+        {"identity": 1, "config": 2},
+        {"identity": {"clips": [1]}, "config": {"dataset": [1]}},
         {"config": {"dataset": {"seed": "${oc.env:HOME}"}}},
     ],
-)  # fmt: skip
+)
 def test_what_a_stranger_wrote_is_no_reason_to_fail(strange):
     strange = SimpleNamespace(**{"identity": {}, "config": {}, **strange})
     assert all("/root" not in note and "/home" not in note for note in clip_notes([("a", strange), ("b", row("1"))]))

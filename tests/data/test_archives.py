@@ -237,9 +237,13 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_video(path, failing(), 25)
     wrong = [
-        (dict(codec="h266"), frames, "no codec"), (dict(quality=40), frames, "quality=40"), ({}, frames[:, :63], "even sides"),
-        ({}, frames[:0], "no frames"), ({}, frames.astype(float), "uint8"), ({}, [frames[0], frames[0, 2:]], "differ in size"),
-    ]  # fmt: skip
+        (dict(codec="h266"), frames, "no codec"),
+        (dict(quality=40), frames, "quality=40"),
+        ({}, frames[:, :63], "even sides"),
+        ({}, frames[:0], "no frames"),
+        ({}, frames.astype(float), "uint8"),
+        ({}, [frames[0], frames[0, 2:]], "differ in size"),
+    ]
     for options, clip, words in wrong:
         with pytest.raises(AdvvidError, match=words):
             write_video(path, clip, 25, **options)

@@ -76,10 +76,12 @@ def test_the_clips_are_the_same_bit_for_bit(videos, tmp_path, settings):
 def test_real_files_give_the_same_clips(tmp_path, decoder):
     """B-frames packed two to a packet, promised frames that are not there, one key frame only, H.264."""
     files = [
-        "hmdb51/wave/TrumanShow_wave_f_nm_np1_fr_med_26.avi", "ut_interaction/HandShaking/set1_17_3_0.avi",
-        "ucf101/BabyCrawling/v_BabyCrawling_g03_c02.avi", "kinetics/arm_wrestling/mmaction2_demo.mp4",
+        "hmdb51/wave/TrumanShow_wave_f_nm_np1_fr_med_26.avi",
+        "ut_interaction/HandShaking/set1_17_3_0.avi",
+        "ucf101/BabyCrawling/v_BabyCrawling_g03_c02.avi",
+        "kinetics/arm_wrestling/mmaction2_demo.mp4",
         "bad/decord_unordered.mov",
-    ]  # fmt: skip
+    ]
     cut = Cut(16, 1, 112, 128, 0.5, None, 2, decoder)
     plain, cached = (VideoClips(REAL, [Entry(f, 0) for f in files], cut, c) for c in (None, FrameCache(tmp_path, 1)))
     draws = (0, 1) if decoder == "pyav" else range(6)

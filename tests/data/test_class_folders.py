@@ -96,16 +96,23 @@ def test_validation_is_cut_from_training_where_it_has_no_folder(film, tmp_path):
 def test_mistakes_are_one_sentence(film, tmp_path):
     (tmp_path / "none").mkdir()
     for given, words in (
-        (None, "needs dataset.root"), (tmp_path / "gone", "is not a folder"), (tmp_path / "none", "and has none"),
+        (None, "needs dataset.root"),
+        (tmp_path / "gone", "is not a folder"),
+        (tmp_path / "none", "and has none"),
         (put(film, tmp_path / "one", "a/1.avi"), "and has only a"),
-        (put(film, tmp_path / "case", "Walk/1.avi", "walk/1.avi"), "the class folders Walk and walk .* differ only in case"),
-    ):  # fmt: skip
+        (
+            put(film, tmp_path / "case", "Walk/1.avi", "walk/1.avi"),
+            "the class folders Walk and walk .* differ only in case",
+        ),
+    ):
         with pytest.raises(AdvvidError, match=words):
             ClassFolders(root=None if given is None else str(given), **SMALL).prepare()
     for options, words in (
-        ({"splits": "x"}, "has no lists"), ({"name": "a/b"}, "cannot begin a folder's name"),
-        ({"test_fraction": 1.0}, "test_fraction=1.0 is not possible"), ({"group_pattern": "("}, "no regular expression"),
-    ):  # fmt: skip
+        ({"splits": "x"}, "has no lists"),
+        ({"name": "a/b"}, "cannot begin a folder's name"),
+        ({"test_fraction": 1.0}, "test_fraction=1.0 is not possible"),
+        ({"group_pattern": "("}, "no regular expression"),
+    ):
         with pytest.raises(AdvvidError, match=words):
             ClassFolders(root=str(tmp_path), **SMALL, **options)
 

@@ -115,8 +115,9 @@ def test_a_missing_damaged_or_foreign_file_is_refused(made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"frames": 20}, {"frames": 0}, {"size": 48}, {"channels": 2}, {"limit_val": 0}, {"splits": "x"}, {"sequences": 3}]
-)  # fmt: skip
+    "options",
+    [{"frames": 20}, {"frames": 0}, {"size": 48}, {"channels": 2}, {"limit_val": 0}, {"splits": "x"}, {"sequences": 3}],
+)
 def test_impossible_settings_are_refused(options):
     with pytest.raises(AdvvidError, match=r"\w+\.\w+="):
         MovingDigits(**options)

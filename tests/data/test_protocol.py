@@ -54,10 +54,19 @@ def test_all_that_is_missing_is_said_at_once():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("classes", "ab"), ("classes", [1, 2]), ("classes", None), ("clip_shape", [3, 4, 16, 16]), ("clip_shape", (3, 0, 16, 16)),
-        ("task", "classification"), ("space", (0, 1)), ("views", 0), ("views", True), ("missing", []), ("split", "train"),
+        ("classes", "ab"),
+        ("classes", [1, 2]),
+        ("classes", None),
+        ("clip_shape", [3, 4, 16, 16]),
+        ("clip_shape", (3, 0, 16, 16)),
+        ("task", "classification"),
+        ("space", (0, 1)),
+        ("views", 0),
+        ("views", True),
+        ("missing", []),
+        ("split", "train"),
     ],
-)  # fmt: skip
+)
 def test_each_member_is_held_to_its_kind(name, value):
     odd = Whole()
     setattr(odd, name, value)

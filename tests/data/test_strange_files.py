@@ -94,8 +94,13 @@ def linked(tmp_path, monkeypatch):
 def test_links_that_lead_nowhere_are_named_or_skipped(linked):
     with pytest.raises(AdvvidError) as caught:
         VideoFolder(**linked, val_fraction=0.01).prepare()
-    for said in ("nowhere.avi (a link that leads nowhere)", "loop.avi (a link that leads back to itself)", "pipe.avi (no file)",
-                 "folder.avi (no file)", "B/x.avi (a link that leads back to itself)"):  # fmt: skip
+    for said in (
+        "nowhere.avi (a link that leads nowhere)",
+        "loop.avi (a link that leads back to itself)",
+        "pipe.avi (no file)",
+        "folder.avi (no file)",
+        "B/x.avi (a link that leads back to itself)",
+    ):
         assert said in str(caught.value)
     data = VideoFolder(**linked, on_error="skip", val_fraction=0.01)
     data.prepare()

@@ -124,14 +124,17 @@ def test_lists_of_a_folder_are_known_by_a_word_of_their_name(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("path,label\n", "a header and no video"), ("path,label\n\n0.mkv,a\n1.mkv\n", r"line 4: '1.mkv' has 1 columns"),
+        ("path,label\n", "a header and no video"),
+        ("path,label\n\n0.mkv,a\n1.mkv\n", r"line 4: '1.mkv' has 1 columns"),
         ("path,label,split\n0.mkv,a,dev\n", "line 2: the split 'dev' is not known"),
         ("path,label,start,end\n0.mkv,a,2,1\n", "does not lie behind its start"),
         ("path,label,start\n0.mkv,a,1:30\n", "line 2: start='1:30' is no time"),
-        ("path,label,start\n0.mkv,a,-1\n", "is no time"), ("frames/video1 120 3\n", "line 1: 'frames/video1 120 3' is not a path"),
-        ("path,label\n0.mkv,\n", "no video or no label"), ("path,label\n\"0.mkv,a\n1.mkv,b\n", "line 2|quotation"),
+        ("path,label,start\n0.mkv,a,-1\n", "is no time"),
+        ("frames/video1 120 3\n", "line 1: 'frames/video1 120 3' is not a path"),
+        ("path,label\n0.mkv,\n", "no video or no label"),
+        ('path,label\n"0.mkv,a\n1.mkv,b\n', "line 2|quotation"),
     ],
-)  # fmt: skip
+)
 def test_a_line_that_is_wrong_is_quoted_with_its_number(tmp_path, text, words):
     with pytest.raises(AdvvidError, match=words):
         list(read_rows(tmp_path / listed(tmp_path, text)))
@@ -144,10 +147,14 @@ def test_a_line_that_is_wrong_is_quoted_with_its_number(tmp_path, text, words):
         ("path,label\n/etc/x.mkv,a\n0.mkv,b\n", {}, "does not lie below dataset.root"),
         ("path,label\n0.mkv,a\n", {}, "has the one class a"),
         ("path,label,split\n0.mkv,a,train\n1.mkv,b,\n", {}, "for some videos alone, not for 1: name it for all"),
-        ("path,label\n0.mkv,3\n1.mkv,0\n", {"class_names": "two.txt"}, "the label '3' is none of the 2 of dataset.class_names"),
+        (
+            "path,label\n0.mkv,3\n1.mkv,0\n",
+            {"class_names": "two.txt"},
+            "the label '3' is none of the 2 of dataset.class_names",
+        ),
         ("path,label\n0.mkv,a\n1.mkv,b\n", {"root": "/nowhere"}, "dataset.root=/nowhere is not a folder"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_one_sentence(videos, tmp_path, text, options, words):
     listed(tmp_path, "x\ny\n", "two.txt")
     if "class_names" in options:

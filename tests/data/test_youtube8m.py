@@ -188,8 +188,16 @@ def test_records_of_another_kind_are_refused(tmp_path, made_of, said):
 
 @pytest.mark.parametrize(
     "options",
-    [{"frames": 0}, {"frames": 301}, {"labels": 1}, {"partition": 5}, {"partition": -1}, {"limit_test": 0}, {"splits": "x"}],
-)  # fmt: skip
+    [
+        {"frames": 0},
+        {"frames": 301},
+        {"labels": 1},
+        {"partition": 5},
+        {"partition": -1},
+        {"limit_test": 0},
+        {"splits": "x"},
+    ],
+)
 def test_impossible_settings_are_refused(options):
     with pytest.raises(AdvvidError, match=r"\w+\.\w+="):
         YouTube8M(**options)

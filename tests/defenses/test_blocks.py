@@ -54,9 +54,7 @@ def trained(defense, attacks, keep=lambda name: True, steps=3):
 
 
 @pytest.mark.parametrize("name", list(FORMS))
-@pytest.mark.parametrize(
-    "settings", [{"strength": 0}, {}], ids=["strength 0", "blocks that stay as they begin"]
-)  # fmt: skip
+@pytest.mark.parametrize("settings", [{"strength": 0}, {}], ids=["strength 0", "blocks that stay as they begin"])
 def test_blocks_that_add_nothing_leave_adversarial_training(name, settings):
     attacks = {"pgd": PGD()}
     known = trained(AT(inner_steps=2), attacks)

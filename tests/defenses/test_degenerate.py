@@ -23,9 +23,11 @@ from advvid.defenses.trades import TRADES
 
 PGD_ALONE = {"pgd": PGD()}
 LO = {
-    "pgd": PGD(eps="4/255", step_size="1/255"), "roa": ROA(), "framing": FrameBorder(width=10, step_size="70/255"),
+    "pgd": PGD(eps="4/255", step_size="1/255"),
+    "roa": ROA(),
+    "framing": FrameBorder(width=10, step_size="70/255"),
     "salt_and_pepper": SaltAndPepper(),
-}  # fmt: skip
+}
 EVERY = {
     "trades": (lambda: TRADES(inner_steps=2), PGD_ALONE, 4.5),
     "trades_gaussian": (lambda: TRADES(inner_steps=2, start="gaussian"), PGD_ALONE, 4.5),
@@ -47,11 +49,19 @@ EVERY = {
 @pytest.mark.parametrize(
     ("defense", "eps"),
     [
-        (TRADES(beta=0), "8/255"), (TRADES(), 0), (TRADES(start="gaussian"), 0), (FGSMRS(), 0), (NFGSM(), 0),
-        (FreeAT(replays=1), 0), (AVG(), 0), (MAX(), 0), (AT(), 0), (AWP(gamma=0), 0),
+        (TRADES(beta=0), "8/255"),
+        (TRADES(), 0),
+        (TRADES(start="gaussian"), 0),
+        (FGSMRS(), 0),
+        (NFGSM(), 0),
+        (FreeAT(replays=1), 0),
+        (AVG(), 0),
+        (MAX(), 0),
+        (AT(), 0),
+        (AWP(gamma=0), 0),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, AT) else str(value),
-)  # fmt: skip
+)
 def test_it_is_plain_training_where_nothing_is_asked_for(defense, eps):
     plain = trained(NoDefense(), PGD_ALONE)
     other = trained(defense, {"pgd": PGD(eps=eps)})
@@ -63,11 +73,14 @@ def test_it_is_plain_training_where_nothing_is_asked_for(defense, eps):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda inner_mode: MART(beta=0, margin=0, inner_mode=inner_mode), AVG, MAX, MSD,
+        lambda inner_mode: MART(beta=0, margin=0, inner_mode=inner_mode),
+        AVG,
+        MAX,
+        MSD,
         lambda inner_mode: AWP(gamma=0, inner_mode=inner_mode),
     ],
     ids=["mart", "avg", "max", "msd", "awp"],
-)  # fmt: skip
+)
 def test_it_is_adversarial_training_where_nothing_is_added(make, mode):
     # 8/255 with the rule is what "own" finds in the attack itself.
     plain = trained(AT(inner_mode=mode), PGD_ALONE)

@@ -220,17 +220,32 @@ def test_impossible_settings_are_refused_in_words(make, words):
 def test_both_accesses_stand_in_the_table(tmp_path, name):
     """More access must not make an attack weaker: unless it truly does, the table raises no such check."""
     schedules = {
-        "ape_gan": ["defense.classifier_schedule.epochs=12"], "gat": [],
+        "ape_gan": ["defense.classifier_schedule.epochs=12"],
+        "gat": [],
         "frozen_gan_at": ["defense.ape_gan.classifier_schedule.epochs=12", "defense.generator_schedule.epochs=3"],
-    }  # fmt: skip
+    }
     done = subprocess.run(
         [
-            sys.executable, "-m", "advvid.train", f"defense={name}", *schedules[name], "schedule.epochs=6", "model.width=0.5",
-            "dataset.limit_train=200", "dataset.limit_val=20", "dataset.limit_test=50", "defense.inner_steps=2",
-            "tracker=none", "runtime.threads=1", "evaluation.pictures=0", f"hydra.run.dir={tmp_path}",
+            sys.executable,
+            "-m",
+            "advvid.train",
+            f"defense={name}",
+            *schedules[name],
+            "schedule.epochs=6",
+            "model.width=0.5",
+            "dataset.limit_train=200",
+            "dataset.limit_val=20",
+            "dataset.limit_test=50",
+            "defense.inner_steps=2",
+            "tracker=none",
+            "runtime.threads=1",
+            "evaluation.pictures=0",
+            f"hydra.run.dir={tmp_path}",
         ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     table = json.loads((tmp_path / "robustness.json").read_text())
     assert not any("@" in key for key in table["attacks"])

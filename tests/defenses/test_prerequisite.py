@@ -15,9 +15,10 @@ from advvid.training.trainer import Trainer
 # What trains something else first, with the folders of it.
 FIRST = {"injection": ["classifier"], "ape_gan": ["classifier"], "frozen_gan_at": ["classifier", "generator"]}
 BEST = {
-    "injection": ["defense.classifier_schedule.select=best"], "ape_gan": ["defense.classifier_schedule.select=best"],
+    "injection": ["defense.classifier_schedule.select=best"],
+    "ape_gan": ["defense.classifier_schedule.select=best"],
     "frozen_gan_at": ["defense.generator_schedule.select=best", "defense.ape_gan.classifier_schedule.select=best"],
-}  # fmt: skip
+}
 
 
 def counting(monkeypatch, dies_after=None):
@@ -142,12 +143,15 @@ def test_what_is_finished_is_left_alone(tmp_path, whole):
     ("change", "said"),
     [
         ("defense.classifier_schedule.epochs=2", r"classifier_schedule\.epochs was 1 and is now 2"),
-        ("defense.classifier_schedule.optimizer.lr=0.1", r"classifier_schedule\.optimizer\.lr was 0\.003 and is now 0\.1"),
+        (
+            "defense.classifier_schedule.optimizer.lr=0.1",
+            r"classifier_schedule\.optimizer\.lr was 0\.003 and is now 0\.1",
+        ),
         ("defense.inner_steps=2", r"defense\.inner_steps was 1 and is now 2"),
         ("defense.attacks.deep_sava.steps=3", r"attack deep_sava\.steps was 2 and is now 3"),
         ("model.width=0.5", "the weights that the classifier begins with are others"),
     ],
-)  # fmt: skip
+)
 def test_a_prerequisite_of_something_else_is_not_taken_over(tmp_path, whole, change, said):
     """As the run finds it that was killed before its own training began."""
     folder, _ = whole("injection")

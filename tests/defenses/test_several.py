@@ -108,8 +108,11 @@ def test_the_defaults_train_against_what_lo_and_patel_score(name):
     assert list(attacks.values()) == [attack for attack in scored.values() if not attack.control]
     steps = {key: safe_instantiate(cfg.defense).inner(attack) for key, attack in attacks.items()}
     assert {key: (attack.steps, round(attack.step * 255, 6)) for key, attack in steps.items()} == {
-        "pgd": (5, 1), "roa": (5, 70), "framing": (5, 70), "salt_and_pepper": (5, 70),
-    }  # fmt: skip
+        "pgd": (5, 1),
+        "roa": (5, 70),
+        "framing": (5, 70),
+        "salt_and_pepper": (5, 70),
+    }
 
 
 @pytest.mark.parametrize(

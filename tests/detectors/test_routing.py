@@ -78,9 +78,12 @@ def test_another_network_may_be_the_detector():
 def test_thresholds_and_purifiers_keep_results_apart():
     model = Levels()
     routes = [
-        Routing().route(model), Routing(gamma_1=0.1).route(model), Routing(gamma_2=0.4).route(model),
-        Routing(dense=GaussianBlur(1.0)).route(model), Routing(dense=GaussianBlur(2.0)).route(model),
-    ]  # fmt: skip
+        Routing().route(model),
+        Routing(gamma_1=0.1).route(model),
+        Routing(gamma_2=0.4).route(model),
+        Routing(dense=GaussianBlur(1.0)).route(model),
+        Routing(dense=GaussianBlur(2.0)).route(model),
+    ]
     assert len({route.settings for route in routes}) == 5
 
 

@@ -48,9 +48,18 @@ def multiscale():
     from torchvision.models.video.mvit import MultiscaleAttention
 
     layer = MultiscaleAttention(
-        [2, 4, 4], 6, 6, 1, kernel_q=[1, 3, 3], kernel_kv=[1, 3, 3], stride_q=[1, 2, 2], stride_kv=[1, 2, 2],
-        residual_pool=False, residual_with_cls_embed=False, rel_pos_embed=True,
-    )  # fmt: skip
+        [2, 4, 4],
+        6,
+        6,
+        1,
+        kernel_q=[1, 3, 3],
+        kernel_kv=[1, 3, 3],
+        stride_q=[1, 2, 2],
+        stride_kv=[1, 2, 2],
+        residual_pool=False,
+        residual_with_cls_embed=False,
+        rel_pos_embed=True,
+    )
     for bias in (layer.rel_pos_h, layer.rel_pos_w, layer.rel_pos_t):
         nn.init.normal_(bias)
     x = torch.randn(2, 1 + 32, 6)

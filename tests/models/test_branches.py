@@ -57,9 +57,14 @@ def statistics(model):
     """The running means and numbers of batches, by branch."""
     layers = [m for m in model.modules() if isinstance(m, BranchNorm)]
     return [
-        torch.cat([torch.cat([layer.branches[k].running_mean, layer.branches[k].num_batches_tracked[None]]) for layer in layers])
+        torch.cat(
+            [
+                torch.cat([layer.branches[k].running_mean, layer.branches[k].num_batches_tracked[None]])
+                for layer in layers
+            ]
+        )
         for k in range(len(layers[0].branches))
-    ]  # fmt: skip
+    ]
 
 
 def test_every_branch_begins_as_the_network_itself(net, clips):

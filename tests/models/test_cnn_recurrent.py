@@ -123,10 +123,15 @@ def test_mixed_precision_and_double_precision_agree():
 @pytest.mark.parametrize(
     "options",
     [
-        {"cell": "tcn"}, {"backbone": "vgg"}, {"readout": "first"}, {"hidden": 0}, {"layers": 0}, {"width": 0.01},
+        {"cell": "tcn"},
+        {"backbone": "vgg"},
+        {"readout": "first"},
+        {"hidden": 0},
+        {"layers": 0},
+        {"width": 0.01},
         {"backbone": "resnet18", "width": 0.5},
     ],
-)  # fmt: skip
+)
 def test_impossible_settings_are_refused(options):
     with pytest.raises(AdvvidError, match=r"choose|leave|at least"):
         net(**options)

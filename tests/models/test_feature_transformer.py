@@ -36,8 +36,9 @@ def test_the_published_network_has_one_layer_of_eight_heads_per_modality():
     model = FeatureTransformer(317)
     maps = model.attention_maps(torch.rand(1, 3, 1152))
     assert {name: [tuple(m.shape) for m in found] for name, found in maps.items()} == {
-        "rgb": [(1, 8, 3, 3)], "audio": [(1, 8, 3, 3)]
-    }  # fmt: skip
+        "rgb": [(1, 8, 3, 3)],
+        "audio": [(1, 8, 3, 3)],
+    }
     # Attention 4 d (d + 1), feed-forward 2 * 2 d^2 + 3 d, two norms of 2 d each; and the classifier.
     weights = sum(4 * d * (d + 1) + 4 * d * d + 3 * d + 4 * d for d in (1024, 128)) + 1153 * 317
     assert sum(p.numel() for p in model.parameters()) == weights
@@ -65,10 +66,14 @@ def test_the_encoder_layer_is_that_of_torch():
     torch.manual_seed(0)
     ours, theirs = EncoderLayer(16, 4, 24, 0.0), nn.TransformerEncoderLayer(16, 4, 24, dropout=0.0, batch_first=True)
     pairs = {
-        "in_proj.weight": "self_attn.in_proj_weight", "in_proj.bias": "self_attn.in_proj_bias",
-        "out_proj.": "self_attn.out_proj.", "feed_forward.0.": "linear1.", "feed_forward.2.": "linear2.",
-        "norms.0.": "norm1.", "norms.1.": "norm2.",
-    }  # fmt: skip
+        "in_proj.weight": "self_attn.in_proj_weight",
+        "in_proj.bias": "self_attn.in_proj_bias",
+        "out_proj.": "self_attn.out_proj.",
+        "feed_forward.0.": "linear1.",
+        "feed_forward.2.": "linear2.",
+        "norms.0.": "norm1.",
+        "norms.1.": "norm2.",
+    }
     state = theirs.state_dict()
     with torch.no_grad():
         for name, value in ours.named_parameters():
@@ -124,8 +129,16 @@ def test_it_runs_forward_and_backward_in_low_precision(features, kind):
 
 @pytest.mark.parametrize(
     "options",
-    [{"heads": 0}, {"layers": 0}, {"width": 0}, {"dropout": 1.0}, {"views": 2}, {"modalities": {}}, {"clip_shape": (3, 8, 32, 32)}],
-)  # fmt: skip
+    [
+        {"heads": 0},
+        {"layers": 0},
+        {"width": 0},
+        {"dropout": 1.0},
+        {"views": 2},
+        {"modalities": {}},
+        {"clip_shape": (3, 8, 32, 32)},
+    ],
+)
 def test_impossible_settings_are_refused(options):
     with pytest.raises(AdvvidError):
         network(**options)

@@ -96,8 +96,9 @@ def test_it_learns_a_motion_that_copying_the_last_frame_misses():
 
 
 @pytest.mark.parametrize(
-    "options", [{"channels": 2}, {"width": 0.001}, {"kernel": 4}, {"layers": 0}, {"views": 2}, {"clip_shape": (5, 1, 8, 8)}]
-)  # fmt: skip
+    "options",
+    [{"channels": 2}, {"width": 0.001}, {"kernel": 4}, {"layers": 0}, {"views": 2}, {"clip_shape": (5, 1, 8, 8)}],
+)
 def test_impossible_settings_are_refused(options):
     with pytest.raises(AdvvidError):
         NextFramePredictor(**{"channels": None, **options})

@@ -12,9 +12,16 @@ from advvid.models.build import build_model
 
 SMALL = {"width": 0.125, "size": 32, "frames": 8}
 NETWORKS = (
-    "resnet3d_18", "resnet3d_34", "resnet3d_50", "resnet3d_101", "wide_resnet3d_50", "resnext3d_50", "resnext3d_101",
-    "c3d", "i3d",
-)  # fmt: skip
+    "resnet3d_18",
+    "resnet3d_34",
+    "resnet3d_50",
+    "resnet3d_101",
+    "wide_resnet3d_50",
+    "resnext3d_50",
+    "resnext3d_101",
+    "c3d",
+    "i3d",
+)
 
 
 def build(name, classes=4, clip_shape=(3, 8, 32, 32), **options):

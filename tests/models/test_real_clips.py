@@ -14,11 +14,21 @@ pytestmark = [
     pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here: set ADVVID_REALDATA"),
 ]
 DATA = [
-    "dataset=ucf101", f"dataset.root={REAL / 'ut_interaction'}", f"dataset.splits={REAL / 'ut_interaction_splits'}",
-    r"dataset.group_pattern='(set\d)_\d+_(\d+)_'", "dataset.limit_train=6", "dataset.limit_val=3", "dataset.limit_test=3",
-    "dataset.test_clips=1", "dataset.workers=0", "attack.steps=1", "suite=quick", "schedule.batch_size=3",
-    "evaluation.pictures=0", "tracker=none",
-]  # fmt: skip
+    "dataset=ucf101",
+    f"dataset.root={REAL / 'ut_interaction'}",
+    f"dataset.splits={REAL / 'ut_interaction_splits'}",
+    r"dataset.group_pattern='(set\d)_\d+_(\d+)_'",
+    "dataset.limit_train=6",
+    "dataset.limit_val=3",
+    "dataset.limit_test=3",
+    "dataset.test_clips=1",
+    "dataset.workers=0",
+    "attack.steps=1",
+    "suite=quick",
+    "schedule.batch_size=3",
+    "evaluation.pictures=0",
+    "tracker=none",
+]
 # Width and clip shape at which two cores take about a minute; the networks' depth and their own frame count stay.
 MODELS = {
     "i3d": ["model.width=0.125", "dataset.frames=16", "dataset.size=112", "model.size=null", "model.frames=null"],

@@ -38,7 +38,9 @@ def trained(tmp_path_factory, pictures):
 
 def test_the_networks_are_the_papers():
     networks = ComDefendNetworks()
-    shapes = [tuple(layer.weight.shape[:2]) for layer in (*networks.encoder, *networks.decoder) if hasattr(layer, "weight")]  # fmt: skip
+    shapes = [
+        tuple(layer.weight.shape[:2]) for layer in (*networks.encoder, *networks.decoder) if hasattr(layer, "weight")
+    ]
     there = [3, 16, 32, 64, 128, 256, 128, 64, 32, 12]
     back = [12, 32, 64, 128, 256, 128, 64, 32, 16, 3]
     assert shapes == [(after, before) for row in (there, back) for before, after in pairwise(row)]

@@ -154,14 +154,17 @@ def test_gradients_of_every_colour_space_are_right(space):
     ("make", "words"),
     [
         (lambda: Bilateral(size=4), "Bilateral.size=4 is not possible: choose an odd number from 1 to 15"),
-        (lambda: NoiseInjection(kind="pink"), "NoiseInjection.kind='pink' is not known: choose gaussian, uniform or speckle"),
+        (
+            lambda: NoiseInjection(kind="pink"),
+            "NoiseInjection.kind='pink' is not known: choose gaussian, uniform or speckle",
+        ),
         (lambda: FFTPerturbation(drop=2), "FFTPerturbation.drop=2 is not possible: choose a number from 0 to 1"),
         (lambda: HistogramEqualization("red"), "HistogramEqualization.channels='red' is not known"),
         (lambda: ColorSpace("cmyk"), "ColorSpace.space='cmyk' is not known: choose yuv, hsv or lab"),
         (lambda: Swirl(strength="much"), "Swirl.strength='much' is not possible: choose a number from -20 to 20"),
         (lambda: Jpeg(0), "Jpeg.quality=0 is not possible: choose a whole number from 1 to 100"),
     ],
-)  # fmt: skip
+)
 def test_impossible_settings_are_told_in_one_sentence(make, words):
     with pytest.raises(AdvvidError, match=words):
         make()

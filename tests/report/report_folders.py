@@ -16,10 +16,17 @@ def score(acc, n=100, **more):
 
 def column(acc, n=100, **more):
     given = {
-        "access": "white_box", "threat": "LinfBall", "budget": "l-inf 8/255", "max_distance": 8 / 255, "violations": 0,
-        "settings": {"class": "PGD", "eps": "8/255"}, "seconds": 12.5, "gradient_calls": 2000, "metrics": {},
+        "access": "white_box",
+        "threat": "LinfBall",
+        "budget": "l-inf 8/255",
+        "max_distance": 8 / 255,
+        "violations": 0,
+        "settings": {"class": "PGD", "eps": "8/255"},
+        "seconds": 12.5,
+        "gradient_calls": 2000,
+        "metrics": {},
         "measures": {"fooling_rate": 1 - acc},
-    }  # fmt: skip
+    }
     return score(acc, n, **given) | more
 
 
@@ -37,16 +44,30 @@ def check(name, raised, message):
 def make_run(folder, defense="at", seed=0, pgd=0.5, n=100, dataset="motion", checks=(), **more):
     """Write a run folder with a table and return it."""
     config = {
-        "choices": {"defense": defense, "attack": "pgd", "dataset": dataset, "model": "r3d_tiny"}, "mode": "train_eval",
-        "seed": seed, "dataset": {"_target_": "a.Motion", "size": 32}, "evaluation": {"batch_size": 4},
+        "choices": {"defense": defense, "attack": "pgd", "dataset": dataset, "model": "r3d_tiny"},
+        "mode": "train_eval",
+        "seed": seed,
+        "dataset": {"_target_": "a.Motion", "size": 32},
+        "evaluation": {"batch_size": 4},
         "defense": {"_target_": f"a.{defense}"},
-    }  # fmt: skip
+    }
     result = {
-        "schema": 1, "n": n, "seed": seed, "commit": "0123abcd", "versions": {"torch": "2.6"}, "missing": [],
-        "clean": score(0.9, n, metrics={}), "attacks": {"pgd": column(pgd, n), "pgd_15": column(pgd / 5, n, budget="l-inf 15/255")},
-        "mean": score(0.6, n), "mean_attacks": score(0.4, n), "union": score(pgd / 5, n),
-        "controls": {"random_noise_8": column(0.88, n, access="none")}, "extra": {}, "checks": list(checks), "config": config,
-    } | more  # fmt: skip
+        "schema": 1,
+        "n": n,
+        "seed": seed,
+        "commit": "0123abcd",
+        "versions": {"torch": "2.6"},
+        "missing": [],
+        "clean": score(0.9, n, metrics={}),
+        "attacks": {"pgd": column(pgd, n), "pgd_15": column(pgd / 5, n, budget="l-inf 15/255")},
+        "mean": score(0.6, n),
+        "mean_attacks": score(0.4, n),
+        "union": score(pgd / 5, n),
+        "controls": {"random_noise_8": column(0.88, n, access="none")},
+        "extra": {},
+        "checks": list(checks),
+        "config": config,
+    } | more
     folder.mkdir(parents=True)
     (folder / "robustness.json").write_text(json.dumps(result))
     hydra(folder, [f"defense={defense}", "attack@suite.mim=mim x", f"seed={seed}"])
@@ -84,11 +105,31 @@ def add_analysis(folder):
     analysis = Strength(values=["0", "8/255"])
     points = [column(acc, name=f"eps={eps}", budget=f"l-inf {eps}") for eps, acc in (("0", 0.9), ("8/255", 0.2))]
     result = {
-        "schema": 1, "analysis": "strength", "field": "eps", "values": [0.0, 8 / 255], "written": ["0", "8/255"], "n": 100,
-        "attack": "pgd", "attack_class": "PGD", "chance": 0.1, "missing": [], "seed": 0,
-        "models": [{"label": "at", "checkpoint": "last.pt", "weights": "0", "clean": score(0.9), "points": points, "checks": []}],
-        "config": {"analysis": {"_target_": "advvid.analyses.strength.Strength", "field": "eps", "values": ["0", "8/255"]}},
-    }  # fmt: skip
+        "schema": 1,
+        "analysis": "strength",
+        "field": "eps",
+        "values": [0.0, 8 / 255],
+        "written": ["0", "8/255"],
+        "n": 100,
+        "attack": "pgd",
+        "attack_class": "PGD",
+        "chance": 0.1,
+        "missing": [],
+        "seed": 0,
+        "models": [
+            {
+                "label": "at",
+                "checkpoint": "last.pt",
+                "weights": "0",
+                "clean": score(0.9),
+                "points": points,
+                "checks": [],
+            }
+        ],
+        "config": {
+            "analysis": {"_target_": "advvid.analyses.strength.Strength", "field": "eps", "values": ["0", "8/255"]}
+        },
+    }
     (folder / "analysis").mkdir()
     (folder / "analysis" / "strength.json").write_text(json.dumps(result))
     analysis.draw(result, folder / "analysis", "strength")
@@ -102,10 +143,19 @@ def paper(scale="demo", run="runs/at", value=56.5, published=23.3, **more):
         "flickering": {"published": 42.3, "measured": None, "why_missing": "the budget is not printed"},
     }
     return {
-        "id": "kinfu-table2", "title": "Budgets", "paper": "Kinfu and Vidal 2022, Table 2", "dataset": f"data of {scale}",
-        "scale": scale, "caption": "", "columns": ["pgd_eps8", "flickering"], "units": {"pgd_eps8": "%"},
-        "rows": [{"name": "AT", "cells": cells}], "claims": [], "figures": [], "command": f"make kinfu-table2 SCALE={scale}",
-    } | more  # fmt: skip
+        "id": "kinfu-table2",
+        "title": "Budgets",
+        "paper": "Kinfu and Vidal 2022, Table 2",
+        "dataset": f"data of {scale}",
+        "scale": scale,
+        "caption": "",
+        "columns": ["pgd_eps8", "flickering"],
+        "units": {"pgd_eps8": "%"},
+        "rows": [{"name": "AT", "cells": cells}],
+        "claims": [],
+        "figures": [],
+        "command": f"make kinfu-table2 SCALE={scale}",
+    } | more
 
 
 def everything(folder):

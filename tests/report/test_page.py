@@ -125,10 +125,19 @@ def test_colours_of_words_stand_out(html):
 
 def test_everything_of_a_run_is_said(html):
     for text in (
-        "python -m advvid.train defense=at", "0123abcd", "torch 2.6", "l-inf 15/255", "40.4 to 59.6", "2 made, 1 raised",
-        "Check raised for at: doubling the steps", "_target_: a.at", "No table: no robustness.json; attack.eps=9",
-        "make kinfu-table2 SCALE=demo", "the budget is not printed", "38 seconds of attacks, 6,000 gradients of a clip",
-    ):  # fmt: skip
+        "python -m advvid.train defense=at",
+        "0123abcd",
+        "torch 2.6",
+        "l-inf 15/255",
+        "40.4 to 59.6",
+        "2 made, 1 raised",
+        "Check raised for at: doubling the steps",
+        "_target_: a.at",
+        "No table: no robustness.json; attack.eps=9",
+        "make kinfu-table2 SCALE=demo",
+        "the budget is not printed",
+        "38 seconds of attacks, 6,000 gradients of a clip",
+    ):
         assert text in html
 
 

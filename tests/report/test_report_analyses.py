@@ -38,7 +38,7 @@ def test_what_is_bold_in_the_terminal_is_bold_here():
 
 @pytest.mark.parametrize(
     "target", ["os.system", "advvid.attacks.pgd.PGD", "advvid.analyses.strength.Strength.missing", None]
-)  # fmt: skip
+)
 def test_a_configuration_that_names_no_analysis_shows_its_figure_only(folder, target):
     path = folder / "analysis" / "strength.json"
     result = json.loads(path.read_text())

@@ -28,8 +28,11 @@ def test_published_and_measured_stand_in_columns_of_their_own(tmp_path):
     notes = Notes()
     first, second = texts(paper_grid(table, Runs([], notes)))
     assert {name: value.text for name, value in first.items()} == {
-        "published": "23.3", "measured (demo)": "56.5", "difference (demo)": "+33.2", "measured (full)": "–",
-    }  # fmt: skip
+        "published": "23.3",
+        "measured (demo)": "56.5",
+        "difference (demo)": "+33.2",
+        "measured (full)": "–",
+    }
     assert first["measured (demo)"].interval == "46.7 to 65.7"
     assert first["measured (demo)"].mark.published == 23.3
     assert second["measured (demo)"].text == "–"

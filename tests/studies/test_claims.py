@@ -35,8 +35,18 @@ def table(tmp_path, name, rows):
     made = []
     for row, right in rows.items():
         run(tmp_path / row, right)
-        cells = {c: {"measured": {"value": 100 * k / N, "ci95": [100 * k / N - 5, 100 * k / N + 5], "n": N, "seed": 0,
-                                  "run": str(tmp_path / row)}} for c, k in right.items()}  # fmt: skip
+        cells = {
+            c: {
+                "measured": {
+                    "value": 100 * k / N,
+                    "ci95": [100 * k / N - 5, 100 * k / N + 5],
+                    "n": N,
+                    "seed": 0,
+                    "run": str(tmp_path / row),
+                }
+            }
+            for c, k in right.items()
+        }
         made.append({"name": row, "cells": cells})
     return {name: {"id": name, "scale": "demo", "rows": made}}
 
@@ -86,8 +96,10 @@ def test_a_missing_number_or_table_is_no_verdict(tmp_path):
 
 
 def test_a_demo_does_not_replace_what_full_scale_said(tmp_path):
-    rows = {row: {"clean": 90, **dict.fromkeys(("pgd_4", "pgd_8", "pgd_12", "pgd_15"), 40 - 9 * (row == "cat_down"))}
-            for row in ("at_8", "cat_down")}  # fmt: skip
+    rows = {
+        row: {"clean": 90, **dict.fromkeys(("pgd_4", "pgd_8", "pgd_12", "pgd_15"), 40 - 9 * (row == "cat_down"))}
+        for row in ("at_8", "cat_down")
+    }
     tables = table(tmp_path, "kinfu-table2", rows)
     assert record(verdicts(tables), tmp_path)["kinfu_c17"]["verdict"] == OPEN  # clean is equal
     full = {"kinfu-table2": {**tables["kinfu-table2"], "scale": "full"}}

@@ -35,8 +35,16 @@ def commands(monkeypatch):
             output.write("error: out of luck\n")
             return 1, 1.0
         if "mode=eval" in command:
-            table = {"schema": 1, "n": 4, "seed": 0, "clean": SCORE, "mean": SCORE, "union": SCORE,
-                     "attacks": dict.fromkeys(COLUMNS, SCORE), "extra": {"pgd_8@gray_box": SCORE}}  # fmt: skip
+            table = {
+                "schema": 1,
+                "n": 4,
+                "seed": 0,
+                "clean": SCORE,
+                "mean": SCORE,
+                "union": SCORE,
+                "attacks": dict.fromkeys(COLUMNS, SCORE),
+                "extra": {"pgd_8@gray_box": SCORE},
+            }
             (folder / "robustness.json").write_text(json.dumps(table))
         return 0, 1.0
 

@@ -15,10 +15,19 @@ from advvid.threats.rectangles import Rectangles
 from advvid.threats.regions import Border, Patch
 
 THREATS = [
-    LinfBall(0.1), L2Ball(1.5), Patch(0.5, ratio=0.2), Border(1.0, ratio=0.2), Border(1.0, width=10), Frames(0.1),
-    Rectangles(1.0, side=30), Rectangles(1.0, per_frame=True), Pixels(1.0, count=100), RatioBound(1.04),
-    RatioBound(20.0, norm="l2"), BoundRegion(Rectangles(1.0), RatioBound(255.0)),
-]  # fmt: skip
+    LinfBall(0.1),
+    L2Ball(1.5),
+    Patch(0.5, ratio=0.2),
+    Border(1.0, ratio=0.2),
+    Border(1.0, width=10),
+    Frames(0.1),
+    Rectangles(1.0, side=30),
+    Rectangles(1.0, per_frame=True),
+    Pixels(1.0, count=100),
+    RatioBound(1.04),
+    RatioBound(20.0, norm="l2"),
+    BoundRegion(Rectangles(1.0), RatioBound(255.0)),
+]
 IDS = ["a", "b", "c", "d"]
 
 
@@ -93,10 +102,14 @@ def test_a_pixel_outside_the_region_is_outside(x):
 @pytest.mark.parametrize(
     ("height", "width", "ratio", "floor", "sides"),
     [
-        (240, 320, 0.10, 7, (75, 101)), (240, 320, 0.15, 10, (92, 123)), (240, 320, 0.20, 14, (107, 143)),
-        (112, 112, 0.10, 2, (35, 35)), (112, 112, 0.15, 4, (43, 43)), (112, 112, 0.20, 5, (50, 50)),
+        (240, 320, 0.10, 7, (75, 101)),
+        (240, 320, 0.15, 10, (92, 123)),
+        (240, 320, 0.20, 14, (107, 143)),
+        (112, 112, 0.10, 2, (35, 35)),
+        (112, 112, 0.15, 4, (43, 43)),
+        (112, 112, 0.20, 5, (50, 50)),
     ],
-)  # fmt: skip
+)
 def test_geometry_of_the_published_evaluation(height, width, ratio, floor, sides):
     assert Border(1.0, ratio=ratio, rounding="floor").thickness(height, width) == floor
     assert Patch(1.0, ratio=ratio).sides(height, width) == sides
