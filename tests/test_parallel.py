@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from advvid.core import checkpoint
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.distributed.runtime import Runtime
 from advvid.training.validation import Meter
 
@@ -61,26 +61,26 @@ def verdicts(folder):
 
 
 def test_one_process_talks_to_nobody():
-    peers, layer = Peers(), nn.Linear(2, 1)
-    assert peers.sum([1.0, 2.0]) == [1.0, 2.0]
-    assert peers.average_gradients(layer.parameters(), 3.0) == [3.0]
+    processes, layer = Processes(), nn.Linear(2, 1)
+    assert processes.sum([1.0, 2.0]) == [1.0, 2.0]
+    assert processes.average_gradients(layer.parameters(), 3.0) == [3.0]
     assert layer.weight.grad is None
-    assert peers.main
+    assert processes.main
 
 
-def exchange(fabric, peers, folder):
+def exchange(fabric, processes, folder):
     """Each process's part of the test below."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1), nn.Linear(1, 1))
     data = torch.arange(24.0).view(8, 3).sin()
     # The last layer is used by nobody, the third by the first process alone.
-    out = net[:2](data[peers.rank :: 2])
-    (net[2](out).sum() if peers.main else out.sum()).backward()
-    numbers = peers.average_gradients(net.parameters(), float(peers.rank), 1.0)
-    peers.average_buffers(net)
-    meter = Meter(clips=peers.rank + 1, loss=10.0).together(peers)
-    told = peers.first(f"from {peers.rank}")
-    if not peers.main:
+    out = net[:2](data[processes.rank :: 2])
+    (net[2](out).sum() if processes.main else out.sum()).backward()
+    numbers = processes.average_gradients(net.parameters(), float(processes.rank), 1.0)
+    processes.average_buffers(net)
+    meter = Meter(clips=processes.rank + 1, loss=10.0).together(processes)
+    told = processes.first(f"from {processes.rank}")
+    if not processes.main:
         state = {
             "grads": [None if p.grad is None else p.grad for p in net.parameters()],
             "mean": net[1].running_mean,

@@ -43,7 +43,7 @@ def split(count, seed):
     return MemoryClips(videos, targets, [f"{seed}/{i}" for i in range(count)], frames=4, stride=1, shift=0)
 
 
-def trainer(fabric, peers, folder, defense=None, **settings):
+def trainer(fabric, processes, folder, defense=None, **settings):
     settings = {
         "epochs": 2,
         "batch_size": 8,
@@ -66,7 +66,7 @@ def trainer(fabric, peers, folder, defense=None, **settings):
         seed=0,
         tracker=NoTracker(),
         info={"classes": list("abc"), "config": {}},
-        processes=peers,
+        processes=processes,
     )
 
 
@@ -80,9 +80,9 @@ def lines(folder):
     return [{k: v for k, v in row.items() if k not in ("clips_per_s", "budget")} for row in rows]
 
 
-def in_two(fabric, peers, folder):
+def in_two(fabric, processes, folder):
     """What each process does for the test below."""
-    run = trainer(fabric, peers, folder, batch_size=4)
+    run = trainer(fabric, processes, folder, batch_size=4)
     weights = list(run.model.parameters())
     assert all(isinstance(weight, DTensor) for weight in weights)
     scored = run.fit(split(16, 0), split(5, 1))  # of three batches of validation clips one process has two
@@ -90,15 +90,15 @@ def in_two(fabric, peers, folder):
     kept = [weight._local_tensor for weight in (*run.model.parameters(), *run.average.parameters())]
     kept += [state["momentum_buffer"]._local_tensor for state in run.optimizer.state.values()]
     numbers = {"kept": sum(part.numel() for part in kept), "whole": sum(p.numel() for p in scored.parameters())}
-    (folder / f"{peers.rank}.json").write_text(json.dumps(numbers))
-    torch.save(scored.state_dict(), folder / f"{peers.rank}.pt")
-    goes_on(fabric, peers, folder.with_name("cut"), scored)
-    refuses(fabric, peers, folder.with_name("refused"))
+    (folder / f"{processes.rank}.json").write_text(json.dumps(numbers))
+    torch.save(scored.state_dict(), folder / f"{processes.rank}.pt")
+    goes_on(fabric, processes, folder.with_name("cut"), scored)
+    refuses(fabric, processes, folder.with_name("refused"))
 
 
-def goes_on(fabric, peers, folder, whole):
+def goes_on(fabric, processes, folder, whole):
     """A run that is cut off within an epoch ends with the bits of one that is not."""
-    cut = trainer(fabric, peers, folder, batch_size=4)
+    cut = trainer(fabric, processes, folder, batch_size=4)
     update, left = cut._update, iter(range(3))
 
     def dies(*args):
@@ -109,23 +109,23 @@ def goes_on(fabric, peers, folder, whole):
     cut._update = dies
     with pytest.raises(KeyboardInterrupt):
         cut.fit(split(16, 0), split(5, 1))
-    peers.barrier()  # the first process writes what both read
-    again = trainer(fabric, peers, folder, batch_size=4)
+    processes.barrier()  # the first process writes what both read
+    again = trainer(fabric, processes, folder, batch_size=4)
     scored = again.fit(split(16, 0), split(5, 1), resume=True)
     assert again.start_epoch == 1
     for (name, weight), other in zip(whole.state_dict().items(), scored.state_dict().values(), strict=True):
         assert torch.equal(weight, other), name
 
 
-def refuses(fabric, peers, folder):
+def refuses(fabric, processes, folder):
     """Gradients that come to the weights past FSDP, and memory that is too little, end a run rather than spoil it."""
     with pytest.raises(AdvvidError, match=r"missed gradients, .* runtime=ddp"):
-        trainer(fabric, peers, folder, AWP(inner_steps=1)).fit(split(16, 0), split(5, 1))
-    run = trainer(fabric, peers, folder, TooLarge())
+        trainer(fabric, processes, folder, AWP(inner_steps=1)).fit(split(16, 0), split(5, 1))
+    run = trainer(fabric, processes, folder, TooLarge())
     with pytest.raises(AdvvidError, match=r"memory ran out .* schedule\.micro_batch"):
         run.fit(split(16, 0), split(5, 1))
     assert all(isinstance(weight, DTensor) for weight in run.model.parameters())
-    assert run.placement.agreed(8 - peers.rank) == 7
+    assert run.placement.agreed(8 - processes.rank) == 7
 
 
 def test_two_processes_with_a_part_each_train_as_one(tmp_path):

@@ -16,7 +16,7 @@ from advvid.core import checkpoint
 from advvid.core.paths import conf_dir
 from advvid.data.memory_clips import MemoryClips
 from advvid.defenses.crafted import FORWARD
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.distributed.runtime import Runtime
 from advvid.experiment.parts import build
 from advvid.models.build import build_model
@@ -114,7 +114,9 @@ def split(count, seed, frames):
     return MemoryClips(videos, targets, [f"{seed}/{i}" for i in range(count)], frames=frames, stride=1, shift=1)
 
 
-def run(name, folder, *overrides, fabric=None, peers=None, precision="fp32", frames=4, resume=False, dies_after=None):
+def run(
+    name, folder, *overrides, fabric=None, processes=None, precision="fp32", frames=4, resume=False, dies_after=None
+):
     """Train as ``advvid.experiment.run`` does, and return the trainer after its work."""
     folder.mkdir(parents=True, exist_ok=True)
     cfg = configured(name, *overrides)
@@ -132,7 +134,7 @@ def run(name, folder, *overrides, fabric=None, peers=None, precision="fp32", fra
         attacks=parts.attacks,
         seed=0,
         info=info,
-        peers=peers or Peers(),
+        processes=processes or Processes(),
         resume=resume,
     )
     parts.defense.make_ready(model, prerequisites)
@@ -147,7 +149,7 @@ def run(name, folder, *overrides, fabric=None, peers=None, precision="fp32", fra
         tracker=NoTracker(),
         info=info,
         workers=0,
-        processes=prerequisites.peers,
+        processes=prerequisites.processes,
     )
     trainer.measured = Passes(trainer.model)
     update, left = trainer.measured.during(trainer._update), iter(range(dies_after or 0))
@@ -178,15 +180,15 @@ def digest(trainer):
     return seen.hexdigest()
 
 
-def in_each_process(fabric, peers, folder, names):
+def in_each_process(fabric, processes, folder, names):
     """Train under every defense and leave a note of it; the work of one process of several."""
     for name in names:
-        trainer = run(name, folder / name, fabric=fabric, peers=peers)
+        trainer = run(name, folder / name, fabric=fabric, processes=processes)
         buffers = {k: v for k, v in trainer.model.named_buffers() if "batches" in k}
         note = {"digest": digest(trainer), "batches": [int(v.sum()) for v in buffers.values()]}
         note |= {"measured": trainer.measured.count, "parts_called": trainer.measured.parts_called}
-        if peers.main:
+        if processes.main:
             saved = checkpoint.load(folder / name / "checkpoints" / "last.pt")
             note |= {"metrics": metrics(folder / name), "clips": saved["meter"]["clips"]}
-        (folder / f"{name}.{peers.rank}.json").write_text(json.dumps(note))
-        peers.barrier()
+        (folder / f"{name}.{processes.rank}.json").write_text(json.dumps(note))
+        processes.barrier()

@@ -20,7 +20,7 @@ from advvid.defenses.frozen_gan_at import FrozenGANAT
 from advvid.defenses.gat import GAT
 from advvid.defenses.mart import MART
 from advvid.defenses.none import NoDefense
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.models.ape_gan import Discriminator, Generator
 from advvid.models.purified import Purified
 from conftest import Small3D
@@ -128,7 +128,7 @@ def test_the_discriminator_learns_to_tell_clips_apart():
     clean = random_batch(0, size=8).inputs
     smooth = nn.functional.avg_pool3d(clean, (1, 3, 3), 1, (0, 1, 1))
     critic.ready(clean, seed=0)
-    losses = [float(critic.learn([(clean, smooth)], Peers())) for _ in range(30)]
+    losses = [float(critic.learn([(clean, smooth)], Processes())) for _ in range(30)]
     assert losses[-1] < 0.5 * losses[0]
     statistics = [buffer.clone() for buffer in critic.network.buffers()]
     assert critic.surprise(smooth).mean() > critic.surprise(clean).mean()

@@ -16,18 +16,18 @@ from advvid.experiment.parts import build
 SGD = ("schedule.optimizer._target_=torch.optim.SGD", "schedule.optimizer.lr=0.02")
 
 
-def train_both_ways(fabric, peers, folder, names):
+def train_both_ways(fabric, processes, folder, names):
     """Train under every defense twice, and note how far the weights are apart; the work of one process of several."""
     for name in names:
-        with_all = run(name, folder / name / "ddp", *SGD, fabric=fabric, peers=replace(peers, sharded=False))
-        with_part = run(name, folder / name / "fsdp", *SGD, fabric=fabric, peers=peers)
+        with_all = run(name, folder / name / "ddp", *SGD, fabric=fabric, processes=replace(processes, sharded=False))
+        with_part = run(name, folder / name / "fsdp", *SGD, fabric=fabric, processes=processes)
         pairs = list(zip(with_all.plain.state_dict().values(), with_part.plain.state_dict().values(), strict=True))
         losses = [line["val_loss"] for line in metrics(folder / name / "fsdp")]
         note = {
             "apart": max(float((one.float() - other.float()).abs().max()) for one, other in pairs),
             "moved": abs(losses[1] - losses[0]),
         }
-        torch.save(note, folder / f"{name}.{peers.rank}.pt")
+        torch.save(note, folder / f"{name}.{processes.rank}.pt")
 
 
 @pytest.mark.slow

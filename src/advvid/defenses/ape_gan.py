@@ -136,7 +136,7 @@ class APEGAN(Generative):
             system = purified(model)
             with frozen(system), torch.no_grad():
                 pairs = [(clean, system.restore(clips)) for clean, clips in self.pairs]
-            loss = self.critic.learn(pairs, self.peers)
+            loss = self.critic.learn(pairs, self.processes)
             self.note("discriminator_loss", loss, sum(len(clean) for clean, _ in pairs))
         self.pairs = []
         self.updates += 1
@@ -149,7 +149,7 @@ class APEGAN(Generative):
     def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
         """Return the means over the epoch, and let the adversary adapt."""
         names = sorted(self.sums)  # the same in every process
-        sums = dict(zip(names, self.peers.sum([self.sums[name] for name in names]), strict=True))
+        sums = dict(zip(names, self.processes.sum([self.sums[name] for name in names]), strict=True))
         self.sums = {}
         means = {name: sums[name] / sums[f"{name}/clips"] for name in names if "/" not in name}
         return means | super().end_epoch(attacks, step, measure)
@@ -171,5 +171,5 @@ class APEGAN(Generative):
         """Take them back; the means go on with the first process."""
         super().load_state_dict(state)
         self.critic.load_state_dict(state["critic"])
-        self.updates, self.sums = state["updates"], dict(state["sums"]) if self.peers.main else {}
+        self.updates, self.sums = state["updates"], dict(state["sums"]) if self.processes.main else {}
         self.prerequisite_passes = state["prerequisite_passes"]

@@ -15,7 +15,7 @@ from advvid.core.allowed import check_fields
 from advvid.core.batch import Batch, clip_generators
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Numeral
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.models.modes import mode
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
@@ -59,7 +59,7 @@ class Defense:
             code does. Neither lets the attack move the running statistics.
         attacks: the attacks trained against; empty for the run's ``attack``.
         task: what a wrong answer is.
-        peers: the processes that share the training, for a defense with weights of its own; the trainer fills it in.
+        processes: the processes that share the training, for a defense with weights of its own; the trainer fills it in.
     """
 
     # What validation picks the best checkpoint by: accuracy on "clean" or "robust" clips.
@@ -72,7 +72,7 @@ class Defense:
     inner_mode: Literal["eval", "train"] = "eval"
     attacks: Mapping[str, Attack] = field(default_factory=dict)
     task: Task = field(default_factory=Classification)
-    peers: Peers = field(default_factory=Peers, init=False, repr=False, compare=False)
+    processes: Processes = field(default_factory=Processes, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from advvid.core import checkpoint
 from advvid.core.batch import derive_seed
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 
 
 class Critic:
@@ -56,12 +56,12 @@ class Critic:
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         return functional.softplus(-functional_call(self.network, weights | buffers, (restored,)).float())
 
-    def learn(self, pairs: Iterable[tuple[Tensor, Tensor]], peers: Peers) -> Tensor:
+    def learn(self, pairs: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Tensor:
         """Take one optimiser step on clean and restored clips, and return the mean loss.
 
         Args:
             pairs: parts of a batch, clean clips with restored ones, both without gradient.
-            peers: the processes whose gradients are averaged.
+            processes: the processes whose gradients are averaged.
         """
         assert self.network is not None  # made by ready()
         assert self.optimizer is not None
@@ -74,7 +74,7 @@ class Critic:
         for weight in self.network.parameters():
             if weight.grad is not None:
                 weight.grad /= clips
-        peers.average_gradients(self.network.parameters())
+        processes.average_gradients(self.network.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total / clips

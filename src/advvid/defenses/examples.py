@@ -22,7 +22,7 @@ from advvid.core.identity import of_attack
 from advvid.core.progress import bar
 from advvid.data.content import Contents
 from advvid.data.loader import Clips, collate
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.models.modes import mode
 from advvid.tasks.base import Task
 
@@ -75,7 +75,7 @@ class Examples:
         count: int,
         batch_size: int = 32,
         device: torch.device | None = None,
-        peers: Peers | None = None,
+        processes: Processes | None = None,
     ) -> tuple[float, float]:
         """Make the first ``count`` examples, as far as they are not there; processes share the work.
 
@@ -85,11 +85,11 @@ class Examples:
         Raises:
             AdvvidError: if the folder holds examples of something else, or examples that break their budget.
         """
-        peers = peers or Peers()
-        if peers.main:
+        processes = processes or Processes()
+        if processes.main:
             self._claim()
-        peers.barrier()
-        share = self.chosen(count)[peers.rank :: peers.world_size]
+        processes.barrier()
+        share = self.chosen(count)[processes.rank :: processes.world_size]
         found = {number: saved for number in share if (saved := self._known(number)) is not None}
         with mode(model, False), bar("adversarial examples", len(share), len(found)) as show:
             for first in range(0, len(share), batch_size):
@@ -102,7 +102,7 @@ class Examples:
                 made = zip(part, self._attacked(model, task, part, batch, device, missing), strict=True)
                 found |= {number: example for number, example in made if number in missing}
                 show.advance(len(missing))
-        sums = peers.sum(
+        sums = processes.sum(
             [sum(float(s[key]) for s in found.values()) for key in ("calls", "fooled")] + [float(len(found))]
         )
         return sums[0], sums[1] / max(1.0, sums[2])

@@ -97,7 +97,7 @@ class Injection(Defense):
         self.numbers = {clips.ids[number]: number for number in self.made.chosen(count)}
         if self.examples == ADVERSARIAL:
             calls, self.fooling = self.made.make(
-                classifier, self.task, count, self.batch_size, preparation.device, preparation.peers
+                classifier, self.task, count, self.batch_size, preparation.device, preparation.processes
             )
             self.prerequisite_passes += calls
         if self.start == CLASSIFIER:
@@ -149,7 +149,7 @@ class Injection(Defense):
     def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
         """Report the epoch's mean loss on clips and on examples."""
         names = ("clean_loss", "example_loss")
-        found = self.peers.sum([self.sums.get(key, 0.0) for name in names for key in (name, f"{name}/clips")])
+        found = self.processes.sum([self.sums.get(key, 0.0) for name in names for key in (name, f"{name}/clips")])
         self.sums = {}
         return {name: found[2 * i] / found[2 * i + 1] for i, name in enumerate(names) if found[2 * i + 1]}
 
@@ -167,5 +167,5 @@ class Injection(Defense):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; the sums go on with the first process."""
-        self.sums = dict(state["sums"]) if self.peers.main else {}
+        self.sums = dict(state["sums"]) if self.processes.main else {}
         self.prerequisite_passes = state["prerequisite_passes"]

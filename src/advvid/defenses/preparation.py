@@ -12,7 +12,7 @@ from torch import nn
 from advvid.attacks.base import Attack
 from advvid.core.schedules import Schedule
 from advvid.data.loader import Clips
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 
 if TYPE_CHECKING:  # whose own file speaks of this one
     from advvid.defenses.base import Defense
@@ -45,7 +45,7 @@ class Preparation(Protocol):
         """The seed of the run."""
 
     @property
-    def peers(self) -> Peers:
+    def processes(self) -> Processes:
         """The processes that share the work."""
 
     def train(

@@ -1,2 +1,2 @@
-from .parallel import Peers as Peers
+from .parallel import Processes as Processes
 from .runtime import Runtime as Runtime

@@ -11,7 +11,7 @@ from torch import nn
 
 
 @dataclass(frozen=True)
-class Peers:
+class Processes:
     """The processes of a run, this one among them. A single process talks to nobody.
 
     Attacks take gradients of the input from the bare model, many times a step; only the weights' gradients, once per

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.distributed.replicated import Replicated
 
 
-def placement(peers: Peers) -> Replicated:
+def placement(processes: Processes) -> Replicated:
     """Return how the processes of a run hold the weights."""
-    if not peers.sharded:
-        return Replicated(peers)
+    if not processes.sharded:
+        return Replicated(processes)
     from advvid.distributed.sharding import Sharded  # takes a while to import, and few runs want it
 
-    return Sharded(peers)
+    return Sharded(processes)

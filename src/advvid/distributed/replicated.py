@@ -10,21 +10,21 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 
 
 class Replicated:
     """Every process holds the whole model, its gradients and the optimiser's state.
 
     Args:
-        peers: the processes that share the training.
+        processes: the processes that share the training.
     """
 
     # Whether a process that runs out of memory may do a batch again by itself.
     retries: ClassVar[bool] = True
 
-    def __init__(self, peers: Peers) -> None:
-        self.peers = peers
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
 
     def place(self, model: nn.Module) -> nn.Module:
         """Return the model that is trained in place of a model on this process's device: itself."""
@@ -49,7 +49,7 @@ class Replicated:
 
     def reduce(self, parameters: Iterable[nn.Parameter], *numbers: float) -> list[float]:
         """Make every gradient the mean over processes and return the sums of ``numbers``."""
-        return self.peers.average_gradients(parameters, *numbers)
+        return self.processes.average_gradients(parameters, *numbers)
 
     def whole(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return a model's or an optimiser's state as a checkpoint holds it, in the first process at least."""

@@ -20,13 +20,13 @@ from torch.multiprocessing.spawn import ProcessException
 
 from advvid.core.allowed import check_fields
 from advvid.core.errors import AdvvidError
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.distributed.signals import GO_ON, Interrupted, StoppedError, handed_to_children, interruptible
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 # One process may attack or write for long while the others wait.
 PATIENCE = timedelta(days=2)
-# What a process carries out: it is given Fabric, its peers, and the launch's own arguments.
+# What a process carries out: it is given Fabric, its processes, and the launch's own arguments.
 Work = Callable[..., Any]
 
 
@@ -73,7 +73,7 @@ class Runtime:
         return self.device != "cpu" and torch.cuda.is_available()
 
     @property
-    def processes(self) -> int:
+    def world_size(self) -> int:
         """How many processes the run has in all."""
         if _torchrun():
             return int(os.environ["WORLD_SIZE"])
@@ -95,7 +95,7 @@ class Runtime:
         return fabric
 
     def launch(self, work: Work, *arguments: Any) -> Any:
-        """Carry out ``work(fabric, peers, *arguments)`` in every process.
+        """Carry out ``work(fabric, processes, *arguments)`` in every process.
 
         Args:
             work: a function of a module, which other processes can import.
@@ -107,29 +107,29 @@ class Runtime:
         Raises:
             AdvvidError: if the devices are not there, or as ``work`` raised it in any process.
         """
-        if self.strategy == "fsdp" and self.processes == 1:
+        if self.strategy == "fsdp" and self.world_size == 1:
             raise AdvvidError(
                 "runtime.strategy=fsdp shares a model among processes, but there is one: choose runtime=auto, or "
                 "runtime.devices=2 or more"
             )
-        if self.processes == 1:
+        if self.world_size == 1:
             return _in_process(self.fabric(), self, None, work, *arguments)
         self._check()
         accelerator: Any = "gpu" if self.on_gpu else "cpu"
         precision: Any = PRECISIONS[self.precision]
         if _torchrun():
-            local = int(os.environ.get("LOCAL_WORLD_SIZE", self.processes))
+            local = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
             fabric = Fabric(
                 accelerator=accelerator,
                 devices=local,
-                num_nodes=self.processes // local,
+                num_nodes=self.world_size // local,
                 precision=precision,
                 strategy=DDPStrategy(timeout=PATIENCE),
             )
             fabric.launch()
             return _in_process(fabric, self, None, work, *arguments)
         strategy = DDPStrategy(start_method="spawn", timeout=PATIENCE, cluster_environment=LightningEnvironment())
-        fabric = Fabric(accelerator=accelerator, devices=self.processes, precision=precision, strategy=strategy)
+        fabric = Fabric(accelerator=accelerator, devices=self.world_size, precision=precision, strategy=strategy)
         try:
             with handed_to_children():
                 # Bound, since Fabric would look into arguments for tensors to move.
@@ -144,7 +144,7 @@ class Runtime:
             raise AdvvidError("runtime.device=gpu was asked for but PyTorch sees no GPU: choose runtime=cpu")
         if self.precision == "fp16" and not self.on_gpu:
             raise AdvvidError("runtime.precision=fp16 needs a GPU: choose bf16 or fp32 on a CPU")
-        if self.on_gpu and not _torchrun() and self.processes > torch.cuda.device_count():
+        if self.on_gpu and not _torchrun() and self.world_size > torch.cuda.device_count():
             raise AdvvidError(
                 f"runtime.devices={self.devices} was asked for but there are {torch.cuda.device_count()} GPUs: ask for fewer"
             )
@@ -176,12 +176,12 @@ def _in_process(
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
-    peers = Peers(fabric.global_rank, fabric.world_size, fabric.device, runtime.strategy == "fsdp")
-    if log_config is not None and peers.main:
+    processes = Processes(fabric.global_rank, fabric.world_size, fabric.device, runtime.strategy == "fsdp")
+    if log_config is not None and processes.main:
         logging.config.dictConfig(log_config)
-    elif not peers.main:
+    elif not processes.main:
         logging.disable(logging.WARNING)
-    return work(fabric, peers, *arguments)
+    return work(fabric, processes, *arguments)
 
 
 def _torchrun() -> bool:

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from advvid.core.errors import AdvvidError
 from advvid.distributed.micro_batches import out_of_memory
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.distributed.replicated import Replicated
 
 # A module with at least this part of the weights is gathered and reduced by itself, smaller ones with those around them.
@@ -42,7 +42,7 @@ class Sharded(Replicated):
     is refused. A defense that reaches weights in a way that FSDP does not see ends with an error in its first step.
 
     Args:
-        peers: the processes that share the training.
+        processes: the processes that share the training.
 
     Raises:
         AdvvidError: if this PyTorch cannot average over CPU processes, as 2.6 cannot (its NCCL can).
@@ -50,10 +50,10 @@ class Sharded(Replicated):
 
     retries: ClassVar[bool] = False
 
-    def __init__(self, peers: Peers) -> None:
-        super().__init__(peers)
-        self.mesh = init_device_mesh(peers.device.type, (peers.world_size,))
-        parts = torch.zeros(peers.world_size, device=peers.device)
+    def __init__(self, processes: Processes) -> None:
+        super().__init__(processes)
+        self.mesh = init_device_mesh(processes.device.type, (processes.world_size,))
+        parts = torch.zeros(processes.world_size, device=processes.device)
         try:
             dist.reduce_scatter_tensor(parts[:1].clone(), parts, op=dist.ReduceOp.AVG)
         except RuntimeError as error:
@@ -66,13 +66,13 @@ class Sharded(Replicated):
 
     def place(self, model: nn.Module) -> nn.Module:
         """Return a sharded copy; the model itself waits in the host's memory until ``unwrap``."""
-        return self._shard(copy.deepcopy(model.cpu()).to(self.peers.device))
+        return self._shard(copy.deepcopy(model.cpu()).to(self.processes.device))
 
     def average(self, model: nn.Module, decay: float) -> AveragedModel:
         """Return an average of which each process keeps its part."""
         # One weight at a time: PyTorch's way for several at once does not mix parts of weights with whole buffers.
         average = AveragedModel(model, avg_fn=get_ema_avg_fn(decay), use_buffers=True)
-        average.module = self._shard(average.module.to(self.peers.device))
+        average.module = self._shard(average.module.to(self.processes.device))
         return average
 
     def _shard(self, model: nn.Module) -> nn.Module:
@@ -115,11 +115,11 @@ class Sharded(Replicated):
 
     def agreed(self, clips: int) -> int:
         """Return the least of all processes: a backward pass is the work of all, so all need as many."""
-        return int(self.peers.least(clips))
+        return int(self.processes.least(clips))
 
     def reduce(self, parameters: Iterable[nn.Parameter], *numbers: float) -> list[float]:
         """Return the sums of ``numbers``; backward passes have averaged the gradients already."""
-        return self.peers.sum(numbers)
+        return self.processes.sum(numbers)
 
     def whole(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return a state with whole tensors in the first process; all processes have to come here."""
@@ -131,7 +131,7 @@ class Sharded(Replicated):
         if not isinstance(value, DTensor):
             return value
         full = value.full_tensor()
-        return full.cpu() if self.peers.main else None
+        return full.cpu() if self.processes.main else None
 
     def load(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
         """Put each process's part of whole weights into a sharded model."""
@@ -164,7 +164,7 @@ class Sharded(Replicated):
         """Put the whole weights into the model that ``place`` was given, back on its device, and return that."""
         full = {name: v.full_tensor() if isinstance(v, DTensor) else v for name, v in model.state_dict().items()}
         plain.load_state_dict(full)
-        return plain.to(self.peers.device)
+        return plain.to(self.processes.device)
 
 
 def groups(model: nn.Module) -> list[nn.Module]:

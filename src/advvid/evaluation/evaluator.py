@@ -27,7 +27,7 @@ from advvid.core.profiling import LOGGING, scope
 from advvid.core.progress import Bar, bar
 from advvid.data.content import Contents
 from advvid.distributed.micro_batches import in_parts
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.evaluation.behaviour import Steady, require_answers, require_evaluation_mode, require_task
 from advvid.evaluation.cells import SAMPLES, Cells, outputs_of, write_samples
 from advvid.evaluation.columns import Column, craft, fingerprint
@@ -72,7 +72,7 @@ class Evaluator:
     run_dir: Path
     show: Show | None = None
     postprocess: Sequence[Postprocessing] = ()
-    processes: Peers = field(default_factory=Peers)
+    processes: Processes = field(default_factory=Processes)
     micro: int = sys.maxsize
     search: Callable[[], AbstractContextManager[Any]] = nullcontext
     settings: Mapping[str, Any] = field(default_factory=dict)

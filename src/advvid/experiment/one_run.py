@@ -22,7 +22,7 @@ from advvid.core.resuming import CLIPS, elsewhere, go_on, may_lengthen, of_run
 from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
 from advvid.distributed import low_precision
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.evaluation.adaptive import behind_purifiers
 from advvid.evaluation.check_rules import finding
 from advvid.evaluation.columns import Column, with_views
@@ -60,7 +60,7 @@ class Run:
     source: Path | None
     parts: Parts = field(init=False)
     fabric: Fabric = field(init=False)
-    processes: Peers = field(init=False)
+    processes: Processes = field(init=False)
 
     def carry_out(self) -> dict[str, Any]:
         """Train, score, attack or analyse; return the table or result as plain values."""
@@ -164,7 +164,7 @@ class Run:
             seed=cfg.seed,
             info=info,
             workers=parts.workers,
-            peers=processes,
+            processes=processes,
             resume=cfg.resume,
             identity=identity,
         )

@@ -18,7 +18,7 @@ from advvid.core.option_parts import ROUNDING
 from advvid.core.resuming import CLIPS, of_run
 from advvid.core.run_folder import at_work, make_room
 from advvid.core.saved_config import stored
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.experiment.attack_mode import check_options
 from advvid.experiment.one_run import Run, same_training
 from advvid.experiment.parts import Parts, build
@@ -54,8 +54,8 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
     config["choices"] = {k: str(v) for k, v in choices.items() if v and not k.startswith("hydra")}
     source = checkpoint.find(cfg.checkpoint, parts.schedule.select) if finished else None
     if cfg.resume and not finished:
-        same_training(of_run(cfg, parts.runtime.processes), parts, run_dir, config, (CLIPS, ROUNDING))
-    if parts.runtime.processes > 1 and (cfg.mode == "attack" or parts.analysis is not None):
+        same_training(of_run(cfg, parts.runtime.world_size), parts, run_dir, config, (CLIPS, ROUNDING))
+    if parts.runtime.world_size > 1 and (cfg.mode == "attack" or parts.analysis is not None):
         raise AdvvidError("mode=attack and analysis=... use one process: choose runtime=auto, cpu or gpu")
     if parts.runtime.strategy == "fsdp" and not finished and parts.defense.unsharded:
         raise AdvvidError(
@@ -63,11 +63,11 @@ def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str,
         )
     run = Run(cfg=cfg, run_dir=run_dir, choices=dict(choices), config=config, source=source)
     # Other processes make their own parts; what was made here is not sent to them.
-    result: dict[str, Any] = parts.runtime.launch(_work, run, parts if parts.runtime.processes == 1 else None) or {}
+    result: dict[str, Any] = parts.runtime.launch(_work, run, parts if parts.runtime.world_size == 1 else None) or {}
     return result
 
 
-def _work(fabric: Fabric, processes: Peers, run: Run, parts: Parts | None) -> dict[str, Any]:
+def _work(fabric: Fabric, processes: Processes, run: Run, parts: Parts | None) -> dict[str, Any]:
     """Carry out a run in one of its processes; the first one writes and speaks, and holds the folder."""
     run.run_dir = Path(processes.first(str(run.run_dir)))
     run.fabric, run.processes = fabric, processes

@@ -18,7 +18,7 @@ from advvid.data.content import Contents
 from advvid.data.loader import Clips, eval_batches
 from advvid.data.prefetch import prefetch
 from advvid.distributed.micro_batches import micro_batch
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.evaluation.check_rules import Check
 from advvid.evaluation.checks import model_checks
 from advvid.evaluation.columns import Column
@@ -75,7 +75,7 @@ class Scoring:
     settings: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     missing: Sequence[str] = ()
-    processes: Peers = field(default_factory=Peers)
+    processes: Processes = field(default_factory=Processes)
     search: Callable[[], AbstractContextManager[Any]] = nullcontext
     profile: bool = False
 

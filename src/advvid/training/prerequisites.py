@@ -21,7 +21,7 @@ from advvid.core.schedules import Schedule
 from advvid.data.loader import Clips
 from advvid.defenses.base import Defense
 from advvid.defenses.preparation import FOLDER
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.tracking.trackers import NoTracker
 from advvid.training.trainer import Trainer
 
@@ -41,7 +41,7 @@ class Prerequisites:
         seed: of the run.
         info: what the run writes into its checkpoints (config, classes).
         workers: loader processes.
-        peers: the processes that share the work.
+        processes: the processes that share the work.
         resume: whether the run goes on with what lies in its folder.
         identity: what the run's training rests on; a prerequisite shares data, model, seed and the like with it.
     """
@@ -54,7 +54,7 @@ class Prerequisites:
     seed: int
     info: Mapping[str, Any]
     workers: int | str = 0
-    peers: Peers = field(default_factory=Peers)
+    processes: Processes = field(default_factory=Processes)
     resume: bool = False
     identity: Identity = field(default_factory=lambda: Identity({}))
 
@@ -85,9 +85,9 @@ class Prerequisites:
         """
         folder = self.run_dir / FOLDER / name
         log.info("training the %s first, in %s", name, folder)
-        if self.peers.main:
+        if self.processes.main:
             folder.mkdir(parents=True, exist_ok=True)
-        self.peers.barrier()
+        self.processes.barrier()
         against = self.attacks if attacks is None else attacks
         trainer = Trainer(
             fabric=self.fabric,
@@ -100,11 +100,11 @@ class Prerequisites:
             tracker=NoTracker(),
             info=dict(self.info),
             workers=self.workers,
-            processes=self.peers,
+            processes=self.processes,
             identity=self._identity(name, model, defense, schedule, against),
         )
         scored = trainer.fit(self.train_set, self.val_set, resume=self.resume)
-        self.peers.barrier()  # the first process may still be writing
+        self.processes.barrier()  # the first process may still be writing
         if schedule.select == "best":
             path = folder / "checkpoints" / "best.pt"
             checkpoint.load_model(model, checkpoint.weights(checkpoint.load(path)), path)

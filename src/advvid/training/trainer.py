@@ -28,7 +28,7 @@ from advvid.data.loader import Clips, eval_batches, train_batches, train_length
 from advvid.data.prefetch import prefetch
 from advvid.defenses.base import Defense, Step
 from advvid.distributed.micro_batches import micro_batch, out_of_memory
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.distributed.placement import placement
 from advvid.distributed.signals import StopRequest
 from advvid.tracking.trackers import Tracker
@@ -71,13 +71,13 @@ class Trainer:
     tracker: Tracker
     info: dict[str, Any]
     workers: int | str = 0
-    processes: Peers = field(default_factory=Peers)
+    processes: Processes = field(default_factory=Processes)
     profiled: bool = False
     identity: Identity | None = None
 
     def __post_init__(self) -> None:
         self.plain = model = self.model
-        self.defense.peers = self.processes
+        self.defense.processes = self.processes
         self.profile = Profile(self.run_dir / "profile", "training", self.profiled and self.processes.main)
         self.journal = Journal(self.run_dir, self.tracker, self.processes.main)
         if not any(p.requires_grad for p in model.parameters()):
@@ -103,15 +103,15 @@ class Trainer:
         Raises:
             AdvvidError: if the loss is not finite, naming the step and the last good checkpoint.
         """
-        size, given, peers = self.schedule.batch_size, self.schedule.micro_batch, self.processes
-        length = train_length(train_set, size, rank=peers.rank, world_size=peers.world_size)
+        size, given, processes = self.schedule.batch_size, self.schedule.micro_batch, self.processes
+        length = train_length(train_set, size, rank=processes.rank, world_size=processes.world_size)
         updates = math.ceil(length / self.schedule.accumulate) * self.schedule.epochs
         self.scheduler = self.schedule.scheduler(self.optimizer, updates)
         if resume:
             self._resume()
         clip = next(eval_batches(train_set, 1, [0])).to(self.fabric.device).inputs
         with self.placement.gathered(self.model):
-            micro = micro_batch(self.model, clip, size, given, "training", peers.world_size)
+            micro = micro_batch(self.model, clip, size, given, "training", processes.world_size)
         self.micro = self.placement.agreed(micro)
         with self.stop:
             for epoch in range(self.start_epoch, self.schedule.epochs):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack
 from advvid.core.batch import Batch, clip_generators
 from advvid.core.finite import require_finite
-from advvid.distributed.parallel import Peers
+from advvid.distributed.parallel import Processes
 from advvid.tasks.base import Task
 
 
@@ -50,7 +50,7 @@ class Meter:
         # A new dictionary: copies of this meter keep theirs.
         self.further = self.further | {name: self.further.get(name, 0.0) + value for name, value in told.items()}
 
-    def together(self, peers: Peers) -> Meter:
+    def together(self, processes: Processes) -> Meter:
         """Return the means over the clips of all processes."""
         names = sorted(self.further)
         numbers = [
@@ -61,7 +61,7 @@ class Meter:
             self.passes,
             *(self.further[name] for name in names),
         ]
-        clips, loss, correct, judged, passes, *further = peers.sum(numbers)
+        clips, loss, correct, judged, passes, *further = processes.sum(numbers)
         return Meter(int(clips), loss, int(correct), int(judged), passes, dict(zip(names, further, strict=True)))
 
     @property
