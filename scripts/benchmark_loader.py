@@ -284,7 +284,7 @@ def main() -> None:
         right = [d for d in ("decord", "pyav") if not result["decoders"][name][d]["wrong"]]
         result["resizing"][name] = resizing(videos, right, min(3, options.rounds))
     processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    packages = ["torch", "torchvision", "decord", "av", *(["torchcodec"] if "torchcodec" in decoders else [])]
+    packages = ["torch", "torchvision", "decord2", "av", *(["torchcodec"] if "torchcodec" in decoders else [])]
     result["machine"] = {
         "processor": processors[0].split(": ")[1] if processors else "an unnamed processor", "cores": cores(), "load_before": load,
         "load_after": os.getloadavg()[0], "versions": {package: version(package) for package in packages},

@@ -30,7 +30,7 @@ def test_finds_the_smallest_change_of_a_linear_model():
 
 
 def test_needs_no_larger_changes_than_torchattacks_with_one_constant_and_smaller_ones_with_several():
-    torchattacks = pytest.importorskip("torchattacks")
+    torchattacks = pytest.importorskip("torchattacks", reason="torchattacks is missing: install the extra peers")
     model, clips, labels = some(6)
     theirs = torchattacks.CW(model, c=1, kappa=0, steps=40, lr=0.01)(clips, labels)
     far = lengths(theirs - clips, "l2")

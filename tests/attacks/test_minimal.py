@@ -73,7 +73,7 @@ def test_a_hyperplane_out_of_reach_takes_every_value_to_its_wall():
 
 @pytest.mark.slow
 def test_fab_needs_no_larger_changes_than_torchattacks():
-    torchattacks = pytest.importorskip("torchattacks")
+    torchattacks = pytest.importorskip("torchattacks", reason="torchattacks is missing: install the extra peers")
     model, clips, labels = (part[:12] if isinstance(part, torch.Tensor) else part for part in trained())
     theirs = torchattacks.FAB(model, norm="Linf", eps=1.0, steps=10, n_restarts=1, n_classes=5)(clips, labels)
     ours = FAB(eps=None, steps=10, targets=0).run(model, clips, labels)
@@ -83,7 +83,7 @@ def test_fab_needs_no_larger_changes_than_torchattacks():
 
 
 def test_deep_fool_needs_no_larger_changes_than_torchattacks():
-    torchattacks = pytest.importorskip("torchattacks")
+    torchattacks = pytest.importorskip("torchattacks", reason="torchattacks is missing: install the extra peers")
     model, clips, labels = (part[:8] if isinstance(part, torch.Tensor) else part for part in trained())
     theirs = torchattacks.DeepFool(model, steps=50, overshoot=0.02)(clips, labels)
     ours = DeepFool().run(model, clips, labels)

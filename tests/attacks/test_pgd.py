@@ -28,7 +28,7 @@ def test_reaches_the_closed_form_worst_case_on_a_linear_model(norm, eps, step):
 
 
 def test_agrees_with_torchattacks(small, clips, labels):
-    torchattacks = pytest.importorskip("torchattacks")
+    torchattacks = pytest.importorskip("torchattacks", reason="torchattacks is missing: install the extra peers")
     settings = {"eps": 8 / 255, "steps": 10}
     ours = PGD(step_size=2 / 255, random_start=False, early_exit=False, keep="last", **settings)(small, clips, labels)
     theirs = torchattacks.PGD(small, alpha=2 / 255, random_start=False, **settings)(clips, labels)

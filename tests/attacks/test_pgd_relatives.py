@@ -28,7 +28,7 @@ def gens(n=6):
 
 
 def test_mi_fgsm_agrees_with_torchattacks(small, clips, labels):
-    torchattacks = pytest.importorskip("torchattacks")
+    torchattacks = pytest.importorskip("torchattacks", reason="torchattacks is missing: install the extra peers")
     theirs = torchattacks.MIFGSM(small, eps=8 / 255, alpha=1 / 255, steps=8, decay=0.7)(clips, labels)
     ours = MIFGSM(eps=8 / 255, step_size=1 / 255, steps=8, momentum=0.7, early_exit=False, keep="last")
     # The sign of an accumulated gradient near zero hangs on rounding, and a flipped pixel stays flipped.
@@ -42,7 +42,7 @@ def test_without_momentum_it_is_pgd_from_the_clean_clip(small, clips, labels):
 
 
 def test_eot_agrees_with_pgd_and_torchattacks_on_a_deterministic_model(small, clips, labels):
-    torchattacks = pytest.importorskip("torchattacks")
+    torchattacks = pytest.importorskip("torchattacks", reason="torchattacks is missing: install the extra peers")
     settings = {"eps": 8 / 255, "steps": 5, "random_start": False}
     ours = EOTPGD(step_size=2 / 255, samples=3, **settings).run(small, clips, labels)
     plain = PGD(step_size=2 / 255, early_exit=False, keep="last", **settings)(small, clips, labels)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from advvid.core.errors import AdvvidError
-from advvid.data.decoders import FrameVideo, PyAVReader, check_decoder
+from advvid.data.decoders import FrameVideo, check_decoder
+from advvid.data.pyav_reader import PyAVReader
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here: set ADVVID_REALDATA")

@@ -198,9 +198,9 @@ def test_bad_videos_are_named_or_skipped(broken):
 @real
 def test_the_second_scan_opens_nothing(broken, monkeypatch):
     root, files = broken
-    first = scan(root, [Entry(file, 0) for file in files], "decord")
+    first, _ = scan(root, [Entry(file, 0) for file in files], "decord")
     opened = []
-    monkeypatch.setattr("advvid.data.scan.problem", lambda path, *how: opened.append(path) or "again")
+    monkeypatch.setattr("advvid.data.scan.look", lambda path, *how: opened.append(path) or ("again", "decord"))
     scan(root, [Entry(file, 0) for file in files], "decord")
     assert [p.relative_to(root).as_posix() for p in opened] == list(first) == [files[1]]
 

@@ -76,7 +76,7 @@ def test_tall_puts_frames_below_each_other(clips):
 
 
 def test_torchattacks_pgd_on_clips_is_ours_bit_for_bit(model, clips, labels):
-    pytest.importorskip("torchattacks")
+    pytest.importorskip("torchattacks", reason="torchattacks is missing: install the extra peers")
     peer = Peer("torchattacks", "PGD", {"eps": EPS, "alpha": EPS / 4, "steps": 6, "random_start": False})
     found = run_peer(peer, model, clips, labels)
     ours = PGD(eps=EPS, step_size=EPS / 4, steps=6, random_start=False, early_exit=False, keep="last")
@@ -85,7 +85,7 @@ def test_torchattacks_pgd_on_clips_is_ours_bit_for_bit(model, clips, labels):
 
 
 def test_a_peer_that_fails_on_clips_reaches_the_known_worst_case_through_the_adapter(model, clips):
-    pytest.importorskip("torchattacks")
+    pytest.importorskip("torchattacks", reason="torchattacks is missing: install the extra peers")
     # Two classes, so that the worst case in the l2 ball is eps times the norm of the weights' difference.
     two = nn.Sequential(model, _Pick()).eval()
     labels = two(clips).argmax(dim=1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,7 @@ from torchvision.transforms import v2
 from advvid.core.digests import of_values
 from advvid.core.errors import AdvvidError
 from advvid.data.cache import DamagedError, FrameCache, Stored
-from advvid.data.content import of_videos
+from advvid.data.content import of_videos, with_version
 from advvid.data.decoders import FrameVideo
 from advvid.data.lists import Entry
 
@@ -74,10 +75,14 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         entries: videos and labels.
         cut: how clips are cut.
         cache: where decoded frames are kept; the clips are the same bit for bit with and without it.
+        readers: the decoder of each video by ``Entry.key``, where ``auto`` chose one; None for ``cut.decoder``.
     """
 
-    def __init__(self, root: Path, entries: Sequence[Entry], cut: Cut, cache: FrameCache | None = None) -> None:
-        self.root, self.entries, self.cut = root, list(entries), cut
+    def __init__(
+        self, root: Path, entries: Sequence[Entry], cut: Cut, cache: FrameCache | None = None,
+        readers: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.root, self.entries, self.cut, self.readers = root, list(entries), cut, readers or {}
         self.ids, self.targets = [e.id for e in self.entries], [e.label for e in self.entries]
         self.cache = cache
         self._resize = v2.Resize(cut.short_side, antialias=True)
@@ -139,11 +144,23 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         return clip
 
     def _open(self, entry: Entry) -> FrameVideo:
-        return FrameVideo(self.root / entry.path, self.cut.decoder, self.cut.stride, entry.start, entry.end)
+        return FrameVideo(self.root / entry.path, self._decoder(entry), self.cut.stride, entry.start, entry.end)
+
+    def _decoder(self, entry: Entry) -> str:
+        return self.readers.get(entry.key, self.cut.decoder)
+
+    def read_by(self) -> dict[str, int]:
+        """Return how many of the videos each decoder reads, named with its package and version.
+
+        Example:
+            >>> data.split("test").read_by()                             # doctest: +SKIP
+            {'decord (decord2 3.4.0)': 170}
+        """
+        return dict(Counter(with_version(self._decoder(entry)) for entry in self.entries))
 
     def _how(self, entry: Entry) -> dict[str, Any]:
         """Return what the frames of an entry depend on besides its file, for the cache."""
-        return {"decoder": self.cut.decoder} | ({"part": entry.part} if entry.part else {})
+        return {"decoder": self._decoder(entry)} | ({"part": entry.part} if entry.part else {})
 
     def _whole(self, entry: Entry, cache: FrameCache) -> FrameVideo | Stored:
         """Return a video from the cache, where need be after putting it there; as it is where there is no room.

@@ -80,6 +80,12 @@ class Contents:
         return len(self.ids)
 
 
+def with_version(decoder: str) -> str:
+    """Return a decoder with its package and version, such as ``pyav (av 18.1.0)``."""
+    found = installed(DECODERS.get(decoder, EVERY))
+    return f"{decoder} ({', '.join(f'{package} {version}' for package, version in found.items())})"
+
+
 def of_videos(paths: Sequence[Path], decoder: str, *view: object) -> list[str]:
     """Return a digest of each video file together with what reads it and how clips are cut from it."""
     how = (installed(DECODERS.get(decoder, EVERY)), *view)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import av
 import numpy as np
 import torch
-from av.video.reformatter import VideoReformatter
 from pytorchvideo.data.video import Video
 from torch import Tensor
 
 from advvid.core.allowed import require
 from advvid.core.errors import AdvvidError
+from advvid.data.pyav_reader import PyAVReader, first_line, rotation, times_are_guessed
 
-Decoder = Literal["decord", "pyav", "torchcodec"]
+Decoder = Literal["decord", "pyav", "torchcodec", "auto"]
+# What decord says of frames that it decoded in another size than it made room for.
+NOT_HANDED_OVER = "from_size == to_size"
 # How many frames at the end a container may promise and not hold.
 TAIL = 5
 
@@ -38,68 +39,20 @@ class Reader(Protocol):
         """
 
 
-class PyAVReader:
-    """Decodes from the start up to the last frame asked for, and turns only the wanted frames into RGB.
-
-    The reference for the others. Frames that follow those of the call before are decoded on from there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._next = path, 0
-        self._decoded: Iterator[av.VideoFrame] | None = None
-        # A converter made per frame, as ``to_ndarray`` does, starts threads for each: nine times the time of one kept.
-        self._rgb = VideoReformatter()
-        try:
-            with av.open(str(path), metadata_errors="ignore") as container:
-                stream = container.streams.video[0]
-                self.rate = float(stream.average_rate or 25)
-                self.frames = sum(1 for packet in container.demux(stream) if packet.size)
-        except (av.FFmpegError, IndexError) as error:
-            raise ValueError(_first_line(error)) from None
-
-    def get(self, indices: Sequence[int]) -> Tensor:
-        """See ``Reader.get``."""
-        wanted, frames = set(indices), np.empty(0, np.uint8)
-        if self._decoded is None or indices[0] < self._next:
-            self._decoded, self._next = self._from_start(), 0
-        done = 0
-        try:
-            for frame in self._decoded:
-                self._next += 1
-                if self._next - 1 not in wanted:
-                    continue
-                pixels = self._rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
-                if not done:
-                    frames = np.empty((len(indices), *pixels.shape), np.uint8)
-                frames[done] = pixels
-                done += 1
-                if done == len(indices):
-                    return torch.from_numpy(frames)
-        except av.FFmpegError as error:
-            self._decoded = None
-            raise ValueError(_first_line(error)) from None
-        self._decoded = None
-        raise ValueError(f"frame {indices[-1]} is not there")
-
-    def _from_start(self) -> Iterator[av.VideoFrame]:
-        with av.open(str(self._path), metadata_errors="ignore") as container:
-            # Loader processes share the cores between videos; threads within one would only get in their way.
-            container.streams.video[0].codec_context.thread_count = 1
-            yield from container.decode(video=0)
-
-
 class DecordReader:
     """Seeks to what is asked for and decodes from the key frame before it, where the file allows it.
 
     In an .avi whose B-frames are packed two to a packet (all of HMDB51, much of UT-Interaction) the times of the frames
     do not grow, and decord, which seeks by them, returns other frames than were asked for, without an error: up to 20
     frames away, and others again once it has read something. Such files are decoded from their start by PyAV, which
-    gives the very bytes that decord does when it walks the file, in half the time.
+    gives the very bytes that decord does when it walks the file, in half the time. So are files that have to be
+    turned by a quarter, and tiny ones, whose frames decord decodes but cannot hand over.
     """
 
     def __init__(self, path: Path) -> None:
         import decord
 
+        self._path = path
         # Its complaints come as exceptions too; printed from C they would tear the progress bar.
         decord.logging.set_level(decord.logging.QUIET)
         self._errors = (decord.DECORDError, RuntimeError)
@@ -108,7 +61,7 @@ class DecordReader:
             self.frames, self.rate = len(self._video), float(self._video.get_avg_fps())
             starts = self._video.get_frame_timestamp(range(self.frames))[:, 0]
         except self._errors as error:
-            raise ValueError(_first_line(error)) from None
+            raise ValueError(first_line(error)) from None
         self._walk = None if bool((np.diff(starts) > 0).all()) else PyAVReader(path)
 
     def get(self, indices: Sequence[int]) -> Tensor:
@@ -118,23 +71,29 @@ class DecordReader:
         try:
             return torch.from_numpy(self._video.get_batch(list(indices)).asnumpy())
         except self._errors as error:
-            raise ValueError(_first_line(error)) from None
+            if NOT_HANDED_OVER not in str(error):
+                raise ValueError(first_line(error)) from None
+        self._walk = PyAVReader(self._path)
+        return self._walk.get(indices)
 
 
 class TorchcodecReader:
-    """Uses torchcodec, where it and FFmpeg are installed; files whose frames have no true times are left to PyAV."""
+    """Uses torchcodec, where it and FFmpeg are installed.
+
+    Files whose frames have no true times, or have to be turned, are left to PyAV.
+    """
 
     def __init__(self, path: Path) -> None:
         from torchcodec.decoders import VideoDecoder
 
-        self._walk = PyAVReader(path) if _times_are_guessed(path) else None
+        self._walk = PyAVReader(path) if times_are_guessed(path) or rotation(path) else None
         if self._walk is not None:
             self.frames, self.rate = self._walk.frames, self._walk.rate
             return
         try:
             self._video = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
         except (RuntimeError, ValueError) as error:
-            raise ValueError(_first_line(error)) from None
+            raise ValueError(first_line(error)) from None
         self.frames, self.rate = len(self._video), float(self._video.metadata.average_fps or 25)
 
     def get(self, indices: Sequence[int]) -> Tensor:
@@ -144,7 +103,7 @@ class TorchcodecReader:
         try:
             frames: Tensor = self._video.get_frames_at(list(indices)).data
         except (RuntimeError, IndexError) as error:
-            raise ValueError(_first_line(error)) from None
+            raise ValueError(first_line(error)) from None
         return frames
 
 
@@ -155,31 +114,55 @@ def check_decoder(name: str) -> None:
         AdvvidError: naming the remedy.
     """
     require(name, Decoder, "dataset.decoder")
-    if name == "torchcodec":
-        try:
-            # Importing it tries to load FFmpeg's libraries, which the wheel does not bring.
-            found = importlib.util.find_spec("torchcodec") is not None and importlib.import_module(
-                "torchcodec.decoders"
-            )
-        except (ImportError, RuntimeError, OSError):
-            found = False
-        if not found:
-            raise AdvvidError(
-                "dataset.decoder=torchcodec needs the package torchcodec and FFmpeg's libraries: install both, or choose "
-                "dataset.decoder=decord"
-            )
+    if name == "torchcodec" and not _has_torchcodec():
+        raise AdvvidError(
+            "dataset.decoder=torchcodec needs the package torchcodec and FFmpeg's libraries: install both, or choose "
+            "dataset.decoder=decord"
+        )
+
+
+@cache
+def _has_torchcodec() -> bool:
+    try:
+        # Importing it tries to load FFmpeg's libraries, which the wheel does not bring.
+        return importlib.util.find_spec("torchcodec") is not None and bool(
+            importlib.import_module("torchcodec.decoders")
+        )
+    except (ImportError, RuntimeError, OSError):
+        return False
+
+
+READERS: dict[str, Callable[[Path], Reader]] = {
+    "torchcodec": TorchcodecReader, "decord": DecordReader, "pyav": PyAVReader,
+}  # fmt: skip
+
+
+def candidates(decoder: str) -> list[str]:
+    """Return the decoders that a setting stands for, in the order in which they are tried.
+
+    Example:
+        >>> candidates("pyav")
+        ['pyav']
+    """
+    return [name for name in READERS if name != "torchcodec" or _has_torchcodec()] if decoder == "auto" else [decoder]
 
 
 def open_reader(path: Path, decoder: str) -> Reader:
-    """Open a video.
+    """Open a video; ``auto`` takes the first decoder that reads its first frame.
 
     Raises:
         ValueError: if it cannot be read; the message says why.
     """
-    readers: dict[str, Callable[[Path], Reader]] = {
-        "decord": DecordReader, "pyav": PyAVReader, "torchcodec": TorchcodecReader,
-    }  # fmt: skip
-    return readers[decoder](path)
+    names, problem = candidates(decoder), ValueError()
+    for name in names:
+        try:
+            reader = READERS[name](path)
+            if len(names) > 1:
+                reader.get([0])
+            return reader
+        except ValueError as error:
+            problem = error
+    raise problem
 
 
 class FrameVideo(Video):
@@ -187,7 +170,7 @@ class FrameVideo(Video):
 
     Args:
         path: the file.
-        decoder: ``decord``, ``pyav`` or ``torchcodec``.
+        decoder: ``decord``, ``pyav``, ``torchcodec``, or ``auto`` for the first that reads the file.
         stride: between the frames of a clip, at the video's own rate.
         start: where the part that counts begins, in seconds; None for the beginning.
         end: where it ends; None for the end of the video, which also ends a part that is longer.
@@ -259,18 +242,3 @@ class FrameVideo(Video):
             ordered = decoded if order == list(range(len(decoded))) else decoded[order]
             return ordered.permute(3, 0, 1, 2)
         raise ValueError(f"frames {unique[0]} to {unique[-1]} cannot be decoded ({problem})")
-
-
-def _times_are_guessed(path: Path) -> bool:
-    """Tell whether nothing in the file says when its frames are shown: an .avi with B-frames, where guesses are wrong."""
-    try:
-        with av.open(str(path), metadata_errors="ignore") as container:
-            return "avi" in container.format.name and bool(container.streams.video[0].codec_context.has_b_frames)
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(_first_line(error)) from None
-
-
-def _first_line(error: Exception) -> str:
-    """Return what went wrong, without the time and source file that decord puts in front."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"^(\[[\d:]+\] \S+: *)+", "", line)[:120]

@@ -38,6 +38,11 @@ class Entry:
         return f"@{self.start or 0:g}-{'' if self.end is None else f'{self.end:g}'}"
 
     @property
+    def key(self) -> str:
+        """Path and part."""
+        return self.path + self.part
+
+    @property
     def id(self) -> str:
         """``Class/name`` without the ending, and the part where it is one: the name in tables."""
         return self.path.rsplit(".", 1)[0] + self.part

@@ -13,10 +13,13 @@ from pathlib import Path
 import av
 
 from advvid.core import files
+from advvid.core.installed import installed
 from advvid.core.paths import cache_dir
 from advvid.core.progress import bar
-from advvid.data.decoders import TAIL, FrameVideo
+from advvid.data.content import EVERY
+from advvid.data.decoders import TAIL, FrameVideo, candidates
 from advvid.data.lists import Entry
+from advvid.data.pyav_reader import first_line, video_stream
 
 # A container may promise a frame or two more than it holds; a file cut in half lacks far more.
 TRUNCATED = 5
@@ -27,7 +30,30 @@ def problem(path: Path, decoder: str, start: float | None = None, end: float | N
 
     Looks at the size, opens the file, compares the frames that its header promises with the packets that are there
     (a truncated .avi decodes as a shorter clip without an error), and decodes the first, the middle and a late frame.
+    Where the decoder fails and another reads the file, it names that one.
     """
+    return look(path, decoder, start, end)[0]
+
+
+def look(path: Path, decoder: str, start: float | None = None, end: float | None = None) -> tuple[str | None, str]:
+    """Return what is wrong with a video, see ``problem``, and the decoder that reads it: of ``auto`` the first that can."""
+    names = candidates(decoder)
+    found = {name: wrong for name in names if (wrong := _problem(path, name, start, end)) is not None}
+    good = next((name for name in names if name not in found), None)
+    if good is not None:
+        return None, good
+    wrong = found[names[-1]]
+    if decoder != "auto" and wrong.startswith("undecodable"):
+        other = next((n for n in candidates("auto") if n != decoder and _problem(path, n, start, end) is None), None)
+        if other is not None:
+            return (
+                f"undecodable by {decoder}{wrong.removeprefix('undecodable')}; dataset.decoder={other} reads it",
+                decoder,
+            )
+    return wrong, decoder
+
+
+def _problem(path: Path, decoder: str, start: float | None, end: float | None) -> str | None:
     try:
         if not path.is_file():  # a pipe would be waited for
             return "no file" if path.exists() else "missing"
@@ -36,12 +62,12 @@ def problem(path: Path, decoder: str, start: float | None = None, end: float | N
         reader = FrameVideo(path, decoder, start=start, end=end).reader
         reader.get(sorted({0, reader.frames // 2, max(0, reader.frames - 1 - TAIL)}))
         with av.open(str(path), metadata_errors="ignore") as container:
-            stream = container.streams.video[0]
+            stream = video_stream(container)
             promised, packets = stream.frames, sum(1 for packet in container.demux(stream) if packet.size)
     except FileNotFoundError:
         return "missing"
-    except (ValueError, OSError, IndexError, av.FFmpegError) as error:
-        return f"undecodable: {(str(error).strip().splitlines() or [type(error).__name__])[0][:100]}"
+    except (ValueError, OSError, av.FFmpegError) as error:
+        return f"undecodable: {first_line(error)[:100]}"
     if packets < promised - TRUNCATED:
         return f"truncated: {packets} of {promised} frames"
     return None
@@ -54,8 +80,8 @@ def _why(error: OSError, link: bool) -> str:
     return "a link that leads back to itself" if error.errno == errno.ELOOP else (error.strerror or "unreadable")
 
 
-def scan(root: Path, entries: Sequence[Entry], decoder: str) -> dict[str, str]:
-    """Return the videos, or parts of videos, that cannot be used, with what is wrong with each.
+def scan(root: Path, entries: Sequence[Entry], decoder: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Find the videos, or parts of videos, that cannot be used, and what reads the others.
 
     A sound file is remembered by its size and time of change in the cache folder (the data may lie on a read-only
     disk), so that the next run starts at once.
@@ -66,41 +92,38 @@ def scan(root: Path, entries: Sequence[Entry], decoder: str) -> dict[str, str]:
         decoder: see ``advvid.data.decoders``.
 
     Returns:
-        ``path`` and ``part`` of an entry, as one text, by what is wrong with it.
+        What is wrong with each that cannot be used, and the decoder of each other one, both by ``Entry.key``.
     """
-    memory = (
-        cache_dir()
-        / "scans"
-        / f"{hashlib.blake2b(f'{root.resolve()}|{decoder}'.encode(), digest_size=8).hexdigest()}.json"
-    )
+    how = f"{root.resolve()}|{decoder}|{installed(EVERY)}"
+    memory = cache_dir() / "scans" / f"{hashlib.blake2b(how.encode(), digest_size=8).hexdigest()}.json"
     try:
         sound = json.loads(memory.read_text())
     except (OSError, ValueError):
         sound = {}
-    named = {entry.path + entry.part: entry for entry in entries}
+    named = {entry.key: entry for entry in entries}
     present, absent = _look(root, [entry.path for entry in entries])
-    found = {name: absent[entry.path] for name, entry in named.items() if entry.path in absent}
-    todo = [name for name, e in named.items() if e.path in present and sound.get(name) != present[e.path]]
+    bad = {key: absent[entry.path] for key, entry in named.items() if entry.path in absent}
+    todo = [k for k, e in named.items() if e.path in present and (sound.get(k) or [0])[:-1] != present[e.path]]
     if todo:
         workers = min(16, (os.cpu_count() or 1) * 2)
 
-        def look(name: str) -> str | None:
-            entry = named[name]
-            return problem(root / entry.path, decoder, entry.start, entry.end)
+        def one(key: str) -> tuple[str | None, str]:
+            entry = named[key]
+            return look(root / entry.path, decoder, entry.start, entry.end)
 
         with bar("scanning the videos", len(todo)) as progress, ThreadPoolExecutor(workers) as pool:
             try:
-                for name, wrong in zip(todo, pool.map(look, todo), strict=True):
+                for key, (wrong, reader) in zip(todo, pool.map(one, todo), strict=True):
                     progress.advance(1)
                     if wrong is None:
-                        sound[name] = present[named[name].path]
+                        sound[key] = [*present[named[key].path], reader]
                     else:
-                        found[name] = wrong
+                        bad[key] = wrong
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for all the others
                 raise
         files.write_json(memory, sound, indent=None)
-    return {name: found[name] for name in named if name in found}
+    return {k: bad[k] for k in named if k in bad}, {k: sound[k][-1] for k in named if k not in bad}
 
 
 def _look(root: Path, paths: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, str]]:

@@ -39,6 +39,7 @@ class VideoFiles(ABC):
         self.clip_shape = (3, reading.frames, reading.size, reading.size)
         self.classes, self.missing = [], dict[str, list[str]]()
         self._entries: dict[str, list[Entry]] = {}
+        self._readers: dict[str, str] = {}
         self._cache: FrameCache | None = None
 
     @abstractmethod
@@ -61,7 +62,7 @@ class VideoFiles(ABC):
             self._cache = FrameCache(Path(how.cache), how.cache_gb)
         strict = how.on_error == "raise"
         entries = {name: self._limited(name, found) if strict else found for name, found in listed.items()}
-        bad = scan(self.videos, [e for found in entries.values() for e in found], how.decoder)
+        bad, self._readers = scan(self.videos, [e for found in entries.values() for e in found], how.decoder)
         if bad and strict:
             names = [f"{path} ({wrong})" for path, wrong in bad.items()]
             total = sum(map(len, entries.values()))
@@ -70,8 +71,8 @@ class VideoFiles(ABC):
                 f"{', ...' if len(names) > 10 else ''}; put them there, or go on without them by dataset.on_error=skip"
             )
         for name, found in entries.items():
-            self.missing[name] = [e.id for e in found if e.path + e.part in bad]
-            self._entries[name] = self._limited(name, [e for e in found if e.path + e.part not in bad])
+            self.missing[name] = [e.id for e in found if e.key in bad]
+            self._entries[name] = self._limited(name, [e for e in found if e.key not in bad])
         if bad:
             log.warning(
                 "%d of the listed videos cannot be used and are left out, such as %s", len(bad), next(iter(bad))
@@ -105,7 +106,10 @@ class VideoFiles(ABC):
             log.warning(
                 "no readable video is left for validation: nothing is watched, and the last checkpoint is the best"
             )
-        return VideoClips(self.videos, self._entries[name], self.reading.cut, self._cache)
+        entries = self._entries[name]
+        return VideoClips(
+            self.videos, entries, self.reading.cut, self._cache, {e.key: self._readers[e.key] for e in entries}
+        )
 
     def _remedy_of_empty(self, name: str) -> str:
         return "check dataset.root and dataset.splits"
