@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from advvid.config.command_line import MULTIRUN, as_typed, odd_run_folder
+from advvid.config.command_line import MULTIRUN, as_typed, odd_run_folder, several_trackers
 from advvid.config.folders import folders, split_flags
 from advvid.core.errors import AdvvidError
 from advvid.core.files import REMEDIES, storage_error
@@ -123,7 +123,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         # Hydra takes overrides on one side of a flag only; people write them on both.
-        named, words = split_flags(with_saved_choices(sys.argv[1:]))
+        named, words = split_flags(with_saved_choices(several_trackers(sys.argv[1:])))
         flags = [a for a in words if a in MULTIRUN]
         refuse_bases(words, places)
         _folder[:] = filter(None, [odd_run_folder(words)])

@@ -56,6 +56,24 @@ def as_typed(arguments: Sequence[str]) -> list[str]:
     return [*found, f"{RUN_DIR}=.", f"{LOG}={quoted(str(folder / 'train.log'))}"]
 
 
+def several_trackers(arguments: Sequence[str]) -> list[str]:
+    """Return a command line in which ``tracker=[wandb,csv]`` stands as Hydra composes it: each below a name of its own.
+
+    Example:
+        >>> several_trackers(["tracker=[wandb,csv]"])
+        ['tracker=several', '+tracker@tracker.of.wandb=wandb', '+tracker@tracker.of.csv=csv']
+    """
+    found: list[str] = []
+    for argument in arguments:
+        listed = re.fullmatch(r"tracker=\[([\w\s,]*)\]", argument)
+        if listed is None:
+            found.append(argument)
+            continue
+        names = [name.strip() for name in listed[1].split(",") if name.strip()]
+        found += ["tracker=several", *(f"+tracker@tracker.of.{name}={name}" for name in dict.fromkeys(names))]
+    return found
+
+
 def odd_run_folder(arguments: Sequence[str]) -> Path | None:
     """Return the run folder of a command line if its name holds ``${``, which Hydra itself cannot keep."""
     given = [a.partition("=")[2] for a in arguments if a.startswith(f"{RUN_DIR}=")]

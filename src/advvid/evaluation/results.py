@@ -18,6 +18,7 @@ from advvid.evaluation.check_rules import Check
 from advvid.evaluation.checks import table_checks
 from advvid.evaluation.evaluator import CLEAN, Evaluator
 from advvid.evaluation.robustness import RobustnessTable
+from advvid.evaluation.scores import Score
 from advvid.evaluation.tally import has_verdicts, summarise, verdicts
 from advvid.evaluation.visibility import column_measures
 from advvid.evaluation.worth import above_chance, column_worth, require_agreement
@@ -151,10 +152,19 @@ def write(run_dir: Path, table: RobustnessTable, tracker: Tracker, pictures: Map
     Console().print(table)
     scores = {"clean": table.clean, **table.attacks, **table.controls}
     scores |= {name: score for name in ("mean", "union") if (score := getattr(table, name)) is not None}
-    tracker.table("robustness", ["column", "accuracy"], [[name, score.said] for name, score in scores.items()])
+    rows = [[name, *_in_percent(score), table.n] for name, score in scores.items() if score.acc is not None]
+    if rows:  # a task may have no verdicts
+        tracker.table("robustness", ["column", "accuracy (%)", "low", "high", "clips"], rows)
     tracker.summary({f"acc/{name}": score.acc for name, score in scores.items() if score.acc is not None})
     for name, path in pictures.items():
         tracker.image(name, path)
+    tracker.artifact("robustness", [run_dir / "robustness.json", run_dir / "samples.jsonl"])
+
+
+def _in_percent(score: Score) -> list[float]:
+    """Return an accuracy and the ends of its interval, in percent."""
+    assert score.acc is not None
+    return [round(100 * value, 2) for value in (score.acc, *(score.ci95 or (score.acc, score.acc)))]
 
 
 def commit() -> str | None:

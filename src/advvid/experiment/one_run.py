@@ -189,6 +189,7 @@ class Run:
         if parts.schedule.select == "best":
             path = self.run_dir / "checkpoints" / "best.pt"
             checkpoint.load_model(scored, checkpoint.weights(checkpoint.load(path)), path)
+        parts.tracker.artifact("checkpoints", sorted((self.run_dir / "checkpoints").glob("*.pt")))
         return scored, trainer.resumed_with
 
     def evaluate(self, model: nn.Module, resumed_with: Sequence[str] = ()) -> RobustnessTable | None:
