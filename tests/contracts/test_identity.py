@@ -50,6 +50,7 @@ SLOW = {
     "tracker*": ((), ("tracker=wandb", "tracker.mode=offline")),
     "experiment": (("schedule.batch_size=10",), ()),
     "hydra*": ((), ()),
+    "dataset.allow_overlap": (FILES, ("dataset.allow_overlap=true",)),
     "dataset.name": (FILES, ("dataset.name=other",)),
     "dataset.root": (FILES, ("dataset.root=COPY",)),
     "dataset.splits": (FILES, ("dataset.splits=LISTS",)),

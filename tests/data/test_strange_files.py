@@ -47,15 +47,24 @@ def test_a_list_names_nothing_outside_its_folder(tmp_path, path):
         read_hmdb51(tmp_path, 1)
 
 
-@pytest.mark.parametrize("classes", [["1"], ["1 .."], ["1 A", "2 A"], ["1 a/b"], ["1 ../x"]])
-def test_classes_are_names(tmp_path, classes):
-    with pytest.raises(AdvvidError, match="no number and new class"):
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (["1"], "not a number and a class"), (["1 .."], "no name of a folder"), (["1 A", "2 A"], "stands there twice"),
+        (["1 A", "1 B"], "stands there twice"), (["1 a/b"], "no name of a folder"), (["1 ../x"], "no name of a folder"),
+        (["1 A", "B"], "'B', which is not a number and a class"), (["A", "A"], "stands there twice"),
+    ],
+)  # fmt: skip
+def test_classes_are_names(tmp_path, classes, words):
+    with pytest.raises(AdvvidError, match=words):
         read_ucf101(lists(tmp_path, classes=classes), 1)
 
 
 def test_a_video_stands_in_a_list_once(tmp_path):
-    with pytest.raises(AdvvidError, match=r"trainlist01.txt names 'A/a' twice"):
+    with pytest.raises(AdvvidError, match=r"trainlist01.txt has 'A/a' as 'A/a.avi' and 'A/a.mp4'"):
         read_ucf101(lists(tmp_path, train=["A/a.avi 1", "A/a.mp4 1"]), 1)
+    with pytest.raises(AdvvidError, match=r"trainlist01.txt has 'A/a' twice: mend the list"):
+        read_ucf101(lists(tmp_path, train=["A/a.avi 1", "A/a.avi 1"]), 1)
     (tmp_path / "A_test_split1.txt").write_text("x.avi 1\nx.avi 1\n")
     with pytest.raises(AdvvidError, match="'A/x' twice"):
         read_hmdb51(tmp_path, 1)

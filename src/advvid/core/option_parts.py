@@ -25,6 +25,7 @@ NEUTRAL: dict[str, str] = {
     "dataset.workers": "how many processes read",
     "dataset.cache": "decoded frames are the same with and without it",
     "dataset.cache_gb": "a bound on disk space",
+    "dataset.allow_overlap": "whether lists that share videos stop the run; the clips count",
     "dataset.on_error": "whether a broken video stops the run; the clips that are read count",
     "defense.folder": "a place; its examples say themselves what they were made of",
     "evaluation.pictures": "what is drawn of the clips",

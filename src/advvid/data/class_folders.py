@@ -91,6 +91,9 @@ class ClassFolders(Reading, VideoFiles):
             {n: [Entry(p, i) for i, kind in enumerate(classes) for p in v.get(kind, [])] for n, v in found.items()},
         )
 
+    def _remedy_of_twins(self) -> str:
+        return "rename one of them, or leave one if they are the same video"
+
     def _remedy_of_empty(self, name: str) -> str:
         if name == "test":
             return "put videos into a folder test, raise dataset.test_fraction, or score evaluation.split=val"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,38 +59,62 @@ class Lists:
 def read_ucf101(folder: Path, split: int) -> Lists:
     """Read ``classInd.txt``, ``trainlistNN.txt``, ``testlistNN.txt`` and, where there is one, ``vallistNN.txt``.
 
-    Lines may end in CRLF, the last one in nothing; labels count from 1 and may be left out, since the folder of a
-    video names its class.
+    ``classInd.txt`` has a number and a name per line, in any order, from any number on and with gaps, or names alone. The
+    labels of the other lists are these numbers (of names alone, their places counted from 0 or from 1), and may be left
+    out, since the folder of a video names its class.
 
     Raises:
         AdvvidError: if a list is missing or a line contradicts ``classInd.txt``.
     """
-    classes = list(_ucf101_classes(folder / "classInd.txt"))
+    numbers = _ucf101_classes(folder / "classInd.txt")
     splits = {}
     for name, file in (("train", "trainlist"), ("test", "testlist"), ("val", "vallist")):
         path = folder / f"{file}{split:02d}.txt"
         if name != "val" or path.is_file():
-            splits[name] = _once(path, _ucf101_entries(path, classes))
-    return Lists(classes, splits)
+            splits[name] = once(path, _ucf101_entries(path, numbers))
+    return Lists(list(numbers), splits)
 
 
-def _ucf101_classes(path: Path) -> Iterator[str]:
-    found: set[str] = set()
-    for line in lines_of(path, f"the lists of {path.parent}"):
-        name = [*line.split(None, 1), ""][1]
-        if not name or name in found or "/" in name or not stays_inside(name):
-            raise AdvvidError(f"{path} has the line {shown(line)}, which is no number and new class: mend the list")
-        found.add(name)
-        yield name
+def _ucf101_classes(path: Path) -> dict[str, int | None]:
+    """Return the number of each class, None where the file has names alone, in the order of the numbers."""
+    lines = lines_of(path, f"the lists of {path.parent}")
+    matches = [re.fullmatch(r"(\d{1,9})\s+(\S.*)", line) for line in lines]
+    numbered = any(matches)
+    found: dict[str, int | None] = {}
+    taken: set[int | None] = set()
+    for line, match in zip(lines, matches, strict=True):
+        if numbered != (match is not None) or line.isdecimal():
+            raise AdvvidError(f"{path} has the line {shown(line)}, which is not a number and a class: mend the list")
+        number, name = (int(match[1]), match[2]) if match else (None, line)
+        if name in found or (match and number in taken):
+            raise AdvvidError(
+                f"{path} has the line {shown(line)}, but its name or number stands there twice: mend the list"
+            )
+        if "/" in name or not stays_inside(name):
+            raise AdvvidError(f"{path} has the line {shown(line)}, which is no name of a folder: mend the list")
+        found[name] = number
+        taken.add(number)
+    return dict(sorted(found.items(), key=lambda item: -1 if item[1] is None else item[1]))
 
 
-def _once(path: Path, entries: Iterable[Entry]) -> list[Entry]:
-    """Return entries, none of which may share its id with another: a clip is scored once, under its own name."""
+def once(place: Path, entries: Iterable[Entry], remedy: str = "mend the list") -> list[Entry]:
+    """Return entries, none of which may share its id with another: a clip is scored once, under its own name.
+
+    Args:
+        place: the list or folder that they come from, for messages.
+        entries: of one split.
+        remedy: what to do where two share an id.
+
+    Raises:
+        AdvvidError: naming them.
+    """
     found: dict[str, Entry] = {}
     for entry in entries:
-        if entry.id in found:
-            raise AdvvidError(f"{path} names {shown(entry.id)} twice: mend the list")
-        found[entry.id] = entry
+        other = found.setdefault(entry.id, entry)
+        if other is not entry:
+            same = other.path == entry.path
+            how = "twice" if same else f"as {shown(other.path)} and {shown(entry.path)}, which have one name in tables"
+            raise AdvvidError(f"{place} has {shown(entry.id)} {how}: {remedy}")
     return list(found.values())
 
 
@@ -110,22 +134,31 @@ def shown(text: str) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def _ucf101_entries(path: Path, classes: Sequence[str]) -> Iterator[Entry]:
-    numbers = {name: i for i, name in enumerate(classes)}
+def _ucf101_entries(path: Path, numbers: Mapping[str, int | None]) -> Iterator[Entry]:
+    places = {name: place for place, name in enumerate(numbers)}
+    spelt = {name.casefold(): name for name in numbers}
+    first: int | None = None  # what the place of a class without a number is counted from
     for line in lines_of(path, "dataset.split"):
-        match = re.fullmatch(r"(?P<video>.+\.\w+)(\s+(?P<label>\d+))?", line)
+        match = re.fullmatch(r"(?P<video>.+\.\w+)(\s+(?P<label>\d{1,9}))?", line)
         video = match["video"].replace("\\", "/") if match else line
         name = video.split("/", 1)[0]
-        if match is None or "/" not in video or name not in numbers or not stays_inside(video):
+        if match is None or "/" not in video or name not in places or not stays_inside(video):
+            other = spelt.get(name.casefold())
+            hint = f" (it has {other}, which differs only in case)" if other not in (None, name) else ""
             raise AdvvidError(
-                f"{path} has the line {shown(line)}, which names no video of a class of classInd.txt: mend the list"
+                f"{path} has the line {shown(line)}, which names no video of a class of classInd.txt{hint}: mend the list"
             )
-        if match["label"] is not None and match["label"].lstrip("0") != str(numbers[name] + 1):
-            raise AdvvidError(
-                f"{path} gives {shown(video)} the label {match['label'][:20]}, but classInd.txt says {numbers[name] + 1} for "
-                f"{name}: mend the list"
-            )
-        yield Entry(video, numbers[name])
+        if match["label"] is not None:
+            label, number = int(match["label"]), numbers[name]
+            if number is None:
+                first = first if first is not None else int(label != places[name])
+                number = places[name] + first
+            if label != number:
+                says = f"says {number} for {name}" if first is None else f"has {name} in place {number}, counted from {first}"
+                raise AdvvidError(
+                    f"{path} gives {shown(video)} the label {label}, but classInd.txt {says}: mend the list"
+                )
+        yield Entry(video, places[name])
 
 
 def read_hmdb51(folder: Path, split: int) -> Lists:
@@ -150,7 +183,7 @@ def read_hmdb51(folder: Path, split: int) -> Lists:
                 )
             if flag != "0":
                 splits["train" if flag == "1" else "test"].append(Entry(f"{name}/{video.strip()}", label))
-    splits = {name: _once(folder, entries) for name, entries in splits.items()}
+    splits = {name: once(folder, entries) for name, entries in splits.items()}
     return Lists(classes, splits)
 
 

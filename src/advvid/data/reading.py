@@ -40,6 +40,7 @@ class Reading(Limited):
         limit_train: number of videos in total, round-robin over the classes; None for all. Likewise ``limit_val`` and
             ``limit_test``.
         test_clips: clips per video in testing, spread evenly; their logits are averaged inside the model.
+        allow_overlap: go on where a video stands in two splits, and state it in the table.
         on_error: ``raise`` names every missing or undecodable video before anything starts; ``skip`` goes on without.
         decoder: see ``advvid.data.decoders``.
         workers: loader processes; ``auto`` starts one per core.
@@ -63,6 +64,7 @@ class Reading(Limited):
     group_pattern: str | None = None
     seed: Seed = 0
     test_clips: Count = 1
+    allow_overlap: bool = False
     on_error: Literal["raise", "skip"] = "raise"
     decoder: Decoder = "decord"
     workers: Workers = "auto"

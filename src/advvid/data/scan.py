@@ -144,12 +144,21 @@ def _look(root: Path, paths: Sequence[str]) -> tuple[dict[str, list[int]], dict[
                     except OSError as error:
                         absent[path] = _why(error, item.is_symlink())
         except OSError as error:
-            absent |= {
-                path: _why(error, (root / folder).is_symlink()) for path in paths if os.path.dirname(path) == folder
-            }
+            why = _why(error, (root / folder).is_symlink()) + _other_case(root / folder)
+            absent |= {path: why for path in paths if os.path.dirname(path) == folder}
     spelt = {path.casefold(): path for path in present}
     for path in paths:
         if path not in present and path not in absent:
             other = spelt.get(path.casefold())
             absent[path] = "missing" if other is None else f"missing, but there is {other}, which differs only in case"
     return present, absent
+
+
+def _other_case(folder: Path) -> str:
+    """Say which folder there is in place of one that is not, where its name differs only in case."""
+    try:
+        names = [item.name for item in folder.parent.iterdir() if item.name.casefold() == folder.name.casefold()]
+    except OSError:
+        names = []
+    other = [] if folder.name in names else names  # a link that leads nowhere is there under its very name
+    return f", but there is the folder {other[0]}, which differs only in case" if other else ""

@@ -12,8 +12,9 @@ from advvid.core.errors import AdvvidError
 from advvid.data.cache import FrameCache
 from advvid.data.clips import VideoClips
 from advvid.data.groups import cut_split
+from advvid.data.leaks import findings
 from advvid.data.limits import round_robin
-from advvid.data.lists import Entry, Lists
+from advvid.data.lists import Entry, Lists, once
 from advvid.data.reading import Reading
 from advvid.data.scan import scan
 from advvid.tasks.classification import Classification
@@ -38,6 +39,7 @@ class VideoFiles(ABC):
         self.workers, self.views = reading.workers, reading.test_clips
         self.clip_shape = (3, reading.frames, reading.size, reading.size)
         self.classes, self.missing = [], dict[str, list[str]]()
+        self.findings: dict[str, str] = {}  # what a table has to state, by the name of its check
         self._entries: dict[str, list[Entry]] = {}
         self._readers: dict[str, str] = {}
         self._cache: FrameCache | None = None
@@ -81,11 +83,21 @@ class VideoFiles(ABC):
     def _splits(self) -> dict[str, list[Entry]]:
         lists, how = self.lists(), self.reading
         self.classes, splits = lists.classes, dict(lists.splits)
+        splits = {name: once(self.videos, entries, self._remedy_of_twins()) for name, entries in splits.items()}
         if "val" not in splits:
             splits["train"], splits["val"] = cut_split(
                 splits["train"], self.classes, how.val_fraction, how.seed, how.group_pattern
             )
-        return {"train": [], "val": [], "test": []} | splits
+        splits = {"train": [], "val": [], "test": []} | splits
+        self.findings = findings(splits, self.classes)
+        if "overlap" in self.findings and not how.allow_overlap:
+            raise AdvvidError(
+                f"{self.findings['overlap']}: what was trained on tells nothing when it is scored; leave each in one split, or "
+                "go on by dataset.allow_overlap=true, which the table states"
+            )
+        for said in self.findings.values():
+            log.warning("%s", said)
+        return splits
 
     def _limited(self, name: str, entries: Sequence[Entry]) -> list[Entry]:
         return [entries[i] for i in round_robin([e.label for e in entries], self.reading.limits[name])]
@@ -110,6 +122,9 @@ class VideoFiles(ABC):
         return VideoClips(
             self.videos, entries, self.reading.cut, self._cache, {e.key: self._readers[e.key] for e in entries}
         )
+
+    def _remedy_of_twins(self) -> str:
+        return "mend the list"
 
     def _remedy_of_empty(self, name: str) -> str:
         return "check dataset.root and dataset.splits"

@@ -54,6 +54,7 @@ class VideoFolder(VideoFiles):
         limit_val: see there.
         limit_test: see there.
         test_clips: see there.
+        allow_overlap: see there.
         on_error: see there.
         decoder: see there.
         workers: see there.
@@ -84,6 +85,7 @@ class VideoFolder(VideoFiles):
         limit_val: Count | None = None,
         limit_test: Count | None = None,
         test_clips: Count = 1,
+        allow_overlap: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
         decoder: Decoder = "decord",
         workers: Workers = "auto",
@@ -94,8 +96,8 @@ class VideoFolder(VideoFiles):
             Reading(
                 name=name, frames=frames, stride=stride, size=size, short_side=short_side, flip=flip, scale=scale,
                 val_fraction=val_fraction, group_pattern=group_pattern, seed=seed, limit_train=limit_train,
-                limit_val=limit_val, limit_test=limit_test, test_clips=test_clips, on_error=on_error, decoder=decoder,
-                workers=workers, cache=cache, cache_gb=cache_gb,
+                limit_val=limit_val, limit_test=limit_test, test_clips=test_clips,
+                allow_overlap=allow_overlap, on_error=on_error, decoder=decoder, workers=workers, cache=cache, cache_gb=cache_gb,
             )
         )  # fmt: skip
         self.layout, self.split_number = layout, split
@@ -136,10 +138,13 @@ class VideoFolder(VideoFiles):
 
     def _find_videos(self) -> Path:
         """Return the folder that the class folders lie in."""
+        spelt = {item.name.casefold(): item.name for item in self.given_root.iterdir()}
         for place in LAYOUTS[self.layout]["videos"]:
             if any((self.given_root / place / name).is_dir() for name in self.classes):
                 return (self.given_root / place).resolve()
+        other = next((spelt[name.casefold()] for name in self.classes if name.casefold() in spelt), None)
+        hint = "" if other is None else f"; it has {other}, which differs only in case"
         raise AdvvidError(
-            f"dataset.root={self.given_root} has no folder named after a class (such as {self.classes[0]}): give the folder "
+            f"dataset.root={self.given_root} has no folder named after a class (such as {self.classes[0]}{hint}): give the folder "
             "of the class folders"
         )

@@ -57,6 +57,16 @@ _BEATEN = f"it fools more than {LUCK:.0%} of the clips that the stronger attack 
 
 # name: (raised if, what it means, what to do)
 RULES = {
+    "overlap": (
+        "videos stand in two splits (dataset.allow_overlap=true)",
+        "what was trained on, or chosen by, is scored: its accuracy tells nothing about other videos",
+        "leave each video in one split",
+    ),
+    "untrained_class": (
+        "a class has videos for testing and none for training",
+        "the model cannot know the class: its videos count as wrong whatever the defense",
+        "add videos of it to the training split, or leave it out of the lists",
+    ),
     "resumed_elsewhere": (
         "training was resumed on another machine or with another version of a package",
         "its weights may differ in the last bits from those that one machine would have given",

@@ -53,7 +53,7 @@ class Copies:
         """
         if data == "ucf101":
             _ucf101(_videos(self.ucf101, self.classes()[data], 1), self.classes()[data], folder)
-            return [f"dataset.root={self.ucf101}", f"dataset.splits={folder}"]
+            return [f"dataset.root={self.ucf101}", f"dataset.splits={folder}", "dataset.allow_overlap=true"]
         if data == "hmdb51" and self.hmdb51 and self.hmdb51_lists:
             _hmdb51(_videos(self.hmdb51, self.classes()[data], FEW), self.classes()[data], folder)
             return [f"dataset.root={self.hmdb51}", f"dataset.splits={folder}"]
