@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,7 +154,11 @@ def _ucf101_entries(path: Path, numbers: Mapping[str, int | None]) -> Iterator[E
                 first = first if first is not None else int(label != places[name])
                 number = places[name] + first
             if label != number:
-                says = f"says {number} for {name}" if first is None else f"has {name} in place {number}, counted from {first}"
+                says = (
+                    f"says {number} for {name}"
+                    if first is None
+                    else f"has {name} in place {number}, counted from {first}"
+                )
                 raise AdvvidError(
                     f"{path} gives {shown(video)} the label {label}, but classInd.txt {says}: mend the list"
                 )

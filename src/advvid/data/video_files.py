@@ -84,11 +84,6 @@ class VideoFiles(ABC):
         lists, how = self.lists(), self.reading
         self.classes, splits = lists.classes, dict(lists.splits)
         splits = {name: once(self.videos, entries, self._remedy_of_twins()) for name, entries in splits.items()}
-        if "val" not in splits:
-            splits["train"], splits["val"] = cut_split(
-                splits["train"], self.classes, how.val_fraction, how.seed, how.group_pattern
-            )
-        splits = {"train": [], "val": [], "test": []} | splits
         self.findings = findings(splits, self.classes)
         if "overlap" in self.findings and not how.allow_overlap:
             raise AdvvidError(
@@ -97,7 +92,11 @@ class VideoFiles(ABC):
             )
         for said in self.findings.values():
             log.warning("%s", said)
-        return splits
+        if "val" not in splits:
+            splits["train"], splits["val"] = cut_split(
+                splits["train"], self.classes, how.val_fraction, how.seed, how.group_pattern
+            )
+        return {"train": [], "val": [], "test": []} | splits
 
     def _limited(self, name: str, entries: Sequence[Entry]) -> list[Entry]:
         return [entries[i] for i in round_robin([e.label for e in entries], self.reading.limits[name])]

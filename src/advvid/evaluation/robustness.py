@@ -130,7 +130,7 @@ def _plain(value: Any) -> Any:
     """Return dataclasses as dictionaries without what is None or, in a score, empty."""
     if isinstance(value, Scores):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name != "samples"}
-        optional = (*Scores.SINGLE, "types")
+        optional = (*Scores.SINGLE, "types", "read_by")
         return {name: _plain(v) for name, v in fields.items() if not (name in optional and not v)}
     if isinstance(value, Score):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}

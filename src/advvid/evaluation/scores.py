@@ -93,6 +93,7 @@ class Scores:
         seed: of the run.
         commit: of the source code.
         versions: of packages.
+        read_by: clips that each decoder read, named with its version; empty where clips are not read from video files.
         samples: a record per clip, as in ``samples.jsonl``; empty in a table that was read from its JSON alone.
 
     Example:
@@ -117,6 +118,7 @@ class Scores:
     seed: int | str | None = None
     commit: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    read_by: Mapping[str, int] = field(default_factory=dict)
     samples: Sequence[Mapping[str, Any]] = field(default=(), repr=False, compare=False)
 
     SINGLE: ClassVar = ("clean", "mean", "mean_attacks", "union")

@@ -48,6 +48,7 @@ def read_table(path: Path) -> RobustnessTable:
         for name, entry in form.mapping(table, section).items():
             form.score(entry, f"{section}.{name}")
     form.strings(table, "missing")
+    form.mapping(table, "read_by")
     for index, check in enumerate(form.list(table, "checks")):
         form.check(check, f"checks[{index}]")
     form.mapping(table, "versions")

@@ -195,7 +195,7 @@ class Run:
     def evaluate(self, model: nn.Module, resumed_with: Sequence[str] = ()) -> RobustnessTable | None:
         """Score the model, write ``robustness.json``, ``robustness.md`` and pictures; return the table (first process)."""
         cfg, parts, data = self.cfg, self.parts, self.parts.dataset
-        checks = []
+        checks = [finding(name, True, said) for name, said in getattr(data, "findings", {}).items()]
         if resumed_with:
             told = f"training was resumed elsewhere than it was begun: {'; '.join(resumed_with)}"
             checks.append(finding("resumed_elsewhere", True, told))

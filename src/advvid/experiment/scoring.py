@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -129,7 +130,8 @@ class Scoring:
         if not self.processes.main:
             return None
         table = assemble(samples, evaluator, torch.as_tensor(self.split.targets), found, self.types)
-        return with_provenance(table, evaluator, self.config, self.seed, self.missing)
+        table = with_provenance(table, evaluator, self.config, self.seed, self.missing)
+        return dataclasses.replace(table, read_by=getattr(self.split, "read_by", dict)())
 
     def _micro(self, model: nn.Module, first: Batch) -> int | None:
         clip, size, count = first.inputs[:1], self.batch_size, self.processes.world_size
