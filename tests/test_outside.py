@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.test_adding import examples
 
 from advvid.core import checkpoint
 
@@ -117,6 +119,67 @@ def test_a_resumed_training_holds_the_code_of_its_package_to_what_it_was(project
         assert "my_lab.nets.MyNet (source " in done.stderr
     finally:
         nets.write_text(text)
+
+
+PURIFIER = """\
+from torch import Tensor
+from advvid.purifiers.base import Purifier
+class Half(Purifier):
+    def purify(self, clips: Tensor, generators) -> Tensor:
+        return clips / 2
+"""
+
+
+def test_every_other_kind_of_part_comes_from_outside_too(tmp_path):
+    """The guide's examples under another package's name, a purifier and a suite of one's own, all in one run."""
+    for path, text in examples().items():
+        kind, name = Path(path).parts[-2:]
+        place = tmp_path / ("conf" if name.endswith(".yaml") else "their_lab") / kind / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(
+            re.sub(r"(_target_: )advvid\.(\w+\.(?:brightness|noisy|frame_mean|stripes)\.)", r"\1their_lab.\2", text)
+        )
+    (tmp_path / "their_lab" / "half.py").write_text(PURIFIER)
+    for name, text in {
+        "purifier/half": "# @package purifier.half\n# Half as bright\n_target_: their_lab.half.Half\n",
+        "suite/ours": "# Ours\ndefaults: [own, {/attack@bright: brightness}]\n",
+    }.items():
+        (tmp_path / "conf" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "conf" / f"{name}.yaml").write_text(text)
+    words = (
+        "model=frame_mean",
+        "attack=brightness",
+        "defense=noisy",
+        "dataset=stripes",
+        "purifier=[half]",
+        "suite=ours",
+    )
+    done = advvid(
+        tmp_path, "train", "--config-dir=conf", *words, "trust=[their_lab]", "tracker=none", "runtime=cpu", "schedule.epochs=1",
+        "dataset.count=8", "evaluation.pictures=0", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "bright" in table(tmp_path / "run")["attacks"]
+    targets = re.findall(r"_target_: (their_lab\S+)", (tmp_path / "run" / ".hydra" / "config.yaml").read_text())
+    assert {target.split(".")[1] for target in targets} == {"models", "attacks", "defenses", "data", "half"}
+
+
+def test_an_installed_plugin_needs_no_flag(project, tmp_path):
+    shutil.copytree(project / "my_lab", tmp_path / "my_lab")
+    shutil.copytree(project / "my_conf", tmp_path / "my_lab" / "conf")
+    (tmp_path / "my_lab-1.0.dist-info").mkdir()
+    (tmp_path / "my_lab-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: my_lab\nVersion: 1.0\n")
+    (tmp_path / "my_lab-1.0.dist-info" / "entry_points.txt").write_text("[advvid.plugins]\nmine = my_lab\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    assert "of the package my_lab" in advvid(ROOT, "list", "attack", PYTHONPATH=path).stdout
+    shown = advvid(ROOT, "train", "model=my_net", "suite=all", "--cfg", "job", PYTHONPATH=path).stdout
+    assert "my_lab.nets.MyNet" in shown
+    assert "my_lab.attacks.Brightness" in shown  # suite=all has every attack, this one included
+
+
+def test_suite_all_has_the_attacks_of_a_folder(project):
+    shown = advvid(project, "train", "--config-dir", "my_conf", "suite=all", "--cfg", "job").stdout
+    assert "my_lab.attacks.Brightness" in shown
 
 
 @pytest.mark.slow

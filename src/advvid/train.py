@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from advvid.config.command_line import MULTIRUN, as_typed, odd_run_folder, several_trackers
-from advvid.config.folders import folders, split_flags
+from advvid.config.folders import folders, split_flags, use
 from advvid.core.errors import AdvvidError
 from advvid.core.files import REMEDIES, storage_error
 from advvid.core.paths import conf_dir
@@ -108,6 +108,7 @@ def main() -> None:
     """Run the command line: help, one run or a multirun; problems come out as one sentence and exit status 1."""
     try:
         places = folders(sys.argv[1:])
+        use(places)
     except AdvvidError as error:
         sys.exit(f"error: {error}")
     if {"--help", "-h"} & set(sys.argv[1:]):
@@ -123,11 +124,11 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         # Hydra takes overrides on one side of a flag only; people write them on both.
-        named, words = split_flags(with_saved_choices(several_trackers(sys.argv[1:])))
+        _, words = split_flags(with_saved_choices(several_trackers(sys.argv[1:])))
         flags = [a for a in words if a in MULTIRUN]
         refuse_bases(words, places)
         _folder[:] = filter(None, [odd_run_folder(words)])
-        sys.argv[1:] = [*named, *flags, *(a for a in as_typed(words) if a not in flags)]
+        sys.argv[1:] = [*flags, *(a for a in as_typed(words) if a not in flags)]
         with _without_bases(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(task)()
         if _problems:

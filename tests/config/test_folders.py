@@ -62,6 +62,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         ("attack/x.yaml", "# Nice\ndefaults: [{override /hydra/launcher: y}]\n", "settings of Hydra"),
         ("attack/x.yaml", "# Nice\ndefaults: ['${oc.env:X}']\n", "settings of Hydra"),
         ("attack/x.yaml", "a: [\n", "no YAML file"),
+        ("attack/x.yaml", "a: 1\na: 2\n", "no YAML file"),
+        ("attack/x.yaml", "3\n", "no YAML file"),
     ],
 )
 def test_a_strangers_folder_starts_nothing_and_hides_nothing(mine, name, text, words):

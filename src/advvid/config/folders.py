@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from advvid.config.trust import plugins
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir, user_path
 
 FLAGS = ("--config-dir", "-cd")
-# A folder of options for every command, those without the flag included.
+# Folders of options for every command, those without the flag included, separated as those of PATH are.
 VARIABLE = "ADVVID_CONFIG_DIR"
 
 
@@ -28,19 +30,22 @@ def folders(arguments: Sequence[str] = ()) -> list[Path]:
         AdvvidError: if such a folder does not exist, hides an option, or holds settings of Hydra.
     """
     found = [conf_dir(), *(folder for folder in plugins().values() if folder is not None)]
-    general = os.environ.get(VARIABLE)
-    for named in [*filter(None, [general]), *_named(arguments)[-1:]]:
+    general = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+    for named in [*general, *_named(arguments)[-1:]]:
         folder = user_path(named).absolute()
         if not named or not folder.is_dir():
-            raise AdvvidError(
-                f"there is no folder {named or 'without a name'}: give "
-                + (f"{VARIABLE}" if named == general else "--config-dir")
-                + "=<folder of options>"
-            )
+            flag = VARIABLE if named in general else "--config-dir"
+            raise AdvvidError(f"there is no folder {named or 'without a name'}: give {flag}=<folder of options>")
         if folder not in found:
             _check(folder, found)
             found.append(folder)
     return found
+
+
+def use(places: Sequence[Path]) -> None:
+    """Have Hydra, and every process that is started from here, look into these folders too; the first one is advvid's."""
+    known = [folder for folder in plugins().values() if folder is not None]
+    os.environ[VARIABLE] = os.pathsep.join(str(place) for place in places[1:] if place not in known)
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -111,8 +116,8 @@ def _said(path: Path) -> Iterator[str]:
     """Yield the packages and names that a file uses where these could be Hydra's: header, keys, defaults list."""
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise AdvvidError(f"{path} is no YAML file ({' '.join(str(error).split())}): mend it") from None
     yield from (line for line in text.splitlines() if "@package" in line)
     if isinstance(content, dict):
