@@ -19,7 +19,7 @@ LAYERS = (
     ("training", "visuals"),
     ("analyses",),
     ("experiment",),
-    ("runs",),
+    ("runs", "api"),
     ("studies",),
     ("report",),
     ("cli",),

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -158,6 +160,18 @@ def main() -> None:
             said = f"{said or 'interrupted'}; what is finished is kept: {GO_ON}"
         sys.exit(f"error: {said}")
 
+
+class _Callable(ModuleType):
+    """Makes ``advvid.train("defense=cat", run_dir=...)`` a call, though ``advvid.train`` is this module as well."""
+
+    def __call__(self, *overrides: str, run_dir: str | Path, which: str = "last") -> Any:
+        """Train and score; see ``advvid.api.runs.train``."""
+        from advvid.api.runs import train
+
+        return train(*overrides, run_dir=run_dir, which=which)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     main()

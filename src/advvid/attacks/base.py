@@ -47,6 +47,18 @@ class Attack(ABC):
 
     space: Space = field(default_factory=Space)
 
+    def __new__(cls, *settings: Any, **named: Any) -> Self:
+        """Refuse settings without a name, which mean something else in every library.
+
+        Raises:
+            TypeError: saying how to write them.
+        """
+        if settings:
+            names = [f.name for f in dataclasses.fields(cls) if f.init and f.name != "space"]
+            first = "eps" if "eps" in names else names[0]
+            raise TypeError(f"{cls.__name__} takes its settings by name, as in {cls.__name__}({first}={settings[0]!r})")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         check_fields(self)
         _ = self.threat  # refuses an impossible budget now rather than at the first batch

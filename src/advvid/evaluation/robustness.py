@@ -105,8 +105,8 @@ class RobustnessTable(Scores):
 
     def _layout(self) -> ResultTable:
         choices = self.config.get("choices", {})
-        label = str(choices.get("defense", "model"))
-        return robustness_table([(label, self)], title=f"Robustness of {self.config.get('name', 'the model')}")
+        name = self.config.get("name", "the model")
+        return robustness_table([(str(choices.get("defense", name)), self)], title=f"Robustness of {name}")
 
 
 def _made(kind: type[Kind], content: Mapping[str, Any]) -> Kind:
