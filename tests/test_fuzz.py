@@ -175,7 +175,7 @@ STRENGTH = {
 }
 
 
-class World:
+class SoundFiles:
     """A folder with one sound file of each kind."""
 
     def __init__(self, folder):
@@ -236,37 +236,37 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return World(tmp_path_factory.mktemp("fuzz"))
+def sound(tmp_path_factory):
+    return SoundFiles(tmp_path_factory.mktemp("fuzz"))
 
 
-def saved_run(world, seed):
+def saved_run(sound, seed):
     """A checkpoint of which the plain values were changed: loaded, adopted, composed again, its model built."""
-    path = world.folder / "last.pt"
-    plain = {key: value for key, value in world.state.items() if key != "model"}
-    torch.save({"model": world.state["model"], **changed(plain, seed)}, path)
+    path = sound.folder / "last.pt"
+    plain = {key: value for key, value in sound.state.items() if key != "model"}
+    torch.save({"model": sound.state["model"], **changed(plain, seed)}, path)
     state = checkpoint.load_run(path)
     with_saved_choices(["mode=eval", f"checkpoint={path}"])
-    adopt(world.cfg.copy(), world.choices, [])
+    adopt(sound.cfg.copy(), sound.choices, [])
     rebuild(state, path, (3, 8, 32, 32), 1)
 
 
-def saved_bytes(world, seed):
+def saved_bytes(sound, seed):
     """A checkpoint file with damaged bytes."""
-    path = world.folder / "last.pt"
-    torch.save(world.state, path)
+    path = sound.folder / "last.pt"
+    torch.save(sound.state, path)
     path.write_bytes(damaged(path.read_bytes(), seed))
     rebuild(checkpoint.load_run(path), path, (3, 8, 32, 32), 1)
 
 
-def run_folder(world, seed):
+def run_folder(sound, seed):
     """A run folder in which one file was changed: gathered and reported beside a sound one."""
-    place = world.fresh("runs")
+    place = sound.fresh("runs")
     draw = random.Random(seed)
     for name in ("good", "odd"):
         files = {
-            "robustness.json": json.dumps(changed(world.table, seed) if name == "odd" and seed % 2 else world.table),
-            "samples.jsonl": "\n".join(map(json.dumps, world.samples)),
+            "robustness.json": json.dumps(changed(sound.table, seed) if name == "odd" and seed % 2 else sound.table),
+            "samples.jsonl": "\n".join(map(json.dumps, sound.samples)),
             "metrics.jsonl": '{"epoch": 1, "total_passes": 5}\n{"epoch": 2, "total_passes": 9}\n',
             ".hydra/overrides.yaml": "- attack.eps=4/255\n- model=r3d_tiny\n",
             ".hydra/hydra.yaml": "hydra:\n  overrides:\n    hydra:\n    - hydra.run.dir=/x\n",
@@ -288,25 +288,25 @@ def run_folder(world, seed):
     markdown(page, place)
 
 
-def table_file(world, seed):
+def table_file(sound, seed):
     """A robustness.json: plain values changed, or bytes damaged."""
-    path = world.folder / "robustness.json"
-    text = json.dumps(changed(world.table, seed) if seed % 3 else world.table)
+    path = sound.folder / "robustness.json"
+    text = json.dumps(changed(sound.table, seed) if seed % 3 else sound.table)
     path.write_bytes(text.encode() if seed % 3 else damaged(text.encode(), seed))
     read_table(path)
 
 
-def samples_file(world, seed):
+def samples_file(sound, seed):
     """A samples.jsonl."""
-    path = world.folder / "samples.jsonl"
-    lines = "\n".join(map(json.dumps, changed(world.samples, seed) if seed % 2 else world.samples))
+    path = sound.folder / "samples.jsonl"
+    lines = "\n".join(map(json.dumps, changed(sound.samples, seed) if seed % 2 else sound.samples))
     path.write_bytes(lines.encode() if seed % 2 else damaged(lines.encode(), seed))
     verdicts(read_samples(path), ["pgd"])
 
 
-def journal_file(world, seed):
+def journal_file(sound, seed):
     """A metrics.jsonl of a run that goes on."""
-    place = world.fresh("journal")
+    place = sound.fresh("journal")
     (place / "metrics.jsonl").write_bytes(damaged(b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": NaN}\n', seed))
     Journal(place, NoTracker()).rewind(1)
 
@@ -319,9 +319,9 @@ UCF = {
 HMDB = {"A_test_split1.txt": "x_A_1.avi 1\ny_A_2.avi 2\nz.avi 0\n", "B_test_split1.txt": "x_B_1.avi 1\nv.avi 1\n"}
 
 
-def split_lists(world, seed):
+def split_lists(sound, seed):
     """The lists of UCF101 and HMDB51, one of them damaged."""
-    place = world.fresh("lists")
+    place = sound.fresh("lists")
     for files, read in ((UCF, read_ucf101), (HMDB, read_hmdb51)):
         odd = random.Random(seed).choice(list(files))
         for name, text in files.items():
@@ -337,9 +337,9 @@ def split_lists(world, seed):
         cut_split(found.splits["train"], found.classes, 0.3, 0, None)
 
 
-def records(world, seed):
+def records(sound, seed):
     """A TFRecord file: damaged, or its records damaged and its checksums made anew."""
-    place = world.fresh("records")
+    place = sound.fresh("records")
     videos = [tfrecord.sequence_example({"id": b"v%d" % i, "labels": [i]}, {"rgb": [b"\x01" * 600]}) for i in range(3)]
     if seed % 2:
         videos[1] = damaged(videos[1], seed)
@@ -363,7 +363,7 @@ def said(error):
     assert len(text) < 3000
 
 
-def fuzz(target, world, count):
+def fuzz(target, sound, count):
     @settings(
         max_examples=count, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
@@ -371,7 +371,7 @@ def fuzz(target, world, count):
     def tried(seed):
         begun = time.monotonic()
         try:
-            target(world, seed)
+            target(sound, seed)
         except AdvvidError as error:
             said(error)
         assert time.monotonic() - begun < SECONDS
@@ -380,24 +380,24 @@ def fuzz(target, world, count):
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
-def test_what_is_sound_passes(target, world, monkeypatch):
+def test_what_is_sound_passes(target, sound, monkeypatch):
     """So that the tests below do not refuse everything for another reason."""
     monkeypatch.setattr("test_fuzz.changed", lambda tree, seed: tree)
     monkeypatch.setattr("test_fuzz.damaged", lambda content, seed: content)
     for seed in range(2):
-        target(world, seed)
+        target(sound, seed)
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
-def test_every_input_ends_in_a_result_or_one_sentence(target, world, monkeypatch):
-    monkeypatch.setenv("ADVVID_CACHE", str(world.folder / "cache"))
-    fuzz(target, world, QUICK.get(target.__name__, QUICK_REST))
+def test_every_input_ends_in_a_result_or_one_sentence(target, sound, monkeypatch):
+    monkeypatch.setenv("ADVVID_CACHE", str(sound.folder / "cache"))
+    fuzz(target, sound, QUICK.get(target.__name__, QUICK_REST))
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
-def test_many_inputs_end_in_a_result_or_one_sentence(target, world, monkeypatch):
-    monkeypatch.setenv("ADVVID_CACHE", str(world.folder / "cache"))
-    fuzz(target, world, MANY.get(target.__name__, MANY_REST))
+def test_many_inputs_end_in_a_result_or_one_sentence(target, sound, monkeypatch):
+    monkeypatch.setenv("ADVVID_CACHE", str(sound.folder / "cache"))
+    fuzz(target, sound, MANY.get(target.__name__, MANY_REST))

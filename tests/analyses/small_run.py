@@ -1,4 +1,4 @@
-"""A small world for analyses: twelve clips, two networks, and a run folder of one of them."""
+"""What tests of analyses share: twelve clips, two networks, and a run folder of one of them."""
 
 import json
 from pathlib import Path

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from world import CLASSES, N, context, network, saved
+from small_run import CLASSES, N, context, network, saved
 
 from advvid.analyses import attention_figures
 from advvid.analyses.attention_figures import shown_maps
@@ -64,12 +64,12 @@ def test_two_models_on_the_same_clips(tmp_path, monkeypatch):
     model, other = network(1, SWIN), network(2, SWIN)
     torch.nn.init.zeros_(other.net.features[0][0].attn.qkv.weight)
     run = saved(tmp_path / "other", other, SWIN)
-    world = context(tmp_path, model, "attention_maps", ATTACK)
+    ctx = context(tmp_path, model, "attention_maps", ATTACK)
     analysis = AttentionMaps(checkpoints=[run], labels=["own", "other"], pictures=1)
-    result = carry_out(analysis, world, NoTracker())
+    result = carry_out(analysis, ctx, NoTracker())
     own, second = result["models"]
     assert result["n"] == len(own["clips"]["mse"]) == N
-    clips = next(iter(world.batches([0])))
+    clips = next(iter(ctx.batches([0])))
     x_adv = whole(ATTACK).run(model, clips.inputs, clips.target).x_adv
     with torch.no_grad():
         known = measured(with_attention(model, clips.inputs)[1], with_attention(model, x_adv)[1])
@@ -129,7 +129,7 @@ def test_it_takes_features(tmp_path):
             return x[i], self.targets[i], self.ids[i]
 
     attack = in_space(ATTACK, FrameFeatures(sizes=(16, 8)))
-    world = context(tmp_path, model, "attention_maps", attack, clips=Features(), task=MultiLabel(), clip_shape=(6, 24))
-    row = carry_out(AttentionMaps(pictures=0), world, NoTracker())["models"][0]
+    ctx = context(tmp_path, model, "attention_maps", attack, clips=Features(), task=MultiLabel(), clip_shape=(6, 24))
+    row = carry_out(AttentionMaps(pictures=0), ctx, NoTracker())["models"][0]
     assert {"gap", "perr", "hit1"} <= row["adversarial"]["metrics"].keys()
     assert row["clean"]["metrics"]["hit1"] == pytest.approx(row["clean"]["acc"])

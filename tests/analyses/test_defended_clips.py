@@ -9,7 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from world import CLASSES, SHAPE, context, network, split
+from small_run import CLASSES, SHAPE, context, network, split
 
 from advvid.analyses.base import carry_out
 from advvid.analyses.defended_clips import DefendedClips, psnr
@@ -30,9 +30,9 @@ def test_the_noise_ratio_by_hand():
 
 def test_the_first_fooled_clips_are_shown_in_three_states(tmp_path):
     model = network(1)
-    world = context(tmp_path, model, "defended_clips")
+    ctx = context(tmp_path, model, "defended_clips")
     analysis = DefendedClips(attack=PGD(eps="24/255", steps=5), purifier=BitDepth(bits=3), pictures=3)
-    result = carry_out(analysis, world, NoTracker())
+    result = carry_out(analysis, ctx, NoTracker())
     assert result["n"] == 3
     clips = dict(zip(split(model).ids, split(model).videos, strict=True))
     for shown in result["clips"]:

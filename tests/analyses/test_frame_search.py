@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from world import SHAPE, context, network
+from small_run import SHAPE, context, network
 
 from advvid.analyses.base import carry_out
 from advvid.analyses.frame_search import FrameSearch, summary

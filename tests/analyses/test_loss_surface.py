@@ -6,7 +6,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from world import context, network
+from small_run import context, network
 
 from advvid.analyses.best_step import BestStep, fit
 from advvid.analyses.loss_surface import LossSurface, spread
@@ -18,27 +18,27 @@ from advvid.core.errors import AdvvidError
 
 def test_noted_losses_are_those_of_pgd_with_as_many_steps(tmp_path):
     model = network(1)
-    world = context(tmp_path, model, batch_size=12)
+    ctx = context(tmp_path, model, batch_size=12)
     eps = 4 / 255
-    losses = step_losses(world, eps, [eps / 4], [1, 3])
-    batch = next(world.batches())
+    losses = step_losses(ctx, eps, [eps / 4], [1, 3])
+    batch = next(ctx.batches())
     attack = PGD(eps=eps, step_size=eps / 4, steps=3, early_exit=False, keep="last")
     generators = clip_generators(0, f"surface/{eps:.5f}", batch.ids)
-    x_adv = attack.run(model, batch.inputs, batch.target, generators, task=world.task).x_adv
+    x_adv = attack.run(model, batch.inputs, batch.target, generators, task=ctx.task).x_adv
     with torch.no_grad():
-        expected = world.task.loss(model(x_adv), batch.target)
+        expected = ctx.task.loss(model(x_adv), batch.target)
     assert losses.shape == (12, 1, 2)
     assert losses[:, 0, 1] == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 def test_a_second_run_reads_what_is_there_and_batches_do_not_matter(tmp_path, monkeypatch):
-    world = context(tmp_path, network(1), batch_size=5)
+    ctx = context(tmp_path, network(1), batch_size=5)
     surface = LossSurface(eps="4/255", sizes=[0.1, 1], steps=[1, 2])
-    first = surface.run(world)
+    first = surface.run(ctx)
     other = surface.run(context(tmp_path, network(1), batch_size=12))
     assert np.array(other["loss"]) == pytest.approx(np.array(first["loss"]), abs=1e-5)
     monkeypatch.setattr(torch.autograd, "grad", None)
-    assert surface.run(world)["loss"] == first["loss"]
+    assert surface.run(ctx)["loss"] == first["loss"]
 
 
 def test_shares_of_the_best_by_hand():

@@ -1,7 +1,7 @@
 """Rho: the closed form of a linear model, the same clips compared."""
 
 import pytest
-from world import SHAPE, N, context, network, saved, split
+from small_run import SHAPE, N, context, network, saved, split
 
 from advvid.analyses.base import carry_out
 from advvid.analyses.rho import Rho, compared
@@ -17,8 +17,8 @@ def test_a_linear_model_gives_the_distance_to_its_boundary(tmp_path):
     clips = split(model, wrong=())
     x = clips.videos.float() / 255
     known = (model(x)[:, 0].abs() / model.w.norm() / x.flatten(1).norm(dim=1)).detach()
-    world = context(tmp_path, model, "rho", clips=clips, classes=["left", "right"])
-    (row,) = carry_out(Rho(), world, NoTracker())["models"]
+    ctx = context(tmp_path, model, "rho", clips=clips, classes=["left", "right"])
+    (row,) = carry_out(Rho(), ctx, NoTracker())["models"]
     assert row["clips"] == pytest.approx(known.tolist(), rel=0.01)
     assert (row["wrong"], row["not_found"]) == (0, 0)
     assert row["rho"]["mean"] == pytest.approx(float(known.mean()), rel=0.01)

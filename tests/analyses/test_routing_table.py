@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from world import context, network
+from small_run import context, network
 
 from advvid.analyses.base import carry_out
 from advvid.analyses.routing import RoutingTable, tables

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from small_run import SHAPE, context, network, saved, split
 from torch import nn
-from world import SHAPE, context, network, saved, split
 
 from advvid.analyses.saliency import Saliency, evenness, frame_shares
 from advvid.core.errors import AdvvidError

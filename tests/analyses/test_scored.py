@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from world import context, network, saved
+from small_run import context, network, saved
 
 from advvid.analyses.scored import named_paths, scored_models, selected
 from advvid.core.errors import AdvvidError
@@ -40,16 +40,16 @@ def test_a_configuration_that_would_run_code_is_refused(tmp_path):
 
 def test_names_tell_models_apart(tmp_path):
     paths = [saved(tmp_path / name, network(seed)) for name, seed in (("b", 2), ("c", 3))]
-    world = context(tmp_path, network(1))
-    assert [m.label for m in scored_models(world, paths[:1])] == ["at", "none"]
-    assert [m.label for m in scored_models(world, paths)] == ["own", "b", "c"]
+    ctx = context(tmp_path, network(1))
+    assert [m.label for m in scored_models(ctx, paths[:1])] == ["at", "none"]
+    assert [m.label for m in scored_models(ctx, paths)] == ["own", "b", "c"]
     both = [f"{paths[0]}/checkpoints/{name}.pt" for name in ("last", "best")]
-    assert [m.label for m in scored_models(world, both)] == ["own last", "b last", "b best"]
-    assert [m.label for m in scored_models(world, [*paths, paths[0]], ["x", "y", "z"])] == ["x", "y", "z"]
+    assert [m.label for m in scored_models(ctx, both)] == ["own last", "b last", "b best"]
+    assert [m.label for m in scored_models(ctx, [*paths, paths[0]], ["x", "y", "z"])] == ["x", "y", "z"]
     with pytest.raises(AdvvidError, match=r"analysis.labels has 2 names .* for 3 models"):
-        scored_models(world, paths, ["x", "y"])
+        scored_models(ctx, paths, ["x", "y"])
     with pytest.raises(AdvvidError, match="no two alike"):
-        scored_models(world, paths, ["x", "y", "x"])
+        scored_models(ctx, paths, ["x", "y", "x"])
 
 
 def test_a_run_is_scored_at_the_checkpoint_that_its_schedule_selects(tmp_path):
@@ -66,8 +66,8 @@ def test_a_wrong_path_is_told_before_any_work():
 
 def test_training_on_other_clips_is_said(tmp_path, caplog):
     path = saved(tmp_path / "other", network(2), "dataset.stride=2")
-    world = context(tmp_path, network(1), config={"dataset": {"frames": 8, "stride": 4}})
+    ctx = context(tmp_path, network(1), config={"dataset": {"frames": 8, "stride": 4}})
     with caplog.at_level(logging.WARNING):
-        scored_models(world, [path])
+        scored_models(ctx, [path])
     assert "stride=2 instead of 4" in caplog.text
     assert "frames" not in caplog.text

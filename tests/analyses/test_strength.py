@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 from rich.console import Console
-from world import SHAPE, context, network, plain, saved, split
+from small_run import SHAPE, context, network, plain, saved, split
 
 from advvid.analyses.base import carry_out
 from advvid.analyses.strength import Strength
@@ -93,18 +93,18 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
     model = network(1)
     analysis = Strength(values=VALUES)
     whole = plain(analysis.run(context(tmp_path / "whole", model)))
-    world = context(tmp_path / "killed", model)
+    ctx = context(tmp_path / "killed", model)
     with monkeypatch.context() as patch:
         Counted(patch, dies_after=20)
         with pytest.raises(KeyboardInterrupt):
-            analysis.run(world)
+            analysis.run(ctx)
     counted = Counted(monkeypatch)
-    assert plain(analysis.run(world)) == whole
+    assert plain(analysis.run(ctx)) == whole
     assert 0 < counted.clips < 4 * 11
     counted.clips = 0
-    assert plain(analysis.run(world)) == whole
+    assert plain(analysis.run(ctx)) == whole
     assert counted.clips == 0
-    extended = Strength(values=[*VALUES, "8/255"]).run(world)
+    extended = Strength(values=[*VALUES, "8/255"]).run(ctx)
     assert counted.clips == 11  # one is wrong already
     assert plain(extended)["models"][0]["points"][:4] == whole["models"][0]["points"]
 

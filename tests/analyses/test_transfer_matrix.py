@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from small_run import N, context, network, plain, saved, split
 from test_strength import Capricious, Counted, Greedy, text
-from world import N, context, network, plain, saved, split
 
 from advvid.analyses.base import carry_out
 from advvid.analyses.transfer_matrix import BLANK, TransferMatrix
@@ -33,16 +33,16 @@ def test_the_diagonal_is_the_column_of_the_runs_table(tmp_path, runs):
     result = TransferMatrix(checkpoints=runs).run(given(tmp_path))
     clips = split(network(1))
     for i, seed in enumerate((1, 2, 3)):
-        world = given(tmp_path / f"table{seed}", clips=clips)
+        ctx = given(tmp_path / f"table{seed}", clips=clips)
         table = Evaluator(
             model=network(seed),
-            task=world.task,
+            task=ctx.task,
             columns=[Column("pgd", ATTACK)],
             seed=0,
-            device=world.device,
-            run_dir=world.run_dir,
+            device=ctx.device,
+            run_dir=ctx.run_dir,
         )
-        expected = summarise(table.run(world.batches, Contents.of(clips), 5), ["pgd"])
+        expected = summarise(table.run(ctx.batches, Contents.of(clips), 5), ["pgd"])
         assert result["accuracy"][i][i] == expected["attacks"]["pgd"]["acc"]
         assert result["rows"][i]["cells"][i]["ci95"] == expected["attacks"]["pgd"]["ci95"]
         assert result["models"][i]["clean"] == expected["clean"]
@@ -59,28 +59,28 @@ def test_the_same_weights_in_another_run_are_fooled_alike(tmp_path):
 
 def test_clips_are_made_once_per_surrogate_and_never_again(tmp_path, runs, monkeypatch):
     counted = Counted(monkeypatch)
-    world = given(tmp_path)
-    first = plain(TransferMatrix(checkpoints=runs[:1]).run(world))
+    ctx = given(tmp_path)
+    first = plain(TransferMatrix(checkpoints=runs[:1]).run(ctx))
     assert counted.clips == 3 * N  # two models and the control
     assert [row["label"] for row in first["rows"]] == ["at", "none"]
     assert [row["label"] for row in first["control"]] == [BLANK]
     counted.clips = 0
-    assert plain(TransferMatrix(checkpoints=runs[:1]).run(world)) == first
+    assert plain(TransferMatrix(checkpoints=runs[:1]).run(ctx)) == first
     assert counted.clips == 0
-    TransferMatrix(checkpoints=runs[:1], full_search=False).run(world)
+    TransferMatrix(checkpoints=runs[:1], full_search=False).run(ctx)
     assert counted.clips == 3 * N
 
 
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, runs, monkeypatch):
     analysis = TransferMatrix(checkpoints=runs)
     whole = plain(analysis.run(given(tmp_path / "whole")))
-    world = given(tmp_path / "killed")
+    ctx = given(tmp_path / "killed")
     with monkeypatch.context() as patch:
         Counted(patch, dies_after=17)
         with pytest.raises(KeyboardInterrupt):
-            analysis.run(world)
+            analysis.run(ctx)
     counted = Counted(monkeypatch)
-    assert plain(analysis.run(world)) == whole
+    assert plain(analysis.run(ctx)) == whole
     assert counted.clips == 4 * N - 17
 
 
@@ -106,9 +106,9 @@ def test_the_search_goes_on_after_the_surrogate_is_fooled(tmp_path, runs):
 
 
 def test_a_clip_outside_its_budget_stops_the_analysis(tmp_path):
-    world = context(tmp_path, network(1), "transfer_matrix", Greedy(eps="1/255"))
+    ctx = context(tmp_path, network(1), "transfer_matrix", Greedy(eps="1/255"))
     with pytest.raises(AdvvidError, match=r"clip clip00: allowed is l-inf 1/255, measured is a distance of 0.0078"):
-        TransferMatrix().run(world)
+        TransferMatrix().run(ctx)
 
 
 def test_an_attack_that_changes_its_surrogate_stops_the_analysis(tmp_path, monkeypatch):

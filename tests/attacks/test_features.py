@@ -39,7 +39,7 @@ class Linear(nn.Module):
 
 
 @pytest.fixture
-def world():
+def labelled():
     model = Linear().eval()
     x = torch.rand(4, 4, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
     x[1, 2:] = 0
@@ -89,8 +89,8 @@ def named(name, **options):
     ids=lambda a: f"{type(a).__name__}-{a.norm if hasattr(a, 'norm') else 'linf'}",
 )
 @pytest.mark.parametrize("leaky", [False, True])
-def test_attacks_stay_inside_and_leave_padding(world, attack, leaky):
-    model, x, labels = world
+def test_attacks_stay_inside_and_leave_padding(labelled, attack, leaky):
+    model, x, labels = labelled
     model.leaky = leaky
     attack = in_space(attack, SPACE)
     result = attack.run(model, x, labels, clip_generators(0, "c", "abcd"), task=TASK)
@@ -102,8 +102,8 @@ def test_attacks_stay_inside_and_leave_padding(world, attack, leaky):
             assert TASK.margin(model(result.x_adv), labels).mean() < TASK.margin(model(x), labels).mean()
 
 
-def test_deep_fool_finds_the_nearest_boundary_and_rho(world):
-    model, x, labels = world
+def test_deep_fool_finds_the_nearest_boundary_and_rho(labelled):
+    model, x, labels = labelled
     x = x * 0.2  # far from the walls
     result = in_space(DeepFool(), SPACE).run(model, x, labels, task=TASK)
     with torch.no_grad():
@@ -117,8 +117,8 @@ def test_deep_fool_finds_the_nearest_boundary_and_rho(world):
     torch.testing.assert_close(result.aux["rho"], found / x.flatten(1).norm(dim=1))
 
 
-def test_the_one_step_of_a_art_is_the_scaled_gradient_of_each_stream(world):
-    model, x, labels = world
+def test_the_one_step_of_a_art_is_the_scaled_gradient_of_each_stream(labelled):
+    model, x, labels = labelled
     x = (x * 0.2).requires_grad_()
     (grad,) = torch.autograd.grad(TASK.loss(model(x), labels).sum(), x)
     grad, x = grad * valid_frames(x)[..., None], x.detach()
@@ -138,8 +138,8 @@ def test_likely_classes_never_names_a_label():
     assert likely_classes(logits, labels, 2).tolist() == [[3, 3], [2, 1]]
 
 
-def test_what_needs_pixels_or_one_label_is_refused_in_words(world):
-    model, x, labels = world
+def test_what_needs_pixels_or_one_label_is_refused_in_words(labelled):
+    model, x, labels = labelled
     with pytest.raises(AdvvidError, match=r"FrameBorder changes pixels of frames .* not inputs of shape 4 x 8"):
         in_space(FrameBorder(), SPACE).run(model, x, labels, task=TASK)
     with pytest.raises(AdvvidError, match="one label per clip"):

@@ -16,7 +16,7 @@ from advvid.experiment.run import run
 from advvid.tracking.trackers import NoTracker
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "analyses"))
-from world import context, network
+from small_run import context, network
 
 NAMES = list(option_files("analysis"))
 

@@ -92,9 +92,9 @@ def bits(folder):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def baseline(tmp_path_factory):
     """Places that overrides name, and runs without the option, each made once."""
-    top = tmp_path_factory.mktemp("world")
+    top = tmp_path_factory.mktemp("baseline")
     runs = {}
 
     def base(overrides):
@@ -119,8 +119,8 @@ def world(tmp_path_factory):
     return base, placed
 
 
-def compared(world, tmp_path, pattern, both, one):
-    base, placed = world
+def compared(baseline, tmp_path, pattern, both, one):
+    base, placed = baseline
     found, expected = bits(go(tmp_path / "run", *placed((*both, *one)))), base(both)
     if pattern == "mode":  # the rest is done by a second command
         found = bits(go(tmp_path / "run", "resume=true"))
@@ -129,14 +129,14 @@ def compared(world, tmp_path, pattern, both, one):
 
 
 @pytest.mark.parametrize("pattern", QUICK)
-def test_what_is_neutral_gives_the_same_bits(world, tmp_path, pattern):
-    compared(world, tmp_path, pattern, *QUICK[pattern])
+def test_what_is_neutral_gives_the_same_bits(baseline, tmp_path, pattern):
+    compared(baseline, tmp_path, pattern, *QUICK[pattern])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", SLOW)
-def test_whatever_is_neutral_gives_the_same_bits(world, tmp_path, pattern):
-    compared(world, tmp_path, pattern, *SLOW[pattern])
+def test_whatever_is_neutral_gives_the_same_bits(baseline, tmp_path, pattern):
+    compared(baseline, tmp_path, pattern, *SLOW[pattern])
 
 
 def test_every_neutral_option_is_tried():

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from stepping import metrics, random_batch, same, split, step, trained
+from training_steps import metrics, random_batch, same, split, step, trained
 
 from advvid.attacks.base import in_space
 from advvid.attacks.pgd import PGD

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from stepping import random_batch, step
+from training_steps import random_batch, step
 
 from advvid.attacks.pgd import PGD
 from advvid.config.instantiate import safe_instantiate

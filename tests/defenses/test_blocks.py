@@ -5,8 +5,8 @@ import dataclasses
 
 import pytest
 import torch
-from stepping import random_batch, same, step
 from torch import nn
+from training_steps import random_batch, same, step
 
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from stepping import metrics, random_batch, same, split, step, trained, trainer
+from training_steps import metrics, random_batch, same, split, step, trained, trainer
 
 from advvid.attacks.fgsm import FGSM
 from advvid.attacks.frame_border import FrameBorder

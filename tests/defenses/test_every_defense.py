@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from every import NAMES, in_each_process, run
-from stepping import metrics
+from tiny_runs import NAMES, in_each_process, run
+from training_steps import metrics
 
 from advvid.distributed.runtime import Runtime
 

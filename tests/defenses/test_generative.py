@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 import torch
-from stepping import random_batch, same, step, trained
 from torch import nn
+from training_steps import random_batch, same, step, trained
 
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError
@@ -30,7 +30,7 @@ SMALL = {"generator": partial(Generator, width=2, residual=True), "discriminator
 
 
 def classifier_trained(defense, attacks, steps=3):
-    """As ``stepping.trained``, for the classifier behind a generator."""
+    """As ``training_steps.trained``, for the classifier behind a generator."""
     torch.manual_seed(0)
     net = Small3D()
     system = defense.wrap(net)

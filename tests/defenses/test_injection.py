@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from stepping import metrics, same, split, step, trained
 from torch import nn
+from training_steps import metrics, same, split, step, trained
 
 from advvid.attacks.deep_sava import DeepSAVA
 from advvid.attacks.fgsm import FGSM

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from stepping import metrics, random_batch, same, split, step, trained, trainer
+from training_steps import metrics, random_batch, same, split, step, trained, trainer
 
 from advvid.attacks.frame_border import FrameBorder
 from advvid.attacks.pgd import PGD
@@ -43,7 +43,7 @@ FORMS = {
 
 
 def trained_wrapped(defense, attacks, steps=3):
-    """As ``stepping.trained``, with what the defense puts around the model; weights under the plain network's names."""
+    """As ``training_steps.trained``, with what the defense puts around the model; weights under the plain network's names."""
     torch.manual_seed(0)
     model = defense.wrap(Small3D())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)

@@ -5,8 +5,8 @@ import logging
 import pytest
 import torch
 import torch.distributed as dist
-from stepping import random_batch, step
 from torch import nn
+from training_steps import random_batch, step
 
 from advvid.attacks.frame_border import FrameBorder
 from advvid.attacks.mult_av import MultAV

@@ -5,8 +5,8 @@ import types
 
 import pytest
 import torch
-from every import NAMES, run
-from stepping import metrics
+from tiny_runs import NAMES, run
+from training_steps import metrics
 
 from advvid.core import checkpoint, digests
 from advvid.core.errors import AdvvidError

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from stepping import random_batch, step
+from training_steps import random_batch, step
 
 from advvid.attacks.apgd import APGD
 from advvid.attacks.frame_border import FrameBorder

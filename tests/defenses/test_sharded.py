@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from every import NAMES, configured, run
-from stepping import metrics
+from tiny_runs import NAMES, configured, run
+from training_steps import metrics
 
 from advvid.core.errors import AdvvidError
 from advvid.distributed.runtime import Runtime

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from stepping import random_batch, step
 from torch.nn import functional as F
+from training_steps import random_batch, step
 
 from advvid.attacks.apgd import APGD
 from advvid.attacks.fgsm import FGSM

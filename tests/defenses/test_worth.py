@@ -1,7 +1,7 @@
 """What a defense is for: a few epochs of it withstand an attack against which plain training has nothing."""
 
 import pytest
-from stepping import split, trainer
+from training_steps import split, trainer
 
 from advvid.attacks.frame_border import FrameBorder
 from advvid.attacks.pgd import PGD

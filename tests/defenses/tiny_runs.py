@@ -9,7 +9,7 @@ import json
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from stepping import metrics
+from training_steps import metrics
 
 from advvid.config.catalogue import option_files
 from advvid.core import checkpoint

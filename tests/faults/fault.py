@@ -1,4 +1,4 @@
-"""What a planted fault is, and the small world that it is planted in."""
+"""What a planted fault is, and the small run that it is planted in."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Small(nn.Module):
 
 
 @dataclass
-class World:
+class Setup:
     """A model, clips that it gets right, and an evaluation of both as a run makes it.
 
     Args:
@@ -100,7 +100,7 @@ class Fault:
 
     name: str
     where: str
-    plant: Callable[[World], list[str]]
+    plant: Callable[[Setup], list[str]]
     reads: str = ""
     why_not: str = ""
 
@@ -119,11 +119,11 @@ class Outcome:
 
 
 def outcome(fault: Fault) -> Outcome:
-    """Plant a fault in a fresh world and return what a user reads."""
+    """Plant a fault in a fresh run and return what a user reads."""
     settings = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
         try:
-            said = fault.plant(World(Path(folder)))
+            said = fault.plant(Setup(Path(folder)))
         except AdvvidError as error:
             return Outcome("stops the run", str(error).replace(folder, "<run folder>"))
         finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tests.faults.fault import Fault, World
+from tests.faults.fault import Fault, Setup
 from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult
@@ -56,12 +56,12 @@ class Lying(ROA):
         return dataclasses.replace(result, x_adv=1 - problem.clips, aux=aux)
 
 
-def after(change: Change, **settings: Any) -> Callable[[World], list[str]]:
+def after(change: Change, **settings: Any) -> Callable[[Setup], list[str]]:
     """Return a plant: PGD with a change after its search."""
-    return lambda world: world.evaluate(Faulty(change=change, **{"eps": "4/255", "steps": 2} | settings))
+    return lambda setup: setup.evaluate(Faulty(change=change, **{"eps": "4/255", "steps": 2} | settings))
 
 
-def result(**wrong: Callable[[AttackResult], Any]) -> Callable[[World], list[str]]:
+def result(**wrong: Callable[[AttackResult], Any]) -> Callable[[Setup], list[str]]:
     """Return a plant: PGD of whose result some fields are wrong."""
     return after(lambda found, *_: dataclasses.replace(found, **{k: make(found) for k, make in wrong.items()}))
 
@@ -89,16 +89,16 @@ def _neighbours(found: AttackResult, clips: Tensor, labels: Tensor, model: nn.Mo
     return dataclasses.replace(found, x_adv=(clips + 4 / 255 * away).clamp(0, 1))
 
 
-def _raise_budget(world: World) -> list[str]:
+def _raise_budget(setup: Setup) -> list[str]:
     attack = Faulty(eps="4/255", steps=2, change=lambda *_: object.__setattr__(attack, "eps", 1.0))
-    return world.evaluate(attack)
+    return setup.evaluate(attack)
 
 
 def _weight(model: nn.Module) -> Tensor:
     return model.head.weight  # type: ignore[union-attr,return-value]
 
 
-def _in_place(change: Callable[[nn.Module], Any]) -> Callable[[World], list[str]]:
+def _in_place(change: Callable[[nn.Module], Any]) -> Callable[[Setup], list[str]]:
     def spoil(found: AttackResult, clips: Tensor, labels: Tensor, model: nn.Module) -> None:
         with torch.no_grad():
             change(model)
@@ -106,7 +106,7 @@ def _in_place(change: Callable[[nn.Module], Any]) -> Callable[[World], list[str]
     return after(spoil)
 
 
-def _set(name: str, value: Any) -> Callable[[World], list[str]]:
+def _set(name: str, value: Any) -> Callable[[Setup], list[str]]:
     return after(lambda *_: getattr(torch, name)(value))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tests.faults.fault import CPU, Fault, World
+from tests.faults.fault import CPU, Fault, Setup
 from torch import Tensor
 
 from advvid.attacks.pgd import PGD
@@ -17,6 +17,7 @@ from advvid.data.checked import check_split
 from advvid.data.loader import eval_batches
 from advvid.evaluation.checks import table_checks
 from advvid.evaluation.columns import Column
+from advvid.evaluation.scores import Score
 from advvid.evaluation.worth import above_chance, level_columns, small_validation
 from advvid.metrics.statistics import wilson
 from advvid.tasks.classification import Classification
@@ -27,16 +28,16 @@ class Split:
     """A sound split, whose parts a fault replaces.
 
     Args:
-        world: whose clips these are.
+        setup: whose clips these are.
         wrong: ``ids``, ``targets``, or ``item``, which changes what is read.
     """
 
-    def __init__(self, world: World, wrong: dict[str, Any]) -> None:
-        self.clips = (world.clips * 255).to(torch.uint8)
-        self.ids = wrong.get("ids", list(world.ids))
-        self.targets = wrong.get("targets", world.labels.tolist())
+    def __init__(self, setup: Setup, wrong: dict[str, Any]) -> None:
+        self.clips = (setup.clips * 255).to(torch.uint8)
+        self.ids = wrong.get("ids", list(setup.ids))
+        self.targets = wrong.get("targets", setup.labels.tolist())
         self.item: Callable[[int, Tensor, int, str], Any] = wrong.get("item", lambda i, *item: item)
-        self.read = list(zip(self.clips, world.labels.tolist(), world.ids, strict=True))
+        self.read = list(zip(self.clips, setup.labels.tolist(), setup.ids, strict=True))
 
     def __len__(self) -> int:
         return len(self.read) if len(self.ids) else 0
@@ -45,16 +46,16 @@ class Split:
         return self.item(index, *self.read[index])
 
 
-def split(**wrong: Any) -> Callable[[World], list[str]]:
+def split(**wrong: Any) -> Callable[[Setup], list[str]]:
     """Return a plant: a split with a fault, checked, read and evaluated as a run does."""
 
-    def plant(world: World) -> list[str]:
-        made = {k: v(world) if k != "item" else v for k, v in wrong.items()}
-        data = Split(world, made)
+    def plant(setup: Setup) -> list[str]:
+        made = {k: v(setup) if k != "item" else v for k, v in wrong.items()}
+        data = Split(setup, made)
         check_split(data, "test", [f"class{i}" for i in range(4)], Classification())
         batches = [batch.to(CPU) for batch in eval_batches(data, 4)]
-        world.clips = torch.cat([batch.inputs for batch in batches])
-        return world.evaluate()
+        setup.clips = torch.cat([batch.inputs for batch in batches])
+        return setup.evaluate()
 
     return plant
 
@@ -67,14 +68,14 @@ def _every(change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     return lambda i, clip, label, name: (change(clip), label, name)
 
 
-def _twice(world: World) -> list[str]:
-    world.ids[1] = world.ids[0]
-    return world.evaluate()
+def _twice(setup: Setup) -> list[str]:
+    setup.ids[1] = setup.ids[0]
+    return setup.evaluate()
 
 
-def _wrong_label(world: World) -> list[str]:
-    world.labels[0] = (world.labels[0] + 1) % 4
-    return world.evaluate()
+def _wrong_label(setup: Setup) -> list[str]:
+    setup.labels[0] = (setup.labels[0] + 1) % 4
+    return setup.evaluate()
 
 
 class OneLoss(Classification):
@@ -107,39 +108,39 @@ class Reversed(Classification):
         return -super().margin(out, target)
 
 
-def task(made: Any) -> Callable[[World], list[str]]:
+def task(made: Any) -> Callable[[Setup], list[str]]:
     """Return a plant: an evaluation for another task."""
-    return lambda world: world.evaluate(PGD(eps="60/255", steps=4), task=made)
+    return lambda setup: setup.evaluate(PGD(eps="60/255", steps=4), task=made)
 
 
-def _validation(world: World) -> list[str]:
-    world.clips[3] = 0.0
+def _validation(setup: Setup) -> list[str]:
+    setup.clips[3] = 0.0
 
     class Dark(torch.nn.Module):
         def forward(self, clips: Tensor) -> Tensor:
-            return world.model(clips) / clips.flatten(1).amax(dim=1, keepdim=True)
+            return setup.model(clips) / clips.flatten(1).amax(dim=1, keepdim=True)
 
-    score(Dark(), [Batch(world.clips, world.labels, world.ids)], Classification(), CPU)
+    score(Dark(), [Batch(setup.clips, setup.labels, setup.ids)], Classification(), CPU)
     return []
 
 
-def _chance(world: World) -> list[str]:
+def _chance(setup: Setup) -> list[str]:
     right = torch.arange(100) < 46
     check = above_chance(right.numpy(), [i % 2 for i in range(100)])
     return [f"{check.message}: {check.means}"] if check.raised else []
 
 
-def _small(world: World) -> list[str]:
+def _small(setup: Setup) -> list[str]:
     return [f"{check.message}: {check.means}" for check in small_validation(["the checkpoint"], 20) if check.raised]
 
 
-def _level(right: int) -> Callable[[World], list[str]]:
-    row = {"acc": right / 50, "ci95": list(wilson(right, 50))}
-    return lambda world: list(level_columns({"pgd": [row, row]}))
+def _level(right: int) -> Callable[[Setup], list[str]]:
+    row = Score(right / 50, wilson(right, 50))
+    return lambda setup: list(level_columns({"pgd": [row, row]}))
 
 
-def _compared(*columns: tuple[PGD, float]) -> Callable[[World], list[str]]:
-    def plant(world: World) -> list[str]:
+def _compared(*columns: tuple[PGD, float]) -> Callable[[Setup], list[str]]:
+    def plant(setup: Setup) -> list[str]:
         named = [Column(f"column{i}", attack) for i, (attack, _) in enumerate(columns)]
         right = {f"column{i}": (torch.arange(100) < 100 * share).numpy() for i, (_, share) in enumerate(columns)}
         checks = table_checks(named, {"clean": (torch.arange(100) < 100).numpy(), **right}, 10)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tests.faults.fault import Fault, World
+from tests.faults.fault import Fault, Setup
 from tests.faults.in_data import Split
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,9 +43,9 @@ class Around(nn.Module):
         return self.answer(self.net, clips)
 
 
-def around(answer: Answer) -> Callable[[World], list[str]]:
+def around(answer: Answer) -> Callable[[Setup], list[str]]:
     """Return a plant: the sound model with another way to answer."""
-    return lambda world: world.evaluate(model=Around(world.model, answer))
+    return lambda setup: setup.evaluate(model=Around(setup.model, answer))
 
 
 class Stubborn(nn.Module):
@@ -117,51 +117,51 @@ class Broken(Purifier):
 
 def _on_first(value: float) -> Answer:
     """Put a value into the logits of the clip that is called clip0."""
-    first = World(Path()).clips[0]
+    first = Setup(Path()).clips[0]
     return lambda net, x: torch.where((x - first).abs().flatten(1).amax(dim=1)[:, None] < 1e-6, value, net(x))
 
 
 def _off_grid(net: nn.Module, x: Tensor) -> Tensor:
-    known = World(Path()).clips
+    known = Setup(Path()).clips
     near = torch.stack([(x - clip).abs().flatten(1).amax(dim=1) for clip in known]).amin(dim=0)
     return torch.where(near[:, None] > 1e-6, torch.nan, net(x))
 
 
-def _purified(work: Callable[[Tensor], Tensor]) -> Callable[[World], list[str]]:
-    return lambda world: world.evaluate(model=PurifiedModel([Broken(work)], world.model))
+def _purified(work: Callable[[Tensor], Tensor]) -> Callable[[Setup], list[str]]:
+    return lambda setup: setup.evaluate(model=PurifiedModel([Broken(work)], setup.model))
 
 
-def _spoilt(world: World, value: float, name: str) -> dict[str, Tensor]:
-    state = checkpoint.clone(world.model.state_dict())
+def _spoilt(setup: Setup, value: float, name: str) -> dict[str, Tensor]:
+    state = checkpoint.clone(setup.model.state_dict())
     state[name].view(-1)[0] = value
     return state
 
 
-def _load(world: World) -> list[str]:
-    checkpoint.load_model(world.model, _spoilt(world, float("nan"), "head.weight"), Path("run/checkpoints/last.pt"))
-    return world.evaluate()
+def _load(setup: Setup) -> list[str]:
+    checkpoint.load_model(setup.model, _spoilt(setup, float("nan"), "head.weight"), Path("run/checkpoints/last.pt"))
+    return setup.evaluate()
 
 
-def _load_elsewhere(world: World) -> list[str]:
-    file = world.folder / "weights.pt"
-    torch.save(_spoilt(world, float("inf"), "body.1.running_var"), file)
-    load_local_weights(world.model, file)
-    return world.evaluate()
+def _load_elsewhere(setup: Setup) -> list[str]:
+    file = setup.folder / "weights.pt"
+    torch.save(_spoilt(setup, float("inf"), "body.1.running_var"), file)
+    load_local_weights(setup.model, file)
+    return setup.evaluate()
 
 
-def _defense(world: World) -> list[str]:
-    file = world.folder / "last.pt"
-    checkpoint.save(file, {"model": {}, "defense": {"critic": _spoilt(world, float("nan"), "head.weight")}})
+def _defense(setup: Setup) -> list[str]:
+    file = setup.folder / "last.pt"
+    checkpoint.save(file, {"model": {}, "defense": {"critic": _spoilt(setup, float("nan"), "head.weight")}})
     checkpoint.load(file)
     return []
 
 
-def _learned_from(world: World) -> list[str]:
+def _learned_from(setup: Setup) -> list[str]:
     column = Column("flicker", FlickeringUniversal(steps=3))
-    batch = Batch(world.clips, world.labels, world.ids)
-    model = Around(world.model, _off_grid)
-    clips = Contents(world.ids, world.ids)
-    fit_columns([column], model.eval(), lambda: [batch], lambda: clips, Classification(), 0, world.folder)
+    batch = Batch(setup.clips, setup.labels, setup.ids)
+    model = Around(setup.model, _off_grid)
+    clips = Contents(setup.ids, setup.ids)
+    fit_columns([column], model.eval(), lambda: [batch], lambda: clips, Classification(), 0, setup.folder)
     return []
 
 
@@ -172,16 +172,16 @@ class Looks(Analysis):
         return {"n": sum(len(context.model(batch.inputs)) for batch in context.batches())}
 
 
-def _analysed(world: World) -> list[str]:
-    data = Split(world, {})
+def _analysed(setup: Setup) -> list[str]:
+    data = Split(setup, {})
     first = (data.clips[0].float() / 255)[None]
     model = Around(
-        world.model, lambda net, x: torch.where((x == first).flatten(1).all(dim=1)[:, None], torch.nan, net(x))
+        setup.model, lambda net, x: torch.where((x == first).flatten(1).all(dim=1)[:, None], torch.nan, net(x))
     )
     context = Context(
         name="looks",
         model=model.eval(),
-        source=world.folder,
+        source=setup.folder,
         task=Classification(),
         split=data,
         learning=data,
@@ -192,30 +192,30 @@ def _analysed(world: World) -> list[str]:
         attack_name="pgd",
         seed=0,
         device=torch.device("cpu"),
-        run_dir=world.folder,
+        run_dir=setup.folder,
         batch_size=4,
     )
     carry_out(Looks(), context, NoTracker())
     return []
 
 
-def _trained_on_test(world: World) -> list[str]:
-    optimizer = torch.optim.SGD(world.model.parameters(), lr=1e-3)
+def _trained_on_test(setup: Setup) -> list[str]:
+    optimizer = torch.optim.SGD(setup.model.parameters(), lr=1e-3)
     for _ in range(5):
-        F.cross_entropy(world.model(world.clips), world.labels).backward()
+        F.cross_entropy(setup.model(setup.clips), setup.labels).backward()
         optimizer.step()
         optimizer.zero_grad()
-    return world.evaluate()
+    return setup.evaluate()
 
 
-def _remembers(world: World) -> list[str]:
-    known = world.clips.flatten(1)
+def _remembers(setup: Setup) -> list[str]:
+    known = setup.clips.flatten(1)
 
     def answer(net: nn.Module, x: Tensor) -> Tensor:
         nearest = torch.cdist(x.flatten(1), known).argmin(dim=1)
-        return 10 * net(world.clips[nearest]) + net(x)
+        return 10 * net(setup.clips[nearest]) + net(x)
 
-    return world.evaluate(model=Around(world.model, answer))
+    return setup.evaluate(model=Around(setup.model, answer))
 
 
 def _cluster(net: nn.Module, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # so that `python -m tests.faults` and pytest import the same modules
 
-from tests.faults.fault import World, outcome  # noqa: E402
+from tests.faults.fault import Setup, outcome  # noqa: E402
 from tests.faults.listing import FAULTS, markdown  # noqa: E402
 
 PUBLISHED = ROOT / "outputs" / "published" / "planted_faults.md"
@@ -44,4 +44,4 @@ def test_the_published_table_is_current(outcomes):
 
 
 def test_a_sound_world_raises_nothing_but_few_clips(tmp_path):
-    assert World(tmp_path).evaluate() == []
+    assert Setup(tmp_path).evaluate() == []

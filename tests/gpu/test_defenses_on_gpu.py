@@ -8,20 +8,20 @@ import pytest
 from simulated_gpu import CUDA, SimulatedGpu, same_bits
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "defenses"))
-import every
+import tiny_runs
 
 from advvid.core import checkpoint
 from advvid.distributed.runtime import Runtime
 
-split = every.split
+split = tiny_runs.split
 
 
-@pytest.mark.parametrize("name", every.NAMES)
+@pytest.mark.parametrize("name", tiny_runs.NAMES)
 def test_an_update_of_every_defense_gives_the_bits_of_the_cpu(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(every, "split", lambda count, seed, frames: split(min(count, 8), seed, frames))
-    every.run(name, tmp_path / "cpu", "schedule.epochs=1")
+    monkeypatch.setattr(tiny_runs, "split", lambda count, seed, frames: split(min(count, 8), seed, frames))
+    tiny_runs.run(name, tmp_path / "cpu", "schedule.epochs=1")
     with SimulatedGpu():
-        trainer = every.run(name, tmp_path / "gpu", "schedule.epochs=1", fabric=Runtime(device="gpu").fabric())
+        trainer = tiny_runs.run(name, tmp_path / "gpu", "schedule.epochs=1", fabric=Runtime(device="gpu").fabric())
     assert all(weight.device == CUDA for weight in trainer.model.parameters())
     first, second = (checkpoint.load(tmp_path / place / "checkpoints" / "last.pt") for place in ("cpu", "gpu"))
     for part in ("model", "optimizer", "defense", "meter", "best"):
