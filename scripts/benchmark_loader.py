@@ -123,7 +123,7 @@ def plain_loop(videos: Videos, decoder: str, whole: bool) -> int:
 def loaded(clips: VideoClips, workers: int = 0, training: bool = False) -> int:
     """Walk the loader and return the number of clips."""
     if training:
-        return sum(len(b) for b in train_batches(clips, BATCH, 0, 0, workers=workers, drop_last=False))
+        return sum(len(b) for b in train_batches(clips, BATCH, 0, 0, workers=workers))
     return sum(len(b) for b in eval_batches(clips, BATCH, workers=workers))
 
 

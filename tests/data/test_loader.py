@@ -68,18 +68,15 @@ def test_testing_covers_each_video_once_in_order(size):
 
 def test_only_an_incomplete_batch_beside_complete_ones_is_left_out():
     assert [len(batch) for batch in train_batches(clips(), 4, 0, 0)] == [4, 4]
-    assert [len(batch) for batch in train_batches(clips(), 4, 0, 0, drop_last=False)] == [4, 4, 2]
     small = list(train_batches(clips(3), 8, 0, 0))
     assert sorted(seen(small)) == ["v0", "v1", "v2"]
 
 
 def test_processes_share_the_videos_evenly():
-    ranks = [
-        seen(train_batches(clips(11), 2, seed=0, epoch=0, drop_last=False, rank=r, world_size=3)) for r in range(3)
-    ]
+    ranks = [seen(train_batches(clips(11), 1, seed=0, epoch=0, share=(r, 3))) for r in range(3)]
     assert [len(rank) for rank in ranks] == [3, 3, 3]
     assert len({name for rank in ranks for name in rank}) == 9
-    lengths = {train_length(clips(11), 2, rank=r, world_size=3) for r in range(3)}
+    lengths = {train_length(clips(11), 2, (r, 3)) for r in range(3)}
     assert len(lengths) == 1
 
 

@@ -25,6 +25,10 @@ MOST_WORKERS = 8
 
 Item = tuple[Tensor, int, str]
 
+# Number of a process, from 0, and of all that share a data set.
+Share = tuple[int, int]
+WHOLE: Share = (0, 1)
+
 
 class Clips(Protocol):
     """A split: every video once, by number.
@@ -43,9 +47,9 @@ class Clips(Protocol):
         """Return one item."""
 
 
-def train_length(dataset: Clips, batch_size: int, drop_last: bool = True, rank: int = 0, world_size: int = 1) -> int:
+def train_length(dataset: Clips, batch_size: int, share: Share = WHOLE) -> int:
     """Return the number of batches of an epoch."""
-    return len(_train_keys(dataset, batch_size, 0, 0, drop_last, rank, world_size))
+    return len(_train_keys(dataset, batch_size, 0, 0, share))
 
 
 def train_batches(
@@ -55,11 +59,11 @@ def train_batches(
     epoch: int,
     start: int = 0,
     workers: int | str = 0,
-    drop_last: bool = True,
-    rank: int = 0,
-    world_size: int = 1,
+    share: Share = WHOLE,
 ) -> Iterator[Batch]:
-    """Yield an epoch's batches in random order, each video once, from batch ``start`` on.
+    """Yield an epoch's batches in random order, each video at most once, from batch ``start`` on.
+
+    An incomplete last batch is left out, unless it is the only one.
 
     Args:
         dataset: the training split.
@@ -68,11 +72,9 @@ def train_batches(
         epoch: counts from 0; each has an order of its own.
         start: batches to leave out at the beginning; the rest is what an uninterrupted epoch would have had.
         workers: loader processes; 0 loads in this one, ``auto`` starts one per core.
-        drop_last: leave out an incomplete last batch, unless it is the only one.
-        rank: number of this process.
-        world_size: number of processes, which share the videos evenly.
+        share: number of this process, from 0, and of all, which share the videos evenly.
     """
-    keys = _train_keys(dataset, batch_size, seed, epoch, drop_last, rank, world_size)
+    keys = _train_keys(dataset, batch_size, seed, epoch, share)
     yield from _load(dataset, keys[start:], workers)
 
 
@@ -103,15 +105,14 @@ def given_batches(dataset: Clips, numbers: Sequence[Sequence[int]], workers: int
     yield from _load(dataset, [list(batch) for batch in numbers], workers)
 
 
-def _train_keys(
-    dataset: Clips, batch_size: int, seed: int, epoch: int, drop_last: bool, rank: int, world_size: int
-) -> list[list[tuple[int, int]]]:
+def _train_keys(dataset: Clips, batch_size: int, seed: int, epoch: int, share: Share) -> list[list[tuple[int, int]]]:
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))
     # Every process gets the same number of videos: the few that are over are left to another epoch's order.
-    share = order[: len(order) // world_size * world_size][rank::world_size].tolist()
-    keys = [(index, derive_seed(seed, "draw", epoch, index)) for index in share]
+    rank, world_size = share
+    own = order[: len(order) // world_size * world_size][rank::world_size].tolist()
+    keys = [(index, derive_seed(seed, "draw", epoch, index)) for index in own]
     batches = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
-    if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
+    if len(batches) > 1 and len(batches[-1]) < batch_size:
         batches.pop()
     return batches
 

@@ -34,6 +34,11 @@ class Processes:
         """Whether this process writes files and speaks to the user."""
         return self.rank == 0
 
+    @property
+    def share(self) -> tuple[int, int]:
+        """The number of this process and of all, by which they divide a list among themselves."""
+        return self.rank, self.world_size
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         if self.world_size > 1:

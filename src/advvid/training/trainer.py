@@ -104,7 +104,7 @@ class Trainer:
             AdvvidError: if the loss is not finite, naming the step and the last good checkpoint.
         """
         size, given, processes = self.schedule.batch_size, self.schedule.micro_batch, self.processes
-        length = train_length(train_set, size, rank=processes.rank, world_size=processes.world_size)
+        length = train_length(train_set, size, processes.share)
         updates = math.ceil(length / self.schedule.accumulate) * self.schedule.epochs
         self.scheduler = self.schedule.scheduler(self.optimizer, updates)
         if resume:
@@ -135,9 +135,14 @@ class Trainer:
 
     def _train_epoch(self, train_set: Clips, epoch: int, length: int) -> None:
         batches = train_batches(
-            train_set, self.schedule.batch_size, self.seed, epoch, start=self.start_batch, workers=self.workers,
-            rank=self.processes.rank, world_size=self.processes.world_size,
-        )  # fmt: skip
+            train_set,
+            self.schedule.batch_size,
+            self.seed,
+            epoch,
+            start=self.start_batch,
+            workers=self.workers,
+            share=self.processes.share,
+        )
         first, self.start_batch = self.start_batch, 0
         saved = time.monotonic()
         clips = length * self.schedule.batch_size
