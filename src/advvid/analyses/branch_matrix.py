@@ -16,7 +16,7 @@ from torch import nn
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import no_answers
-from advvid.analyses.figures import matrix
+from advvid.analyses.figures import Axis, matrix
 from advvid.attacks.base import Attack, in_space
 from advvid.attacks.joint import Both, Joint
 from advvid.core.errors import AdvvidError
@@ -100,10 +100,10 @@ class BranchMatrix(Analysis):
         intervals = np.array([[cell["ci95"] for cell in row] for row in rows])
         framed = [(result["branches"].index(b), result["inputs"].index(i)) for i, b in result["own"].items()]
         path = folder / f"{name}.png"
-        matrix(
-            path, accuracy, intervals, [row["label"] for row in result["rows"]], [*result["inputs"], "mean", "union"],
-            "branch", "input", f"n = {result['n']}; framed: an input's own branch", framed, len(result["branches"]),
-        )  # fmt: skip
+        branches = Axis("branch", [row["label"] for row in result["rows"]], len(result["branches"]))
+        inputs = Axis("input", [*result["inputs"], "mean", "union"])
+        title = f"n = {result['n']}; framed: an input's own branch"
+        matrix(path, accuracy, intervals, branches, inputs, title, framed)
         return [path]
 
     def table(self, result: Mapping[str, Any]) -> RenderableType:

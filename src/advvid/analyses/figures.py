@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,34 +85,46 @@ def _value_axis(axes: Axes, result: Mapping[str, Any]) -> None:
     axes.set_xlabel(f"{result['field']} (grey levels, of 255)" if grey else result["field"])
 
 
+@dataclass(frozen=True)
+class Axis:
+    """One side of a matrix: its name, the names of its places, and how many of them come before a dividing line."""
+
+    name: str
+    places: Sequence[str]
+    line_after: int | None = None
+
+
 def matrix(
-    path: Path, accuracy: np.ndarray, intervals: np.ndarray, rows: Sequence[str], columns: Sequence[str], row_name: str,
-    column_name: str, title: str, framed: Sequence[tuple[int, int]] = (), line_below: int | None = None,
-) -> Path:  # fmt: skip
+    path: Path,
+    accuracy: np.ndarray,
+    intervals: np.ndarray,
+    rows: Axis,
+    columns: Axis,
+    title: str,
+    framed: Sequence[tuple[int, int]] = (),
+) -> Path:
     """Draw accuracies as a heat map with the interval in every cell.
 
     Args:
         path: the PNG file.
         accuracy: ``[rows, columns]`` fractions in [0, 1].
         intervals: ``[rows, columns, 2]``.
-        rows: their names.
-        columns: their names.
-        row_name: of the axis.
-        column_name: of the axis.
+        rows: from above.
+        columns: from the left.
         title: above the figure.
         framed: cells (row, column) to put a frame around.
-        line_below: number of rows above a dividing line.
     """
-    longest = max(len(name) for name in rows)
-    size = (1.9 + 0.07 * longest + 1.05 * max(len(columns), 2), 1.5 + 0.55 * len(rows))
+    longest = max(len(name) for name in rows.places)
+    size = (1.9 + 0.07 * longest + 1.05 * max(len(columns.places), 2), 1.5 + 0.55 * len(rows.places))
     figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     image = axes.imshow(100 * accuracy, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    tilted = max(len(name) for name in columns) > 12
-    axes.set_xticks(range(len(columns)), columns, rotation=25 if tilted else 0, ha="right" if tilted else "center")
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set_xlabel(column_name)
-    axes.set_ylabel(row_name)
+    names = columns.places
+    tilted = max(len(name) for name in names) > 12
+    axes.set_xticks(range(len(names)), names, rotation=25 if tilted else 0, ha="right" if tilted else "center")
+    axes.set_yticks(range(len(rows.places)), rows.places)
+    axes.set_xlabel(columns.name)
+    axes.set_ylabel(rows.name)
     axes.set_title(title, size=10)
     for (i, j), value in np.ndenumerate(accuracy):
         low, high = 100 * intervals[i, j]
@@ -120,7 +133,7 @@ def matrix(
         axes.text(j, i + 0.24, f"{low:.0f} to {high:.0f}", ha="center", va="center", color=colour, size=7)
     for row, column in framed:
         axes.add_patch(Rectangle((column - 0.47, row - 0.45), 0.94, 0.9, fill=False, edgecolor="#d55e00", linewidth=2))
-    if line_below is not None:
-        axes.axhline(line_below - 0.5, color="white", linewidth=3)
+    if rows.line_after is not None:
+        axes.axhline(rows.line_after - 0.5, color="white", linewidth=3)
     figure.colorbar(image, ax=axes, label="percent right")
     return save(figure, path)

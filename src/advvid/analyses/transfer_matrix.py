@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.figures import matrix
+from advvid.analyses.figures import Axis, matrix
 from advvid.analyses.notes import raised_checks
 from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
 from advvid.analyses.transfers import Row, clean_row, crafted_row
@@ -99,9 +99,9 @@ class TransferMatrix(Analysis):
         intervals = np.array([[cell["ci95"] for cell in row["cells"]] for row in rows])
         title = f"{result['attack']}, {result['budget']}, n = {result['n']}; framed: white box"
         diagonal = [(i, i) for i in range(len(labels))]
-        names = [row["label"] for row in rows]
+        made_on = Axis("clips made on", [row["label"] for row in rows], len(labels))
         path = folder / f"{name}.png"
-        matrix(path, accuracy, intervals, names, labels, "clips made on", "scored on", title, diagonal, len(labels))
+        matrix(path, accuracy, intervals, made_on, Axis("scored on", labels), title, diagonal)
         return [path]
 
     def table(self, result: Mapping[str, Any]) -> RenderableType:

@@ -25,7 +25,7 @@ from advvid.tasks.base import Task
 log = logging.getLogger(__name__)
 
 
-class _Walk:
+class _WatchedBatches:
     """Batches that can be walked again and again, each counted on a bar."""
 
     def __init__(
@@ -59,9 +59,14 @@ class _Walk:
 
 
 def fit_columns(
-    columns: Sequence[Column], model: nn.Module, batches: Callable[[], Iterable[Batch]], clips: Callable[[], Contents],
-    task: Task, seed: int, run_dir: Path,
-) -> list[Column]:  # fmt: skip
+    columns: Sequence[Column],
+    model: nn.Module,
+    batches: Callable[[], Iterable[Batch]],
+    clips: Callable[[], Contents],
+    task: Task,
+    seed: int,
+    run_dir: Path,
+) -> list[Column]:
     """Return the columns with every attack that learns in its fitted form.
 
     What was learned lies in ``attacks/<column>.pt`` under a key of the model, the attack, the seed, the task, the package
@@ -80,7 +85,7 @@ def fit_columns(
         AdvvidError: if an attack has to learn and there is no clip to learn from.
     """
     return [
-        _fitted(c, c.attack, c.seen or model, batches, clips(), task, seed, run_dir)
+        _fitted(c, c.seen or model, batches, clips(), task, seed, run_dir)
         if isinstance(c.attack, Learner) and getattr(c.attack, "checkpoint", None) is None
         else c
         for c in columns
@@ -88,9 +93,16 @@ def fit_columns(
 
 
 def _fitted(
-    column: Column, attack: Learner, model: nn.Module, batches: Callable[[], Iterable[Batch]], clips: Contents, task: Task,
-    seed: int, run_dir: Path,
-) -> Column:  # fmt: skip
+    column: Column,
+    model: nn.Module,
+    batches: Callable[[], Iterable[Batch]],
+    clips: Contents,
+    task: Task,
+    seed: int,
+    run_dir: Path,
+) -> Column:
+    attack = column.attack
+    assert isinstance(attack, Learner)
     if not len(clips):
         raise AdvvidError(
             f"the attack of column {column.name} learns on the validation split, which is empty: raise dataset.limit_val, or "
@@ -112,7 +124,7 @@ def _fitted(
         left_alone([model], attack, per_walk.to(_device(model)).inputs[:1], column.name),
         watching(model) as watch,
     ):
-        walk = _Walk(batches, progress, column.name, model, watch)
+        walk = _WatchedBatches(batches, progress, column.name, model, watch)
         fitted = attack.fit(model, walk, torch.Generator().manual_seed(key), task)
         walk.check()
     require_finite_state(fitted.state_dict(), f"what column {column.name} learned")
