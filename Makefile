@@ -81,6 +81,11 @@ check-papers: install ## Try every table of the papers at full scale in a few st
 kinfu-% deepsava-% aart-% jia-% lo-%: install
 	$(PAPERS) $@
 
+# A study of our own on embedded data, or one of its tables: make study-embedded
+study-%: SCALE = demo
+study-%: install
+	$(PAPERS) $*
+
 RUNS ?= outputs/demo
 REPORT ?= outputs/report.html
 report: install ## Turn run folders into one page: RUNS="outputs/demo ...", TABLES=outputs/published/papers.json, REPORT=outputs/report.html

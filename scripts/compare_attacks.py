@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +33,7 @@ from advvid.evaluation.results import commit
 from advvid.metrics.statistics import wilson
 from advvid.models.build import build_model
 from peers import versions
-from readme_results import fill
-from runs import TOP, carry_out
+from readme_results import TOP, fill
 from strength_cells import Scale, Subject, cell
 from strength_rows import all_rows
 from strength_table import document, entry, summary
@@ -40,11 +41,22 @@ from strength_table import document, entry, summary
 COMMON = ["mode=train", "seed=0", "tracker=none", "runtime=cpu"]
 EMBEDDED = ["dataset=motion", "model=r3d_tiny", "schedule=embedded", "dataset.limit_val=50"]
 REAL = [
-    "defense=none", "dataset=ucf101", "dataset.root={realdata}/weizmann", "dataset.splits={realdata}/weizmann_splits",
-    r"dataset.group_pattern='_p(\d+)_'", "dataset.frames=8", "dataset.stride=4", "dataset.size=48", "dataset.workers=0",
-    "model=r3d_18", "schedule=embedded", "schedule.epochs=12", "schedule.batch_size=8", "schedule.optimizer.lr=1e-3",
+    "defense=none",
+    "dataset=ucf101",
+    "dataset.root={realdata}/weizmann",
+    "dataset.splits={realdata}/weizmann_splits",
+    r"dataset.group_pattern='_p(\d+)_'",
+    "dataset.frames=8",
+    "dataset.stride=4",
+    "dataset.size=48",
+    "dataset.workers=0",
+    "model=r3d_18",
+    "schedule=embedded",
+    "schedule.epochs=12",
+    "schedule.batch_size=8",
+    "schedule.optimizer.lr=1e-3",
     "dataset.limit_val=4",
-]  # fmt: skip
+]
 MOTION = "The embedded clips (8 x 32 x 32)"
 NOTES = [
     "The official AutoAttack package is not on PyPI; torchattacks carries its algorithm and stands for it, with its members' steps",
@@ -69,17 +81,28 @@ MODELS = {
     "at": Model("AT, eps 8", MOTION, ["defense=at", *EMBEDDED], 50, Scale(6 / 255, 1.0), AutoAttack()),
     "cat": Model("CAT, eps 0 to 12", MOTION, ["defense=cat", *EMBEDDED], 50, Scale(8 / 255, 2.5), AutoAttack()),
     "r3d_18": Model(
-        "torchvision r3d_18, real clips", "Weizmann (4 actions, 8 x 48 x 48), trained from scratch for 12 epochs", REAL, 8,
+        "torchvision r3d_18, real clips",
+        "Weizmann (4 actions, 8 x 48 x 48), trained from scratch for 12 epochs",
+        REAL,
+        8,
         Scale(4 / 255, 2.0, steps=10, queries=100, targets=3, searches=3, side=48, small=True),
         AutoAttack(steps=20, targets=3, queries=200),
     ),
-}  # fmt: skip
+}
 
 
 def train(name: str, folder: Path, realdata: Path | None, threads: int) -> str:
     """Train a model where it is missing, and return the command that does."""
     overrides = [part.format(realdata=realdata) if "{realdata}" in part else part for part in MODELS[name].overrides]
-    shown = carry_out(folder, *overrides, *COMMON, extra=[f"runtime.threads={threads}"])
+    command = ["-m", "advvid.train", *overrides, *COMMON, f"hydra.run.dir={folder}"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "output.txt").open(
+        "a"
+    ) as output:  # a finished training is left alone, one of other settings refused
+        whole = [sys.executable, *command, f"runtime.threads={threads}", "resume=true"]
+        if subprocess.run(whole, check=False, stdout=output, stderr=subprocess.STDOUT).returncode:
+            raise SystemExit(f"error: {folder.name} failed, see {folder / 'output.txt'}")
+    shown = " ".join(["python", *command]).replace(f"{TOP}/", "")
     return shown.replace(str(realdata), "$ADVVID_REALDATA") if realdata else shown
 
 
@@ -158,10 +181,14 @@ def main() -> None:
         )
     torch.set_num_threads(options.threads)
     result: dict[str, Any] = {
-        "command": f"python scripts/compare_attacks.py --seed {options.seed}", "seed": options.seed, "commit": commit(),
-        "versions": {"advvid": advvid.__version__, "torch": torch.__version__, **versions()}, "notes": NOTES,
-        "models": {}, "lines": [],
-    }  # fmt: skip
+        "command": f"python scripts/compare_attacks.py --seed {options.seed}",
+        "seed": options.seed,
+        "commit": commit(),
+        "versions": {"advvid": advvid.__version__, "torch": torch.__version__, **versions()},
+        "notes": NOTES,
+        "models": {},
+        "lines": [],
+    }
     whole = options.models == list(MODELS) and not options.rows
     for name in options.models:
         folder = options.work / "models" / name
@@ -169,10 +196,14 @@ def main() -> None:
         subject = load(name, folder, MODELS[name].clips)
         result["lines"] += compare(subject, options.rows, options.seed, options.work / "cells")
         result["models"][name] = {
-            "title": MODELS[name].title, "about": MODELS[name].about, "command": command,
-            "n": len(subject.labels), "clean": float(subject.right.float().mean()),
-            "ci95": wilson(int(subject.right.sum()), len(subject.labels)), "weights": subject.weights,
-        }  # fmt: skip
+            "title": MODELS[name].title,
+            "about": MODELS[name].about,
+            "command": command,
+            "n": len(subject.labels),
+            "clean": float(subject.right.float().mean()),
+            "ci95": wilson(int(subject.right.sum()), len(subject.labels)),
+            "weights": subject.weights,
+        }
     publish(result, options.target if whole else options.work)
 
 

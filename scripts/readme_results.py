@@ -1,7 +1,7 @@
 """Puts the published tables into the README: every block between markers whose Markdown lies in outputs/published/.
 
-A block begins with ``<!-- NAME: written by SCRIPT -->`` and ends with ``<!-- end of NAME -->``; its text is
-``outputs/published/NAME.md``. A new table needs the two markers, and nothing here.
+A block begins with ``<!-- NAME: written by COMMAND -->`` and ends with ``<!-- end of NAME -->``; its text is
+``outputs/published/NAME.md``, such as the tables of the study NAME. A new table needs the two markers, and nothing here.
 
     python scripts/readme_results.py           # write the README anew
     python scripts/readme_results.py --check   # say which blocks are stale, and fail if any is
@@ -21,8 +21,6 @@ TOP = Path(__file__).resolve().parent.parent
 PUBLISHED = TOP / "outputs" / "published"
 BLOCK = re.compile(r"(<!-- (?P<name>\w+): written by [^\n]*? -->\n)(?P<text>.*?)(<!-- end of (?P=name) -->)", re.DOTALL)
 OPENING = re.compile(r"^<!-- (\w+): written by ", re.MULTILINE)
-# A table whose file is called otherwise than its block.
-FILES = {"deepsava_table": "deepsava_embedded"}
 # What a script writes from published JSON, and the test that holds it to that.
 ELSEWHERE = {"benchmark": "test_benchmark", "attack_strength": "test_compare_attacks"}
 
@@ -39,7 +37,7 @@ def render(readme: str, published: Path) -> tuple[str, list[str]]:
         name = match["name"]
         if name in ELSEWHERE:
             return match[0]
-        source = published / f"{FILES.get(name, name)}.md"
+        source = published / f"{name}.md"
         if not source.is_file():
             raise AdvvidError(
                 f"the README has a block {name}, but there is no {source}: publish the table or remove the block"

@@ -1,6 +1,5 @@
 """The measures of sparse attacks against examples worked out by hand."""
 
-import numpy as np
 import pytest
 
 from advvid.core.errors import AdvvidError
@@ -8,7 +7,6 @@ from advvid.evaluation.measures import (
     average_absolute_perturbation,
     average_iterations,
     average_success_perturbation,
-    compare_fooling,
     fooling_rate,
     sparse_measures,
 )
@@ -52,31 +50,3 @@ def test_mismatched_lists_are_refused():
         fooling_rate([True], [True, False])
     with pytest.raises(AdvvidError):
         average_iterations([True, True], [True, False], [1])
-
-
-def run_of(**fooled):
-    """Lines of a run on right clips: per column whether each clip is fooled; one more clip is wrong already."""
-    rows = [dict(zip(fooled, values, strict=True)) for values in zip(*fooled.values(), strict=True)]
-    plain = {"steps": 1, "distance": 0.1, "seconds": 0.1}
-    lines = [
-        {"label": 1, "clean": 1, "attacks": {k: {"pred": 2 if f else 1, **plain} for k, f in r.items()}} for r in rows
-    ]
-    return [*lines, {"label": 1, "clean": 0, "attacks": {k: {"pred": 0, **plain} for k in fooled}}]
-
-
-def test_orderings_follow_the_interval_of_the_paired_difference():
-    samples = run_of(weak=[0] * 20 + [1] * 20, strong=[1] * 20 + [0] * 2 + [1] * 18, equal=[0] * 20 + [1] * 20)
-    better = compare_fooling(samples, "weak", "strong", np.random.default_rng(0))
-    assert better.difference == pytest.approx(18 / 40)
-    assert better.ci95[0] < 18 / 40 < better.ci95[1]
-    assert better.ci95[0] > 0
-    assert compare_fooling(samples, "strong", "weak", np.random.default_rng(0)).difference == pytest.approx(-18 / 40)
-    assert compare_fooling(samples, "weak", "equal", np.random.default_rng(0)).ci95 == (0, 0)
-
-
-def test_orderings_need_clips_and_columns():
-    samples = run_of(weak=[0, 1], strong=[1, 1])
-    with pytest.raises(AdvvidError, match="no results of other"):
-        compare_fooling(samples, "weak", "other", np.random.default_rng(0))
-    with pytest.raises(AdvvidError, match="right on clean"):
-        compare_fooling(samples[-1:], "weak", "strong", np.random.default_rng(0))

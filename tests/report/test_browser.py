@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from report_folders import everything
 
+from advvid.report.joined import read_tables
 from advvid.report.page import build_page
-from advvid.report.study_tables import read_tables
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = [

@@ -14,8 +14,8 @@ from report_folders import everything, make_run, paper
 
 from advvid.report.__main__ import main
 from advvid.report.embed import figure
+from advvid.report.joined import read_tables
 from advvid.report.page import build_page
-from advvid.report.study_tables import read_tables
 
 VOID = {"meta", "link", "img", "input", "path", "wbr", "br"}
 

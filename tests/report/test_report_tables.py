@@ -6,10 +6,11 @@ import pytest
 from report_folders import check, make_run, paper
 
 from advvid.core.errors import AdvvidError
+from advvid.report.joined import read_tables
 from advvid.report.notes import Notes
 from advvid.report.paper_grid import Runs, claims_grid, paper_grid, uniform, verdict_counts
 from advvid.report.runs import run_sections
-from advvid.report.study_tables import Measured, read_tables
+from advvid.studies.cell import Measured
 
 
 def read(folder, *entries):

@@ -7,9 +7,10 @@ from advvid.core.errors import AdvvidError
 from advvid.data.lists import read_hmdb51, read_ucf101
 from advvid.studies import check
 from advvid.studies.__main__ import main
+from advvid.studies.catalogue import find_target, studies
 from advvid.studies.few_clips import Copies
-from advvid.studies.plan import SCALES, find_target, plans
-from advvid.studies.tables import counted, make_table
+from advvid.studies.plan import SCALES
+from advvid.studies.tables import make_table
 from advvid.studies.work import Runner
 
 REAL = os.environ.get("ADVVID_REALDATA")
@@ -72,7 +73,7 @@ def test_every_kind_of_training_is_tried_after_what_it_begins_with():
     tried = check.trials(("jia", "kinfu"))
     names = [trial.run for trial in tried]
     assert names == ["cnn_lstm", "c3d", "none", "at_8_optimal", "aat", "cat", "ape_gan", "gat", "aat_types"]
-    assert plans()["kinfu"].runs["ape_gan"].needs("full") == ["none"]
+    assert studies()["kinfu"].runs["ape_gan"].needs("full") == ["none"]
     assert tried[3].kind == "ResNet3D-resnext-101 16 x 112 x 112, AT (PGD)"
 
 
@@ -110,8 +111,8 @@ def test_a_table_is_made_from_the_first_to_the_last_step(tmp_path):
     ]
     runner = Runner(tmp_path, "demo", {"": small, "ucf101": ["dataset.root=/nowhere"]}, threads=1)
     table = make_table(runner, plan, target, "make lo-multav SCALE=demo")
-    assert counted(table) == (6, 6), table["problems"]
+    assert table.counted == (6, 6), table.problems
     before = {path: path.stat().st_mtime for path in tmp_path.rglob("done.json")}
     assert len(before) == 2
-    assert make_table(runner, plan, target, "")["rows"] == table["rows"]
+    assert make_table(runner, plan, target, "").rows == table.rows
     assert {path: path.stat().st_mtime for path in tmp_path.rglob("done.json")} == before

@@ -1,13 +1,17 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from advvid.studies import __main__ as command_line
+from advvid.studies.catalogue import find_target
+from advvid.studies.cell import Cell, Measured
 from advvid.studies.claims import FAILS, HOLDS, OPEN, Claim, claims, judge, page, record, verdicts
 from advvid.studies.compared import _difference, auc
-from advvid.studies.plan import CellPlan, find_target
+from advvid.studies.made import MADE
+from advvid.studies.plan import CellPlan
 from advvid.studies.published import published_tables
-from advvid.studies.tables import MADE
+from advvid.studies.table import Analysis, StudyTable
 
 N = 100
 
@@ -32,23 +36,12 @@ def run(folder, right):
 
 
 def table(tmp_path, name, rows):
-    made = []
+    made, right = {}, {}
     for row, right in rows.items():
         run(tmp_path / row, right)
-        cells = {
-            c: {
-                "measured": {
-                    "value": 100 * k / N,
-                    "ci95": [100 * k / N - 5, 100 * k / N + 5],
-                    "n": N,
-                    "seed": 0,
-                    "run": str(tmp_path / row),
-                }
-            }
-            for c, k in right.items()
-        }
-        made.append({"name": row, "cells": cells})
-    return {name: {"id": name, "scale": "demo", "rows": made}}
+        shares = {c: 100 * k / N for c, k in right.items()}
+        made[row] = {c: Cell(None, Measured(v, (v - 5, v + 5), N, (0,), tmp_path / row)) for c, v in shares.items()}
+    return {name: StudyTable(name, "demo", tuple(right), made, title="T", paper="P", dataset="D")}
 
 
 def cat_beats_at(**condition):
@@ -83,14 +76,15 @@ def test_a_margin_a_number_and_an_access(tmp_path):
 
 def test_models_that_did_not_learn_decide_nothing(tmp_path):
     tables = table(tmp_path, "kinfu-table2", {"cat": {"clean": 90, "pgd_8": 60}, "at_8": {"clean": 30, "pgd_8": 20}})
-    tables["kinfu-table2"]["rows"][1]["cells"]["clean"]["published"] = 64.1
+    row = tables["kinfu-table2"].rows["at_8"]
+    row["clean"] = replace(row["clean"], published=64.1)
     found = judge(cat_beats_at(higher=["cat"], lower=["at_8"]), tables)
     assert (found["verdict"], found["because"]) == (OPEN, "at_8 hardly learned at this scale")
 
 
 def test_a_missing_number_or_table_is_no_verdict(tmp_path):
     tables = table(tmp_path, "kinfu-table2", {"cat": {"clean": 90, "pgd_8": 38}, "at_8": {"clean": 90, "pgd_8": 40}})
-    tables["kinfu-table2"]["rows"][0]["cells"]["pgd_8"]["measured"] = None
+    tables["kinfu-table2"].rows["cat"]["pgd_8"] = Cell()
     assert judge(cat_beats_at(higher=["cat"], lower=["at_8"]), tables) is None
     assert judge(cat_beats_at(higher=["cat"], lower=["at_8"]), {}) is None
 
@@ -102,7 +96,7 @@ def test_a_demo_does_not_replace_what_full_scale_said(tmp_path):
     }
     tables = table(tmp_path, "kinfu-table2", rows)
     assert record(verdicts(tables), tmp_path)["kinfu_c17"]["verdict"] == OPEN  # clean is equal
-    full = {"kinfu-table2": {**tables["kinfu-table2"], "scale": "full"}}
+    full = {"kinfu-table2": replace(tables["kinfu-table2"], scale="full")}
     assert record(verdicts(full), tmp_path)["kinfu_c17"]["scale"] == "full"
     assert record(verdicts(tables), tmp_path)["kinfu_c17"]["scale"] == "full"
     assert "| kinfu_c17 | The falling curriculum" in (tmp_path / "claims.md").read_text()
@@ -146,7 +140,7 @@ def test_the_command_judges_both_scales_where_none_is_named(tmp_path, capsys):
     assert "there is no table below" in capsys.readouterr().err
     for scale in ("demo", "full"):
         (tmp_path / scale / "tables").mkdir(parents=True)
-        (tmp_path / scale / "tables" / "kinfu-table2.json").write_text(json.dumps({**made, "scale": scale}))
+        (tmp_path / scale / "tables" / "kinfu-table2.json").write_text(json.dumps(replace(made, scale=scale).to_json()))
         assert command_line.main(words) == 0
         assert json.loads((tmp_path / "pub" / "claims.json").read_text())["kinfu_c17"]["scale"] == scale
 
@@ -191,8 +185,7 @@ def figure(tmp_path, name, analysis, result, runs=("none",), score="surface"):
     for run_name in runs:
         (tmp_path / run_name / "analysis").mkdir(parents=True)
         (tmp_path / run_name / "analysis" / f"{analysis}.json").write_text(json.dumps(result[run_name]))
-    entries = [{"run": r, "score": score, "folder": str(tmp_path / r)} for r in runs]
-    return {name: {"id": name, "scale": "demo", "rows": [], "analyses": entries}}
+    return {name: StudyTable(name, "demo", analyses=tuple(Analysis(tmp_path / r, r, score) for r in runs))}
 
 
 @pytest.mark.parametrize(("ends", "verdict"), [([-0.05, 0.05], HOLDS), ([0.2, 0.3], FAILS), ([-0.05, 0.2], OPEN)])
@@ -200,7 +193,7 @@ def test_a_number_of_a_figure_with_its_interval(tmp_path, ends, verdict):
     result = {"none": {"flat_from_two": {"difference": sum(ends) / 2, "ci95": ends}}}
     found = judge(claims()["kinfu_c02"], figure(tmp_path, "kinfu-fig1", "loss_surface", result))
     assert found["verdict"] == verdict
-    assert judge(claims()["kinfu_c02"], {"kinfu-fig1": {"id": "kinfu-fig1", "scale": "demo", "rows": []}}) is None
+    assert judge(claims()["kinfu_c02"], {"kinfu-fig1": StudyTable("kinfu-fig1", "demo")}) is None
 
 
 def test_two_runs_of_a_figure_are_compared_and_a_missing_number_is_no_verdict(tmp_path):
@@ -235,7 +228,7 @@ def test_iterations_are_compared_on_the_clips_that_both_fool(tmp_path):
         (tmp_path / row).mkdir()
         (tmp_path / row / "samples.jsonl").write_text("\n".join(map(json.dumps, lines)))
         plan = CellPlan("i3d", row, "deep_sava_first", "iterations")
-        rows.append((plan, {"value": 0, "run": str(tmp_path / row)}))
+        rows.append((plan, Measured(0, run=tmp_path / row)))
     points, _ = _difference([plan for plan, _ in rows], [m for _, m in rows], False)
     assert points == pytest.approx((3 + 5) / 2 - (1 + 2) / 2)
 

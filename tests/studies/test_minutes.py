@@ -1,8 +1,8 @@
 import pytest
 from omegaconf import OmegaConf
 
+from advvid.studies.catalogue import all_targets, studies
 from advvid.studies.minutes import ACCESSES, count, known, scoring_passes, training_passes
-from advvid.studies.plan import all_targets, plans
 
 DATA = {"_target_": "advvid.data.motion.Motion", "frames": 8, "size": 32, "limit_val": 50, "limit_test": 100}
 PGD = {"_target_": "advvid.attacks.pgd.PGD", "steps": 20}
@@ -42,8 +42,8 @@ def test_the_whole_demo_fits_into_two_hours_on_two_cores_and_every_target_is_cou
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("paper", ["aart", "deepsava", "jia", "kinfu", "lo"])
+@pytest.mark.parametrize("paper", studies())
 def test_the_shipped_minutes_are_those_of_the_settings(paper):
     """Whoever changes the demo counts again: python -m advvid.studies.minutes."""
     counted = count((paper,), known()["seconds_of_a_pass"])
-    assert counted["minutes"] == {name: known()["minutes"][name] for name in plans()[paper].targets}
+    assert counted["minutes"] == {name: known()["minutes"][name] for name in studies()[paper].targets}

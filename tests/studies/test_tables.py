@@ -1,18 +1,24 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from advvid.core.errors import AdvvidError
-from advvid.report.study_tables import read_tables
+from advvid.report.joined import read_tables
 from advvid.studies import work
+from advvid.studies.catalogue import find_target
+from advvid.studies.cell import Cell, Measured
+from advvid.studies.made import fill_made
 from advvid.studies.measured import follow, measure
-from advvid.studies.plan import CellPlan, find_target
+from advvid.studies.plan import CellPlan
+from advvid.studies.publish import publish, write
 from advvid.studies.published import published_tables
-from advvid.studies.tables import counted, make_table, markdown, publish, relations, write
+from advvid.studies.table import StudyTable
+from advvid.studies.tables import make_table, markdown
 from advvid.studies.work import Runner, WorkError
 
 SCORES = {"acc": 0.5, "ci95": [0.4, 0.6], "metrics": {"gap": 0.75}}
@@ -64,18 +70,13 @@ def commands(monkeypatch):
 def test_a_table_lays_measured_numbers_beside_published_ones(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
     table = make_table(Runner(tmp_path, "demo"), plan, target, "make kinfu-table2 SCALE=demo")
-    cell = table["rows"][4]["cells"]["pgd_8"]
-    assert (cell["published"], cell["measured"]["value"], cell["measured"]["ci95"], cell["measured"]["n"]) == (
-        29.2,
-        50,
-        [40, 60],
-        4,
-    )
-    assert counted(table) == (20, 25)
-    assert table["seconds"] == 4 * (2 + 2)  # what failed is not part of the table
-    missing = table["rows"][3]["cells"]["clean"]
-    assert missing["measured"] is None
-    assert missing["why_missing"].startswith("out of luck (see ")
+    cell = table.rows["cat"]["pgd_8"]
+    assert (cell.published, cell.measured.value, cell.measured.ci95, cell.measured.n) == (29.2, 50, (40, 60), 4)
+    assert table.counted == (20, 25)
+    assert table.seconds == 4 * (2 + 2)  # what failed is not part of the table
+    missing = table.rows["cat_down"]["clean"]
+    assert missing.measured is None
+    assert missing.why_missing.startswith("out of luck (see ")
     shown = markdown(table)
     assert "| cat | 61.1 | 50.0 [40.0, 60.0] |" in shown
     assert (
@@ -118,8 +119,8 @@ def test_a_table_says_what_its_runs_were_told_besides(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
     given = {"ucf101": ["dataset.root=/videos"], "": ["dataset.limit_test=3", "seed=1"]}
     table = make_table(Runner(tmp_path, "full", given), plan, target, "")
-    assert table["caption"].startswith("At the paper's scale. Every run was told dataset.limit_test=3 seed=1.")
-    assert "told" not in make_table(Runner(tmp_path, "full", {"ucf101": []}), plan, target, "")["caption"]
+    assert table.caption.startswith("At the paper's scale. Every run was told dataset.limit_test=3 seed=1.")
+    assert "told" not in make_table(Runner(tmp_path, "full", {"ucf101": []}), plan, target, "").caption
 
 
 def test_publishing_replaces_the_table_of_the_same_scale_only(commands, tmp_path):
@@ -127,8 +128,8 @@ def test_publishing_replaces_the_table_of_the_same_scale_only(commands, tmp_path
     table = make_table(Runner(tmp_path, "demo"), plan, target, "")
     assert [path.suffix for path in write(table, tmp_path / "tables")] == [".json", ".md"]
     publish(table, tmp_path)
-    publish({**table, "scale": "full"}, tmp_path)
-    path = publish({**table, "caption": "new"}, tmp_path)
+    publish(replace(table, scale="full"), tmp_path)
+    path = publish(replace(table, caption="new"), tmp_path)
     assert [(t["scale"], t["caption"] == "new") for t in json.loads(path.read_text())] == [
         ("demo", True),
         ("full", False),
@@ -145,24 +146,28 @@ def test_pictures_are_published_beside_their_table_which_can_be_moved(commands, 
     table = make_table(runner, plan, target, "make kinfu-fig2 SCALE=demo")
     first = tmp_path / "first"
     for other in ("deepsava-table10", "deepsava-table2"):
-        publish({**table, "id": other, "figures": []}, first)
+        publish(replace(table, id=other, figures=()), first)
     publish(table, first)
     assert [t["id"] for t in json.loads((first / "papers.json").read_text())] == [
-        "deepsava-table2", "deepsava-table10", "kinfu-fig2",
-    ]  # fmt: skip
+        "deepsava-table2",
+        "deepsava-table10",
+        "kinfu-fig2",
+    ]
     shutil.rmtree(tmp_path / "work")
     (tmp_path / "first").rename(tmp_path / "second")
     read = read_tables([tmp_path / "second" / "papers.json"])[2]
-    assert read.figures[0].path.read_bytes()[1:4] == b"PNG"
-    assert "best step" in read.figures[0].alt
+    ((scale, figure),) = read.figures
+    assert (scale, figure.path.read_bytes()[1:4]) == ("demo", b"PNG")
+    assert "best step" in figure.alt
 
 
 def test_the_report_reads_what_is_published(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
     path = publish(make_table(Runner(tmp_path, "demo"), plan, target, "make kinfu-table2 SCALE=demo"), tmp_path)
     (read,) = read_tables([path])
-    cell = read.rows["cat"]["pgd_8"]
-    assert (read.id, cell.published, cell.measured["demo"].value) == ("kinfu-table2", 29.2, 50)
+    cell = read.cells("cat", "pgd_8")["demo"]
+    assert (read.first.id, cell.published, cell.measured.value) == ("kinfu-table2", 29.2, 50)
+    assert StudyTable.from_json(read.first.to_json()) == read.first
 
 
 @pytest.mark.parametrize(
@@ -180,7 +185,7 @@ def test_the_report_reads_what_is_published(commands, tmp_path):
 )
 def test_measures_have_known_answers(tmp_path, cell, value):
     evaluation(tmp_path)
-    assert measure(tmp_path, cell)["value"] == pytest.approx(value)
+    assert measure(tmp_path, cell).value == pytest.approx(value)
 
 
 def test_places_of_an_analysis_and_what_is_not_there(tmp_path):
@@ -190,7 +195,7 @@ def test_places_of_an_analysis_and_what_is_not_there(tmp_path):
     found = measure(
         tmp_path, CellPlan("r", "s", "", "json", {"path": "matrix/rows/label=a/cells/1/acc", "factor": 100})
     )
-    assert (found["value"], found["ci95"], found["n"], found["seed"]) == (25, [20, 30], 9, 3)
+    assert (found.value, found.ci95, found.n, found.seeds) == (25, (20, 30), 9, (3,))
     assert follow([{"gamma": 0.1}], ["gamma=0.100", "gamma"]) == 0.1
     with pytest.raises(AdvvidError, match="no place rows/label=b/x"):
         follow(rows, ["rows", "label=b", "x"])
@@ -203,16 +208,13 @@ def test_a_row_that_relates_two_others_comes_out_as_the_paper_prints_it():
     printed, (_, target) = published_tables()["deepsava-table10"], find_target("deepsava-table10")
     last = "defended_vs_undefended_relative"
     rows = {
-        name: {
-            c: {"measured": {"value": cell.value, "ci95": [0, 1]} if name != last else None} for c, cell in row.items()
-        }
+        name: {c: Cell(None, None if name == last else Measured(cell.value, (0, 1))) for c, cell in row.items()}
         for name, row in printed.rows.items()
     }
-    relations(rows, target.cells)
+    filled = fill_made(rows, target.cells)
     for column, cell in printed.rows[last].items():
-        assert rows[last][column]["measured"]["value"] == pytest.approx(cell.value, abs=0.06)
-        assert rows[last][column]["measured"]["ci95"] is None
-    rows["without_defence"]["acc_8000_1000"]["measured"] = None
-    rows[last]["acc_8000_1000"] = {"measured": None, "why_missing": None}
-    relations(rows, target.cells)
-    assert "one is missing" in rows[last]["acc_8000_1000"]["why_missing"]
+        assert filled[last][column].measured.value == pytest.approx(cell.value, abs=0.06)
+        assert filled[last][column].measured.ci95 is None
+    rows["without_defence"]["acc_8000_1000"] = Cell()
+    said = fill_made(rows, target.cells)[last]["acc_8000_1000"].why_missing
+    assert said == "made with without_defence/acc_8000_1000, which is missing"

@@ -7,9 +7,9 @@ import pytest
 
 from advvid.core.errors import AdvvidError
 from advvid.studies import __main__ as command_line
-from advvid.studies import plan as module
+from advvid.studies import catalogue as module
 from advvid.studies import work
-from advvid.studies.plan import find_target, plans
+from advvid.studies.catalogue import find_target, studies
 from advvid.studies.tables import make_table, markdown, starts
 from advvid.studies.work import Runner, WorkError
 
@@ -90,12 +90,14 @@ def test_a_table_says_what_begins_with_what():
 
 def test_every_defense_of_the_demo_begins_with_a_plain_model():
     """Adversarial training from scratch learns too little in a demo."""
-    for paper in plans().values():
+    for paper in studies().values():
         for run in paper.runs.values():
             if run.start:
                 first = paper.runs[run.start["demo"]]
                 assert not first.start
-                assert not any(word.startswith("defense=") for word in first.overrides["demo"])
+                assert not any(
+                    word.startswith("defense=") and word != "defense=none" for word in first.overrides["demo"]
+                )
 
 
 def test_a_plan_that_begins_with_what_is_not_there_is_refused(tmp_path):

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from advvid.core.errors import AdvvidError
-from advvid.metrics.statistics import Interval, bootstrap_difference
 
 
 @dataclass(frozen=True)
@@ -110,35 +109,6 @@ def sparse_measures(samples: Sequence[Mapping[str, Any]], column: str) -> Sparse
         average_success_perturbation(clean, right, [row["distance"] for row in rows]),
         float(sum(row["seconds"] for row in rows)),
     )
-
-
-@dataclass(frozen=True)
-class Ordering:
-    """Whether one attack fools more clips than another on the same model and clips.
-
-    Args:
-        difference: of the fooling rates, second minus first, a fraction.
-        ci95: its interval, from a bootstrap over clips in pairs.
-    """
-
-    difference: float
-    ci95: Interval
-
-
-def compare_fooling(
-    samples: Sequence[Mapping[str, Any]], first: str, second: str, generator: np.random.Generator
-) -> Ordering:
-    """Return from ``samples.jsonl`` how many more clips column ``second`` fools than ``first`` (DeepSAVA, table 7).
-
-    Raises:
-        AdvvidError: if no clip is right on clean, or a column is missing.
-    """
-    for column in (first, second):
-        if sparse_measures(samples, column).clips == 0:
-            raise AdvvidError("fooling rates need a clip that is right on clean: train the model longer")
-    base = [line for line in samples if line["clean"] == line["label"]]
-    one, two = ([line["attacks"][c]["pred"] != line["label"] for line in base] for c in (first, second))
-    return Ordering(*bootstrap_difference(two, one, generator))
 
 
 def _fooled(clean_right: ArrayLike, attacked_right: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

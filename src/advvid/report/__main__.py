@@ -15,9 +15,9 @@ from rich.text import Text
 
 from advvid.core import files
 from advvid.core.errors import AdvvidError
+from advvid.report.joined import read_tables
 from advvid.report.markdown import markdown
 from advvid.report.page import build_page
-from advvid.report.study_tables import read_tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         default=[],
         metavar="JSON",
-        help="tables of papers (form: advvid.report.study_tables)",
+        help="tables of papers (form: advvid.studies.table)",
     )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page; the Markdown lies beside it")
     parser.add_argument("--title", default="Robustness report", help="heading of the page")
@@ -40,9 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.out.suffix.lower() != ".html":
             raise AdvvidError(f"--out {options.out} is no HTML file: let its name end in .html")
-        page = build_page(
-            options.folders, read_tables(options.tables), options.title, options.megabytes, options.clips
-        )  # fmt: skip
+        page = build_page(options.folders, read_tables(options.tables), options.title, options.megabytes, options.clips)
         beside = options.out.with_suffix(".md")
         files.write_text(options.out, page.html())
         files.write_text(beside, markdown(page, options.out.parent))

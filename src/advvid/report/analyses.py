@@ -22,9 +22,17 @@ from advvid.report.grid import Grid, Group, Header, Row, Value
 
 # What laying out a file raises that an analysis did not write, or that was changed since.
 MALFORMED = (
-    ArithmeticError, AssertionError, AttributeError, ConsoleError, LookupError, RecursionError, RuntimeError, StopIteration,
-    TypeError, ValueError,
-)  # fmt: skip
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ConsoleError,
+    LookupError,
+    RecursionError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -122,10 +130,11 @@ def rich_grid(table: Table) -> Grid:
     words = [not all(value.text[:1] in "0123456789+-–." for value in column if value.text) for column in columns]
     lines = zip(*([replace(v, words=w) for v in column] for column, w in zip(columns, words, strict=True)), strict=True)
     return Grid(
-        _plain(table.title or ""), header[0].text,
+        _plain(table.title or ""),
+        header[0].text,
         tuple(replace(head, words=w) for head, w in zip(header[1:], words[1:], strict=True)),
         (Group(tuple(Row(line[0].text, line[1:]) for line in lines)),),
-    )  # fmt: skip
+    )
 
 
 def _plain(cell: Any) -> str:

@@ -29,10 +29,11 @@ def _parts(page: Page, folder: Path) -> Iterator[str]:
         yield f"Claims at {scale} scale: {', '.join(f'{words} {count}' for words, count in counts.items())}."
     for paper in page.papers:
         yield f'<a id="{paper.anchor}"></a>\n\n## {escaped(paper.heading)}'
-        yield escaped(f"{paper.table.paper}. {' '.join(told['caption'] for told in paper.table.told.values())}".strip())
+        captions = " ".join(table.caption for table in paper.table.scales.values())
+        yield escaped(f"{paper.table.first.paper}. {captions}".strip())
         lines = []
         for scale, said in paper.told.items():
-            command = paper.table.told[scale]["command"]
+            command = paper.table.scales[scale].command
             code = f"`{command.replace('`', '')}`" if command else ""
             lines.append(f"- {scale} scale: {'; '.join(filter(None, (escaped(said), code)))}")
         yield "\n".join(lines)

@@ -16,17 +16,18 @@ from advvid.report.analyses import AnalysisSection, Drawn, analysis_sections
 from advvid.report.animations import Film, films
 from advvid.report.embed import Room, figure
 from advvid.report.grid import Grid, anchor
+from advvid.report.joined import JoinedTable
 from advvid.report.notes import Note, Notes
 from advvid.report.paper_grid import Runs, claims_grid, paper_grid, runs_of, uniform, verdict_counts
 from advvid.report.runs import RunSection, comparisons, run_sections
-from advvid.report.study_tables import PaperTable
+from advvid.report.sources import duration
 
 
 @dataclass(frozen=True)
 class PaperSection:
     """A paper's table: ``told`` says by scale on what and how it was measured."""
 
-    table: PaperTable
+    table: JoinedTable
     anchor: str
     grid: Grid
     told: Mapping[str, str]
@@ -36,7 +37,7 @@ class PaperSection:
     @property
     def heading(self) -> str:
         """The table's name and what it shows."""
-        return f"{self.table.id}: {self.table.title}"
+        return f"{self.table.first.id}: {self.table.first.title}"
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,17 @@ class Page:
 
 
 def build_page(
-    folders: Sequence[Path], tables: Sequence[PaperTable] = (), title: str = "Robustness report",
-    megabytes: float = 10.0, clips: int = 1,
-) -> Page:  # fmt: skip
+    folders: Sequence[Path],
+    tables: Sequence[JoinedTable] = (),
+    title: str = "Robustness report",
+    megabytes: float = 10.0,
+    clips: int = 1,
+) -> Page:
     """Gather everything below folders, and the runs that tables name, into a page.
 
     Args:
         folders: of runs, sweeps, or ``outputs/``; their runs are compared side by side.
-        tables: of papers, see ``advvid.report.study_tables``.
+        tables: of papers, see ``advvid.studies.table``.
         title: heading.
         megabytes: for all pictures; those that find no room are counted and left out.
         clips: of each contact sheet.
@@ -137,15 +141,18 @@ def build_page(
         Comparison(anchor("measured", scale, heading), scale, heading, grid)
         for scale, heading, grid in comparisons([s for s in sections if s.found.path in asked], notes)
     )
-    drawn = {path.resolve() for table in tables for path in table.analyses}  # their pictures stand beside the tables
+    drawn = {
+        found.folder.resolve() for table in tables for found in table.analyses
+    }  # their pictures stand beside the tables
     parts = tuple(
         RunPart(
-            section, tuple(analysis_sections(section.found.path, room, section.found.path.resolve() not in drawn)),
+            section,
+            tuple(analysis_sections(section.found.path, room, section.found.path.resolve() not in drawn)),
             tuple(films(section.found.path, section.found.result, room, clips)),
             section.found.path.resolve() in drawn,
         )
         for section in sections
-    )  # fmt: skip
+    )
     verdicts = verdict_counts([claim for table in tables for claim in table.claims])
     return Page(title, papers, side_by_side, parts, notes.all, verdicts, room.refused)
 
@@ -156,19 +163,20 @@ def _breakable(text: str) -> Markup:
     return Markup("<wbr>").join(map(escape, parts))
 
 
-def _paper(table: PaperTable, runs: Runs, room: Room) -> PaperSection:
-    drawn = []
-    for given in table.figures:
+def _paper(table: JoinedTable, runs: Runs, room: Room) -> PaperSection:
+    drawn, title = [], table.first.title
+    for scale, given in table.figures:
         picture = figure(given.path)
         if picture is None:
-            raise AdvvidError(f"the figure {given.path} of the table {table.id} cannot be read: correct its path")
+            raise AdvvidError(f"the figure {given.path} of the table {table.first.id} cannot be read: correct its path")
         if room.take([picture]):
-            drawn.append(Drawn(picture, f"{given.alt} ({given.scale} scale)", given.path, given.caption))
+            said = f"{title}: {given.alt}" if given.alt else f"Figure of {title}"
+            drawn.append(Drawn(picture, f"{said} ({scale} scale)", given.path, given.alt))
     claims = claims_grid(table.claims) if table.claims else None
     same = uniform(table)
     told = {}
-    for scale, about in table.told.items():
-        said = (about["dataset"], same, f"{about['cost']} of computing" if about["cost"] else "")
-        told[scale] = ", ".join(filter(None, said))
-    name = anchor("table", table.id)
+    for scale, one in table.scales.items():
+        cost = f"{duration(one.seconds)} of computing" if one.seconds else ""
+        told[scale] = ", ".join(filter(None, (one.dataset, same, cost)))
+    name = anchor("table", table.first.id)
     return PaperSection(table, name, paper_grid(table, runs), told, tuple(drawn), claims)

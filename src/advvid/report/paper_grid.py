@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from advvid.report.grid import NOTHING, Grid, Group, Header, Mark, Row, Value, number, signed
+from advvid.report.joined import JoinedTable
 from advvid.report.notes import Notes
 from advvid.report.runs import RunSection, footnotes
-from advvid.report.study_tables import SCALES, Cell, Claim, Measured, PaperTable
+from advvid.studies.cell import Cell, Measured
+from advvid.studies.plan import SCALES
+from advvid.studies.table import Verdict
 
 WORDS = {"holds": ("holds", "good"), "does_not_hold": ("does not hold", "bad"), "undecided": ("undecided", "")}
 
@@ -45,78 +48,87 @@ class Runs:
         return score is not None and score.acc is not None and abs(100 * score.acc - found.value) < 1e-6
 
 
-def paper_grid(table: PaperTable, runs: Runs) -> Grid:
+def paper_grid(table: JoinedTable, runs: Runs) -> Grid:
     """Lay out a table: a row per number of the paper, in groups by the paper's rows.
 
     The two scales have columns of their own, whether or not anything was measured there; n and seed stand in
     columns only where they differ between the cells.
 
     Example:
-        >>> cell = Cell(61.1, {"demo": Measured(98.5, (95.7, 99.5), 200, "0")})
-        >>> table = PaperTable("t", "T", "P", ("clean",), {"clean": "%"}, {"CAT": {"clean": cell}}, {"demo": {}})
+        >>> cell = Cell(61.1, Measured(98.5, (95.7, 99.5), 200, (0,)))
+        >>> table = JoinedTable({"demo": StudyTable("t", "demo", ("clean",), {"CAT": {"clean": cell}}, units={"clean": "%"})})
         >>> [value.text for value in paper_grid(table, Runs([], Notes())).groups[0].rows[0].cells]
         ['61.1', '98.5', '+37.4', '–']
     """
-    cells = [cell for row in table.rows.values() for cell in row.values()]
-    several = len(_common(cells)) > 1
+    several = len(_common(table)) > 1
     header = [Header("published")]
     for scale in _order(table):
         header.append(Header(f"measured ({scale})"))
-        header += [Header(f"difference ({scale})")] if scale in table.told else []
-        header += [Header("n"), Header("seed")] if several and scale in table.told else []
+        header += [Header(f"difference ({scale})")] if scale in table.scales else []
+        header += [Header("n"), Header("seed")] if several and scale in table.scales else []
     groups = tuple(
-        Group(tuple(_row(table, column, cell, runs, several) for column, cell in row.items()), name)
-        for name, row in table.rows.items()
+        Group(tuple(_row(table, (row, column), runs, several) for column in columns), row)
+        for row, columns in table.places.items()
     )
     return Grid("", "column", tuple(header), groups)
 
 
-def _order(table: PaperTable) -> list[str]:
+def _order(table: JoinedTable) -> list[str]:
     """The scales, first those at which the table was made: on a narrow screen the first columns are seen."""
-    return sorted(SCALES, key=lambda scale: scale not in table.told)
+    return sorted(SCALES, key=lambda scale: scale not in table.scales)
 
 
-def uniform(table: PaperTable) -> str:
+def uniform(table: JoinedTable) -> str:
     """Say n and seed where all numbers share them, "" otherwise."""
-    common = _common([cell for row in table.rows.values() for cell in row.values()])
+    common = _common(table)
     if len(common) != 1:
         return ""
     ((n, seed),) = common
     return ", ".join(part for part in (f"n = {n}" if n is not None else "", f"seed {seed}" if seed else "") if part)
 
 
-def _common(cells: Sequence[Cell]) -> set[tuple[int | None, str]]:
-    return {(found.n, found.seed) for cell in cells for found in cell.measured.values()}
+def _common(table: JoinedTable) -> set[tuple[int | None, str]]:
+    cells = [cell for one in table.scales.values() for _, _, cell in one.cells]
+    return {(cell.measured.n, cell.measured.seed) for cell in cells if cell.measured is not None}
 
 
-def _row(table: PaperTable, column: str, cell: Cell, runs: Runs, several: bool) -> Row:
-    unit = table.units[column]
-    spread = "" if cell.spread is None else f" ± {number(cell.spread)}"
-    values = [Value(_printed(cell.published) + spread)]
+def _row(table: JoinedTable, place: tuple[str, str], runs: Runs, several: bool) -> Row:
+    column, printed, cells = place[1], table.published(*place), table.cells(*place)
+    unit = table.unit(column)
+    spread = "" if printed.spread is None else f" ± {number(printed.spread)}"
+    values = [Value(_printed(printed.published) + spread)]
     for scale in _order(table):
-        found = cell.measured.get(scale)
-        values.append(_value(cell, scale, column, unit, runs))
-        if scale in table.told:
-            values.append(Value(_difference(cell.published, found)))
+        cell = cells.get(scale, Cell())
+        found = cell.measured
+        if found is None:
+            values.append(_missing(cell, scale, runs))
+        else:
+            values.append(_value(found, printed.published, (column, unit), runs))
+        if scale in table.scales:
+            values.append(Value(_difference(printed.published, found)))
             if several:
                 values.append(Value(NOTHING if found is None or found.n is None else str(found.n)))
                 values.append(Value(found.seed if found is not None and found.seed else NOTHING))
     return Row(column if unit in ("%", "") else f"{column} ({unit})", tuple(values))
 
 
-def _value(cell: Cell, scale: str, column: str, unit: str, runs: Runs) -> Value:
-    found = cell.measured.get(scale)
-    if found is None:
-        why = cell.missing.get(scale)
-        return Value(NOTHING, notes=(runs.notes.add(f"Not measured ({scale}): {why.rstrip('.')}."),) if why else ())
-    href, notes = runs.place(found, column)
-    text = _written(found.value, cell.published)
-    if found.ci95 is None:
+def _missing(cell: Cell, scale: str, runs: Runs) -> Value:
+    why = cell.why_missing.rstrip(".")
+    return Value(NOTHING, notes=(runs.notes.add(f"Not measured ({scale}): {why}."),) if why else ())
+
+
+def _value(found: Measured, published: float | None, column: tuple[str, str], runs: Runs) -> Value:
+    """Write a number, and draw it where ``column``, a name and a unit, is one of accuracies."""
+    name, unit = column
+    href, notes = runs.place(found, name)
+    text, ends = _written(found.value, published), found.range or found.ci95
+    if ends is None:
         return Value(text, "", href, notes)
-    low, high = found.ci95
-    drawn = unit == "%" or runs.is_accuracy(found, column)
-    said = " to ".join(_written(end, cell.published) for end in found.ci95)
-    mark = Mark(found.value, max(low, 0), min(high, 100), cell.published) if drawn else None
+    drawn = unit == "%" or runs.is_accuracy(found, name)
+    said = " to ".join(_written(end, published) for end in ends)
+    if found.range is not None:
+        notes = (*notes, runs.notes.add("Mean over the seeds, with the lowest and the highest of them."))
+    mark = Mark(found.value, max(ends[0], 0), min(ends[1], 100), published) if drawn else None
     return Value(text, said, href, notes, mark)
 
 
@@ -141,26 +153,34 @@ def _written(value: float, published: float | None) -> str:
     return f"{value:.{min(4, max(1, decimals))}f}"
 
 
-def claims_grid(claims: Sequence[Claim]) -> Grid:
+def claims_grid(claims: Sequence[Verdict]) -> Grid:
     """A row per claim and scale, with the verdict in words."""
     header = (
-        Header("claim", words=True), Header("scale", words=True), Header("verdict", words=True), Header("statistic"),
-    )  # fmt: skip
+        Header("claim", words=True),
+        Header("scale", words=True),
+        Header("verdict", words=True),
+        Header("statistic"),
+    )
     rows = tuple(
         Row(
             claim.id,
             (
-                Value(claim.text, words=True), Value(claim.scale, words=True),
+                Value(claim.text, words=True),
+                Value(claim.scale, words=True),
                 Value(WORDS[claim.verdict][0], words=True, tone=WORDS[claim.verdict][1]),
-                Value(claim.statistic or NOTHING, "" if claim.ci95 is None else " to ".join(map(number, claim.ci95))),
+                Value(_statistic(claim.statistic), "" if claim.ci95 is None else " to ".join(map(number, claim.ci95))),
             ),
         )
         for claim in claims
-    )  # fmt: skip
+    )
     return Grid("", "id", header, (Group(rows),))
 
 
-def verdict_counts(claims: Sequence[Claim]) -> Mapping[str, Mapping[str, int]]:
+def _statistic(given: float | str | None) -> str:
+    return NOTHING if given in (None, "") else f"{given:.4g}" if isinstance(given, int | float) else str(given)
+
+
+def verdict_counts(claims: Sequence[Verdict]) -> Mapping[str, Mapping[str, int]]:
     """Count the verdicts by scale, in words; a statement that belongs to several tables is one."""
     claims = list({(claim.id, claim.scale): claim for claim in claims}.values())
     return {
@@ -170,6 +190,6 @@ def verdict_counts(claims: Sequence[Claim]) -> Mapping[str, Mapping[str, int]]:
     }
 
 
-def runs_of(tables: Sequence[PaperTable]) -> list[Path]:
+def runs_of(tables: Sequence[JoinedTable]) -> list[Path]:
     """Return the run folders that tables name and that exist, each once."""
     return list(dict.fromkeys(path for table in tables for path in table.runs if path.is_dir()))

@@ -97,12 +97,15 @@ def _section(run: FoundRun, name: str) -> RunSection:
     result = run.result
     config = result.config
     facts = {
-        "clips": str(result.n), "seed": str(NOTHING if result.seed is None else result.seed),
+        "clips": str(result.n),
+        "seed": str(NOTHING if result.seed is None else result.seed),
         "scale": "demo (embedded data)" if sources.scale_of(result) == "demo" else "full",
         "settings": ", ".join(f"{group} {choice}" for group, choice in sorted(run.choices.items()) if choice != "None"),
-        "training": cost, "evaluation": sources.attack_cost(result), "commit": str(result.commit or "not known"),
+        "training": cost,
+        "evaluation": sources.attack_cost(result),
+        "commit": str(result.commit or "not known"),
         "versions": sources.versions_text(result),
-    }  # fmt: skip
+    }
     origin = sources.trained_in(config)
     if origin is not None and origin.resolve() != run.path.resolve():
         facts["model from"] = sources.local(str(config["checkpoint"]))
@@ -126,9 +129,15 @@ def _section(run: FoundRun, name: str) -> RunSection:
 def _columns_grid(table: RobustnessTable, name: str) -> Grid:
     """A row per column of the run's table, with its budget and what it cost."""
     header = (
-        Header("percent right"), Header("access", words=True), Header("budget", words=True), Header("largest distance"),
-        Header("fooling rate"), Header("gradients"), Header("seconds"), Header("further measures", words=True),
-    )  # fmt: skip
+        Header("percent right"),
+        Header("access", words=True),
+        Header("budget", words=True),
+        Header("largest distance"),
+        Header("fooling rate"),
+        Header("gradients"),
+        Header("seconds"),
+        Header("further measures", words=True),
+    )
     groups = [Group((_measured_row("clean", table.clean, name),))]
     for section, title in (("attacks", "Attacks"), *OUTSIDE):
         rows = tuple(_measured_row(key, entry, name) for key, entry in table.sections()[section].items())
@@ -155,11 +164,15 @@ def _measured_row(key: str, score: Score, name: str) -> Row:
     metrics = {m: v for m, v in column.metrics.items() if m not in QUIET and isinstance(v, int | float)}
     further = ", ".join(f"{metric} {number(value)}" for metric, value in metrics.items())
     cells = (
-        _marked(column), Value(str(column.access or NOTHING).replace("_", " "), words=True),
-        Value(str(column.budget or NOTHING), words=True), _number(column.max_distance),
-        Value(NOTHING if fooled is None else f"{100 * fooled:.1f}"), _number(column.gradient_calls),
-        _number(column.seconds), Value(further or NOTHING, words=True),
-    )  # fmt: skip
+        _marked(column),
+        Value(str(column.access or NOTHING).replace("_", " "), words=True),
+        Value(str(column.budget or NOTHING), words=True),
+        _number(column.max_distance),
+        Value(NOTHING if fooled is None else f"{100 * fooled:.1f}"),
+        _number(column.gradient_calls),
+        _number(column.seconds),
+        Value(further or NOTHING, words=True),
+    )
     return Row(NAMES.get(key, key), cells, anchor(name, key))
 
 
@@ -203,8 +216,9 @@ def _comparison(sections: Sequence[RunSection], notes: Notes) -> Grid:
     def row(key: str, section: str | None, budget: str = "") -> Row:
         found = [run.scores.get(key) if section is None else run.sections()[section].get(key) for _, run in runs]
         cells = tuple(
-            _marked(score, s.column(key), marks[i].get(key, ())) for i, (s, score) in enumerate(zip(sections, found, strict=True))
-        )  # fmt: skip
+            _marked(score, s.column(key), marks[i].get(key, ()))
+            for i, (s, score) in enumerate(zip(sections, found, strict=True))
+        )
         return Row(NAMES.get(key, key), cells, strong=section is None and key != "clean", notes=_said(key, runs, notes))
 
     top = [row("clean", None), *(row(key, "attacks") for key in names_of(runs, "attacks"))]

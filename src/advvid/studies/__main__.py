@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ from rich.markdown import Markdown
 from advvid.core.errors import AdvvidError
 from advvid.core.files import remove_abandoned
 from advvid.distributed.signals import interruptible
+from advvid.studies.catalogue import find_targets, papers
 from advvid.studies.check import dry_run
 from advvid.studies.claims import page, record, verdicts
 from advvid.studies.few_clips import Copies
 from advvid.studies.overview import listing
-from advvid.studies.plan import DEMO, FULL, SCALES, Study, Target, all_targets, find_target, plans
+from advvid.studies.plan import DEMO, FULL, SCALES, Study, Target
+from advvid.studies.publish import FILES, kept, publish, write
 from advvid.studies.summary import publish_summary
-from advvid.studies.tables import counted, make_table, markdown, publish, write
+from advvid.studies.table import Verdict
+from advvid.studies.tables import make_table, markdown
 from advvid.studies.work import TROUBLE, Runner, WorkError, stop_all
 
 DATA = ("ucf101", "hmdb51", "youtube8m", "cifar10", "moving_mnist")
@@ -36,17 +39,21 @@ log = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Make the tables that were asked for; 1 where one has no number at all."""
-    names = list(all_targets()) if options.targets == ["all"] else options.targets
-    wanted = [find_target(name) for name in names]
+    wanted = list(
+        {target.id: (study, target) for name in options.targets for study, target in find_targets(name)}.values()
+    )
+    for study, target in wanted:
+        if options.scale not in study.scales:
+            raise AdvvidError(f"{target.id} is not made at this scale: give --scale {' or '.join(study.scales)}")
     remove_abandoned((options.root / options.scale).rglob(".*.tmp"))
     runner = Runner(options.root, options.scale, _given(options), options.threads)
     if options.jobs > 1:
         ahead(runner, wanted, options.jobs)
     empty = []
     try:
-        for plan, target in wanted:
+        for study, target in wanted:
             try:
-                full = _one(runner, plan, target, options, console)
+                full = _one(runner, study, target, options, console)
             except TROUBLE as error:  # one table's trouble does not keep the others
                 log.error("%s: %s: %s", target.id, type(error).__name__, error)
                 full = False
@@ -59,15 +66,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return 1 if empty else 0
 
 
-def _one(runner: Runner, plan: Study, target: Target, options: argparse.Namespace, console: Console) -> bool:
+def _one(runner: Runner, study: Study, target: Target, options: argparse.Namespace, console: Console) -> bool:
     """Make one table, write and show it; False where it has nothing though it should."""
-    command = f"make {target.id}" + (" SCALE=demo" if options.scale == DEMO else "")
-    table = make_table(runner, plan, target, command)
+    name = f"study-{target.id}" if study.own else f"{target.id}" + (" SCALE=demo" if options.scale == DEMO else "")
+    command = f"make {name}"
+    table = make_table(runner, study, target, command)
     files = write(table, options.root / options.scale / "tables")
     console.print(Markdown(markdown(table)) if console.is_terminal else markdown(table))
     console.print("Written: " + ", ".join(map(str, files)), soft_wrap=True)
-    done, cells = counted(table)
-    return not list(target.wanted(options.scale)) or bool(done if cells else table["figures"])
+    done, cells = table.counted
+    return not list(target.wanted(options.scale)) or bool(done if cells else table.figures)
 
 
 def _check(options: argparse.Namespace, console: Console) -> int:
@@ -81,9 +89,9 @@ def _check(options: argparse.Namespace, console: Console) -> int:
         raise AdvvidError(
             "check needs a few videos of UCF101 and its lists: make check-papers UCF101=<folder of classes>,<folder of lists>"
         )
-    unknown = set(options.papers) - set(plans())
+    unknown = set(options.papers) - set(papers())
     if unknown:
-        raise AdvvidError(f"there is no paper {sorted(unknown)[0]!r}: choose from {', '.join(plans())}")
+        raise AdvvidError(f"there is no paper {sorted(unknown)[0]!r}: choose from {', '.join(papers())}")
     failed = False
     for line in dry_run(copies, tuple(options.papers)):
         console.print(line, soft_wrap=True, markup=False)
@@ -97,18 +105,13 @@ def _copy(given: str) -> tuple[Path, Path]:
     return Path(videos), Path(lists or videos)
 
 
-def _kept(root: Path, scale: str) -> dict[str, Any]:
-    """Return the tables made so far at a scale."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted((root / scale / "tables").glob("*.json"))}
-
-
 def _judge(options: argparse.Namespace, console: Console) -> int:
     """Judge the statements from all tables made so far and show the page of verdicts."""
     scales = [options.scale] if options.scale else [DEMO, FULL]
-    kept = [_kept(options.root, scale) for scale in scales]
-    if not any(kept):
+    made = [kept(options.root / scale / "tables") for scale in scales]
+    if not any(made):
         raise AdvvidError(f"there is no table below {options.root}: make some first, as with make papers SCALE=demo")
-    for tables in kept:
+    for tables in made:
         found = record(verdicts(tables), options.publish)
     text = page(found)
     console.print(Markdown(text) if console.is_terminal else text)
@@ -117,19 +120,20 @@ def _judge(options: argparse.Namespace, console: Console) -> int:
 
 def _settle(options: argparse.Namespace, names: Sequence[str]) -> None:
     """Judge the statements once, from all tables made so far, write the verdicts into these and publish those asked for."""
-    tables = _kept(options.root, options.scale)
+    folder = options.root / options.scale / "tables"
+    tables = kept(folder)
     judged = verdicts(tables)
     for name, table in tables.items():
-        own = [
-            {"id": claim, "text": verdict["says"], **{k: verdict[k] for k in ("verdict", "statistic", "ci95")}}
-            for claim, verdict in judged.items()
-            if name in verdict["tables"]
-        ]
-        if own != table["claims"]:  # of another table's making, too
-            write({**table, "claims": own}, options.root / options.scale / "tables")
+        own = tuple(
+            Verdict(claim, found["says"], found["verdict"], options.scale, found["statistic"], tuple(found["ci95"]))
+            for claim, found in judged.items()
+            if name in found["tables"]
+        )
+        if own != table.claims:  # of another table's making, too
+            write(replace(table, claims=own), folder)
         if options.publish is not None and name in names:
-            publish({**table, "claims": own}, options.publish)
-    if options.publish is not None and tables:
+            publish(replace(table, claims=own), options.publish)
+    if options.publish is not None and (options.publish / FILES[False]).is_file():
         record(judged, options.publish)
         publish_summary(options.publish, options.root)
 
@@ -139,11 +143,11 @@ def ahead(runner: Runner, wanted: Sequence[tuple[Study, Target]], jobs: int) -> 
 
     Trainings that others begin with come first, and evaluations of one training not side by side, so that nobody waits.
     """
-    pairs = {(plan.name, *pair): plan for plan, target in wanted for pair in target.wanted(runner.scale)}
+    pairs = {(study.name, *pair): study for study, target in wanted for pair in target.wanted(runner.scale)}
     first = {
-        (plan.name, name, ""): plan
-        for (_, run, score), plan in pairs.items()
-        for name in runner.trainings(plan, run, score)
+        (study.name, name, ""): study
+        for (_, run, score), study in pairs.items()
+        for name in runner.trainings(study, run, score)
         if name != run
     }
     nth: dict[tuple[str, str], int] = {}
@@ -219,7 +223,12 @@ def parser() -> argparse.ArgumentParser:
     judged.add_argument("--scale", choices=SCALES, help="one alone (default: both, full where there are tables of it)")
     judged.add_argument("--publish", type=Path, default=Path("outputs/published"), help="where claims.json goes")
     make = commands.add_parser("run", help="carry out what is missing of some tables, and print them")
-    make.add_argument("targets", nargs="+", metavar="TARGET", help="such as kinfu-table2, or all")
+    make.add_argument(
+        "targets",
+        nargs="+",
+        metavar="TARGET",
+        help="such as kinfu-table2, a whole study such as embedded, or all: those of the papers",
+    )
     make.add_argument("--scale", choices=SCALES, default=FULL)
     make.add_argument("--root", type=Path, default=Path("outputs/papers"), help="where runs and tables are kept")
     make.add_argument("--publish", type=Path, help="also put the tables into papers.json of this folder")

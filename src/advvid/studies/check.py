@@ -19,16 +19,26 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from advvid.core.errors import AdvvidError
+from advvid.studies.catalogue import papers, studies
 from advvid.studies.few_clips import Copies
 from advvid.studies.keys import composed
-from advvid.studies.plan import FULL, RUN, Study, Work, plans
+from advvid.studies.plan import FULL, RUN, TRAIN, Study, Work
 
 CLASSES = {"ucf101": 101, "hmdb51": 51}
 # What makes a training two steps long, and an evaluation one clip under one attack.
 SHORT = (
-    "schedule.epochs=1", "schedule.batch_size=1", "dataset.limit_train=2", "dataset.limit_val=1", "dataset.limit_test=1",
-    "dataset.workers=0", "evaluation.batch_size=1", "suite.include_attack=false", "evaluation.pictures=0", "tracker=none", "runtime=cpu",
-)  # fmt: skip
+    "schedule.epochs=1",
+    "schedule.batch_size=1",
+    "dataset.limit_train=2",
+    "dataset.limit_val=1",
+    "dataset.limit_test=1",
+    "dataset.workers=0",
+    "evaluation.batch_size=1",
+    "suite.include_attack=false",
+    "evaluation.pictures=0",
+    "tracker=none",
+    "runtime=cpu",
+)
 NOT_TRIED = "no videos were given"
 ONE_ATTACK = ("suite=quick", "~suite.masked_pgd_10", "~suite.frame_border_10")
 # Embedded data in the shape of those of which no clips are at hand.
@@ -58,33 +68,31 @@ class Trial:
     @property
     def work(self) -> Work:
         """The training."""
-        return plans()[self.paper].runs[self.run]
+        return studies()[self.paper].runs[self.run]
 
     def __str__(self) -> str:
         return f"{self.paper}/{self.run}: {self.kind}, {self.data}"
 
 
-def trials(papers: Sequence[str] = ()) -> list[Trial]:
+def trials(names: Sequence[str] = ()) -> list[Trial]:
     """Return a training of each kind of some papers (of all), and before each those that it needs."""
     found: dict[str, Trial] = {}
-    for plan in plans().values():
-        if papers and plan.name not in papers:
-            continue
-        for name, run in plan.runs.items():
-            trial = _trial(plan, name)
+    for study in papers(names).values():
+        for name, run in study.runs.items():
+            trial = _trial(study, name)
             kind = f"{trial.data} {trial.kind}"
             if kind in found:
                 continue
             for needed in run.needs(FULL):  # trained first
-                if all((other.paper, other.run) != (plan.name, needed) for other in found.values()):
-                    found[f"{plan.name}/{needed}"] = _trial(plan, needed)
+                if all((other.paper, other.run) != (study.name, needed) for other in found.values()):
+                    found[f"{study.name}/{needed}"] = _trial(study, needed)
             found[kind] = trial
     return list(found.values())
 
 
-def _trial(plan: Study, name: str) -> Trial:
-    run = plan.runs[name]
-    return Trial(plan.name, name, _kind(composed(_named(run, Path("x")))), run.data[0])
+def _trial(study: Study, name: str) -> Trial:
+    run = study.runs[name]
+    return Trial(study.name, name, _kind(composed(_named(run, Path("x")))), run.data[0])
 
 
 def _kind(cfg: DictConfig) -> str:
@@ -141,14 +149,14 @@ def _cheaper(defense: DictConfig) -> list[str]:
     return overrides + (["defense.classifier_schedule.epochs=1"] if defense.get("classifier_schedule") else [])
 
 
-def dry_run(copies: Copies, papers: Sequence[str] = ()) -> Iterator[str]:
+def dry_run(copies: Copies, names: Sequence[str] = ()) -> Iterator[str]:
     """Yield a line for each thing tried of some papers (of all); one that failed starts with "failed"."""
     for name, classes in copies.classes().items():
         yield f"{'ok' if len(classes) == CLASSES[name] else 'failed'}: {name}: {len(classes)} classes"
-    problems = list(compose_all(FULL, papers))
+    problems = list(compose_all(FULL, names))
     yield from (f"failed: {problem}" for problem in problems)
     yield f"{len(problems)} of the trainings and evaluations at full scale cannot be composed"
-    every = trials(papers)
+    every = trials(names)
     with tempfile.TemporaryDirectory() as scratch:
         for number, trial in enumerate(every, 1):
             try:
@@ -164,30 +172,31 @@ def dry_run(copies: Copies, papers: Sequence[str] = ()) -> Iterator[str]:
             yield f"{state} ({number} of {len(every)}): {trial}: {problem or 'two training steps and one clip under attack'}"
 
 
-def compose_all(scale: str, papers: Sequence[str] = ()) -> Iterator[str]:
+def compose_all(scale: str, names: Sequence[str] = ()) -> Iterator[str]:
     """Compose every training and evaluation of a scale and yield a sentence for each that cannot be.
 
     Example:
         >>> list(compose_all("full", ("aart",)))           # doctest: +SKIP
         []
     """
-    for plan in plans().values():
-        if papers and plan.name not in papers:
-            continue
-        for work, overrides in _every(plan, scale):
+    chosen = [study for name, study in studies().items() if (not names or name in names) and scale in study.scales]
+    for study in chosen:
+        for work, overrides in _every(study, scale):
+            if work.program != TRAIN:
+                continue
             try:
                 composed([RUN.sub("outputs/x", override) for override in overrides])
             except AdvvidError as error:
-                yield f"{plan.name}, {work.name}: {error}"
+                yield f"{study.name}, {work.name}: {error}"
 
 
-def _every(plan: Study, scale: str) -> Iterator[tuple[Work, list[str]]]:
+def _every(study: Study, scale: str) -> Iterator[tuple[Work, list[str]]]:
     """Yield each training, and each evaluation with the overrides of one training that it looks at."""
     first: dict[str, str] = {}
-    for target in plan.targets.values():
+    for target in study.targets.values():
         for run, score in target.wanted(scale):
             first.setdefault(score, run)
-    for work in plan.runs.values():
+    for work in study.runs.values():
         yield work, list(work.overrides[scale])
     for score, run in first.items():
-        yield plan.scores[score], plan.overrides(run, score, scale)
+        yield study.scores[score], study.overrides(run, score, scale)

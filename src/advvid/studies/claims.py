@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from advvid.core.files import write_text
+from advvid.evaluation.table import Block
 from advvid.studies.compared import Tables, compare
 from advvid.studies.plan import FULL
 from advvid.studies.published import read_yaml
+from advvid.studies.table import StudyTable
 from advvid.studies.work import TROUBLE
 
 log = logging.getLogger(__name__)
@@ -81,23 +83,27 @@ def judge(claim: Claim, tables: Tables) -> dict[str, Any] | None:
     weak = [name for condition in claim.conditions for name in _unlearnt(condition, tables[condition["table"]])]
     worst = min(compared, key=lambda found: found["ci95"][1] if fails else found["ci95"][0])
     return {
-        "verdict": OPEN if weak else FAILS if fails else HOLDS if holds else OPEN, "says": claim.says,
+        "verdict": OPEN if weak else FAILS if fails else HOLDS if holds else OPEN,
+        "says": claim.says,
         "because": f"{', '.join(dict.fromkeys(weak))} hardly learned at this scale" if weak else "",
-        "scale": tables[claim.tables[0]]["scale"], "tables": list(claim.tables),
-        "runs": sorted({run for found in compared for run in found.pop("runs")}), "statistic": worst["points"],
-        "ci95": worst["ci95"], "of": worst["of"], "unit": "points above what the statement needs", "comparisons": compared,
-    }  # fmt: skip
+        "scale": tables[claim.tables[0]].scale,
+        "tables": list(claim.tables),
+        "runs": sorted({run for found in compared for run in found.pop("runs")}),
+        "statistic": worst["points"],
+        "ci95": worst["ci95"],
+        "of": worst["of"],
+        "unit": "points above what the statement needs",
+        "comparisons": compared,
+    }
 
 
-def _unlearnt(condition: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
+def _unlearnt(condition: Mapping[str, Any], table: StudyTable) -> list[str]:
     """Return the rows with less than half of the clean accuracy that the paper prints: they say nothing about methods."""
-    cells = {row["name"]: row["cells"] for row in table["rows"]}
     names = [*condition.get("higher", []), *condition.get("lower", []), *condition.get("rows", [])]
     found = []
     for row in dict.fromkeys(name.partition(":")[0] for name in names):
-        clean = cells.get(row, {}).get("clean") or {}
-        published, measured = clean.get("published"), clean.get("measured")
-        if published and measured and measured["value"] is not None and measured["value"] < published / 2:
+        clean = table.rows.get(row, {}).get("clean")
+        if clean and clean.published and clean.measured and clean.measured.value < clean.published / 2:
             found.append(row)
     return found
 
@@ -126,16 +132,16 @@ def record(judged: Mapping[str, Any], target: Path) -> dict[str, Any]:
 def page(judged: Mapping[str, Any]) -> str:
     """Return the verdicts as Markdown."""
     count = {name: sum(found["verdict"] == name for found in judged.values()) for name in (HOLDS, FAILS, OPEN)}
-    lines = ["What the papers say, and what was measured here.", "",
-             f"{count[HOLDS]} hold, {count[FAILS]} do not hold, {count[OPEN]} are undecided. The figure is the comparison that decides",
-             "least in a statement's favour: points above what it needs, with the 95% interval over clips; nothing is corrected for",
-             "the number of comparisons. A verdict at demo scale is about the embedded data and small networks.", "",
-             "| statement | | scale | verdict | decided by | points |", "|---|---|---|---|---|---:|"]  # fmt: skip
+    rows = []
     for name, found in sorted(judged.items()):
         low, high = found["ci95"]
         verdict = str(found["verdict"]).replace("_", " ") + (f" ({found['because']})" if found.get("because") else "")
-        lines.append(
-            f"| {name} | {found['says']} | {found['scale']} | {verdict} | {found['of']} | "
-            f"{found['statistic']:.1f} [{low:.1f}, {high:.1f}] |"
-        )
-    return "\n".join(lines) + "\n"
+        points = f"{found['statistic']:.1f} [{low:.1f}, {high:.1f}]"
+        rows.append((name, found["says"], found["scale"], verdict, found["of"], points))
+    table = Block("", ("statement", "", "scale", "verdict", "decided by", "points"), tuple(rows), fixed=5)
+    head = f"""What the papers say, and what was measured here.
+
+{count[HOLDS]} hold, {count[FAILS]} do not hold, {count[OPEN]} are undecided. The figure is the comparison that decides
+least in a statement's favour: points above what it needs, with the 95% interval over clips; nothing is corrected for
+the number of comparisons. A verdict at demo scale is about the embedded data and small networks."""
+    return f"{head}\n\n{table.markdown()}\n"

@@ -27,11 +27,14 @@ from advvid.core.plain import read_json
 from advvid.evaluation.table_file import read_table
 from advvid.evaluation.tally import read_samples, verdicts
 from advvid.metrics.statistics import bootstrap_difference, paired_difference
+from advvid.studies.catalogue import find_target
+from advvid.studies.cell import Measured
 from advvid.studies.measured import follow
-from advvid.studies.plan import CellPlan, find_target
+from advvid.studies.plan import CellPlan
 from advvid.studies.resampled import difference
+from advvid.studies.table import StudyTable
 
-Tables = Mapping[str, Mapping[str, Any]]
+Tables = Mapping[str, StudyTable]
 Interval = tuple[float, float]
 DRAWS = 2000
 # Measures that are percentages of clips, and those that are means over clips in a unit of their own.
@@ -54,8 +57,8 @@ def compare(condition: Mapping[str, Any], tables: Tables) -> list[dict[str, Any]
             pairs = [(one, one) for one in condition["higher"]]
         for one, two in pairs:
             cells = [_cell(table, one, column), *([] if two is None else [_cell(other, two, column)])]
-            measured = [m for _, _, m in cells]
-            if any(m is None or m["value"] is None for m in measured):
+            measured = [m for _, _, m in cells if m is not None]
+            if len(measured) < len(cells):
                 return None
             plans = [plan for _, plan, _ in cells]
             if "access" in condition:
@@ -69,23 +72,21 @@ def compare(condition: Mapping[str, Any], tables: Tables) -> list[dict[str, Any]
                 points, interval = _difference(plans, measured, "above_access" in condition or "access" in condition)
                 points, interval = points - needed, (interval[0] - needed, interval[1] - needed)
             of = " less ".join(place for place, _, _ in cells)
-            found.append(
-                {"of": of, "points": points, "ci95": list(interval), "runs": [str(m["run"]) for m in measured]}
-            )
+            found.append({"of": of, "points": points, "ci95": list(interval), "runs": [str(m.run) for m in measured]})
     return found
 
 
-def _cell(table: Mapping[str, Any], name: str, column: str) -> tuple[str, CellPlan, Any]:
+def _cell(table: StudyTable, name: str, column: str) -> tuple[str, CellPlan, Measured | None]:
     """Return a cell's place in words, its plan, and what was measured."""
     row, _, own = name.partition(":")
     at = own or column
-    cells: Mapping[str, Any] = next((found["cells"] for found in table["rows"] if found["name"] == row), {})
-    return f"{row}/{at}", find_target(table["id"])[1].cells[row][at], cells.get(at, {}).get("measured")
+    found = table.rows.get(row, {}).get(at)
+    return f"{row}/{at}", find_target(table.id)[1].cells[row][at], found.measured if found else None
 
 
-def _figure(condition: Mapping[str, Any], table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def _figure(condition: Mapping[str, Any], table: StudyTable) -> list[dict[str, Any]] | None:
     """Compare numbers of analyses."""
-    folders = {(found["run"], found["score"]): Path(found["folder"]) for found in table.get("analyses", [])}
+    folders = {(found.run, found.score): found.folder for found in table.analyses}
     name, _, path = str(condition["path"]).partition("/")
     runs = [condition["run"], *([condition.get("less_run", condition["run"])] if "less" in condition else [])]
     if any((run, condition["score"]) not in folders for run in runs):
@@ -100,13 +101,17 @@ def _figure(condition: Mapping[str, Any], table: Mapping[str, Any]) -> list[dict
         spread = math.hypot((ends[1] - ends[0]) / 2, (others[1] - others[0]) / 2)
         value, ends = value - less, (value - less - spread, value - less + spread)
     factor = float(condition.get("factor", 1))
-    measured = {"value": factor * value, "ci95": [factor * end for end in ends]}
+    measured = Measured(factor * value, (factor * ends[0], factor * ends[1]))
     points, interval = _against_number(measured, condition)
     of = " less ".join(f"{run}/{condition['score']}" for run in runs)
     return [
-        {"of": f"{of}: {condition['path']}", "points": points, "ci95": list(interval),
-         "runs": [str(folders[run, condition["score"]]) for run in runs]}
-    ]  # fmt: skip
+        {
+            "of": f"{of}: {condition['path']}",
+            "points": points,
+            "ci95": list(interval),
+            "runs": [str(folders[run, condition["score"]]) for run in runs],
+        }
+    ]
 
 
 def _number(result: Mapping[str, Any], path: str, interval: str | None) -> tuple[float, Interval]:
@@ -132,20 +137,19 @@ def auc(low: Sequence[float], high: Sequence[float]) -> tuple[float, Interval]:
     return float(above.mean()), (float(np.percentile(drawn, 2.5)), float(np.percentile(drawn, 97.5)))
 
 
-def _against_number(measured: Mapping[str, Any], condition: Mapping[str, Any]) -> tuple[float, Interval]:
-    low, high = measured["ci95"] or (measured["value"],) * 2
+def _against_number(measured: Measured, condition: Mapping[str, Any]) -> tuple[float, Interval]:
+    low, high = measured.ci95 or (measured.value,) * 2
     if "at_most" in condition:
         most = float(condition["at_most"])
-        return most - measured["value"], (most - high, most - low)
+        return most - measured.value, (most - high, most - low)
     least = float(condition["at_least"])
-    return measured["value"] - least, (low - least, high - least)
+    return measured.value - least, (low - least, high - least)
 
 
-def _difference(
-    plans: Sequence[CellPlan], measured: Sequence[Mapping[str, Any]], same_run: bool
-) -> tuple[float, Interval]:
+def _difference(plans: Sequence[CellPlan], measured: Sequence[Measured], same_run: bool) -> tuple[float, Interval]:
     """Return first minus second, in points or in the measure's unit, in pairs of clips where both have them."""
-    vectors = [_clips(Path(m["run"]), plan) for plan, m in zip(plans, measured, strict=True)]
+    folders = [m.run or Path() for m in measured]
+    vectors = [_clips(folder, plan) for plan, folder in zip(plans, folders, strict=True)]
     unit = 1.0 if plans[0].measure in MEANS else 100.0
     if vectors[0] is not None and vectors[1] is not None:
         shared = sorted(set(vectors[0]) & set(vectors[1]))
@@ -156,24 +160,24 @@ def _difference(
                 paired_difference(one, two) if counts else bootstrap_difference(one, two, np.random.default_rng(0))
             )
             return unit * apart, (unit * low, unit * high)
-    whole = difference([Path(m["run"]) for m in measured], plans)
+    whole = difference(folders, plans)
     if whole is not None:
         return whole
     if same_run:
         raise AdvvidError(
             "two accesses of one run are compared clip by clip, but its samples are missing: score it again"
         )
-    points = measured[0]["value"] - measured[1]["value"]
+    points = measured[0].value - measured[1].value
     if unit == 1:
         raise AdvvidError("no clip is fooled in both cells, so that their means cannot be compared")
     spread = math.hypot(*(_half_width(m) for m in measured))
     return points, (points - spread, points + spread)
 
 
-def _half_width(measured: Mapping[str, Any]) -> float:
-    if measured["ci95"]:
-        return float(measured["ci95"][1] - measured["ci95"][0]) / 2
-    return 98 / math.sqrt(measured["n"] or 1)  # the widest that a proportion of so many clips can have, in points
+def _half_width(measured: Measured) -> float:
+    if measured.ci95:
+        return (measured.ci95[1] - measured.ci95[0]) / 2
+    return 98 / math.sqrt(measured.n or 1)  # the widest that a proportion of so many clips can have, in points
 
 
 def _clips(folder: Path, plan: CellPlan) -> dict[str, Any] | None:

@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from advvid.config.catalogue import notes, option_files, settings
 from advvid.core.errors import AdvvidError
 from advvid.models.cards import measure, native_clip
+from advvid.studies.catalogue import papers, studies
 from advvid.studies.keys import composed
-from advvid.studies.plan import FULL, RUN, plans
+from advvid.studies.plan import FULL, RUN
 from advvid.studies.published import read_yaml
 
 FILE = Path(__file__).resolve().parent / "gpu_hours.yaml"
@@ -97,28 +98,26 @@ def _hours(multiply_adds: float) -> float:
     return multiply_adds * 2 * 3 / FLOPS / 3600  # a pass back costs twice a pass forward
 
 
-def count(papers: tuple[str, ...] = ()) -> dict[str, float]:
+def count(names: tuple[str, ...] = ()) -> dict[str, float]:
     """Return the hours of each target of some papers (of all), a training that several tables share in each of them."""
     found: dict[str, float] = {}
     costs: dict[tuple[str, str, str], float] = {}
 
     def cost(paper: str, run: str, score: str) -> float:
         if (paper, run, score) not in costs:
-            plan = plans()[paper]
-            overrides = plan.overrides(run, score, FULL)
+            study = studies()[paper]
+            overrides = study.overrides(run, score, FULL)
             cfg = composed([RUN.sub("x", override) for override in overrides])
             model = stem(overrides, cfg)
             of = scoring_hours if score else training_hours
-            costs[paper, run, score] = of(cfg, model, plan.runs[run].data[0])
+            costs[paper, run, score] = of(cfg, model, study.runs[run].data[0])
         return costs[paper, run, score]
 
-    for plan in plans().values():
-        if papers and plan.name not in papers:
-            continue
-        for target in plan.targets.values():
+    for study in papers(names).values():
+        for target in study.targets.values():
             pairs = list(target.wanted(FULL))
-            hours = sum(cost(plan.name, run, "") for run in {run for run, _ in pairs})
-            found[target.id] = round(hours + sum(cost(plan.name, *pair) for pair in pairs), 2)
+            hours = sum(cost(study.name, run, "") for run in {run for run, _ in pairs})
+            found[target.id] = round(hours + sum(cost(study.name, *pair) for pair in pairs), 2)
     return found
 
 

@@ -43,6 +43,11 @@ def training_key(overrides: Sequence[str]) -> str:
     return _short(digests.of_values(every.training.plain(), handed.plain()))
 
 
+def program_key(program: str, told: Sequence[str]) -> str:
+    """Return what names what another program than ``advvid.train`` makes."""
+    return _short(digests.of_values(program, list(told)))
+
+
 def has_suite(overrides: Sequence[str]) -> bool:
     """Tell whether the overrides choose a suite."""
     return any(override.startswith("suite=") for override in overrides)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from advvid.models.build import build_model
+from advvid.studies.catalogue import papers, studies
 from advvid.studies.estimate import attack_steps, frame_choices, stem
 from advvid.studies.keys import composed
-from advvid.studies.plan import DEMO, RUN, Study, plans
+from advvid.studies.plan import DEMO, RUN, TRAIN, Study
 from advvid.studies.published import read_yaml
 
 FILE = Path(__file__).resolve().parent / "demo_minutes.yaml"
@@ -33,7 +34,7 @@ FEATURES = (30, 1152)
 HEAVIER = {"MultiBN": 2.0, "MultiBNManual": 2.0, "APEGAN": 1.6, "GAT": 2.2, "OUDefend": 1.7, "FeatureDenoising": 1.5}
 EVERY = ("AVG", "MAX", "MSD", "MultiBN", "MultiBNManual")  # defenses that make every attack's clips for every batch
 ACCESSES = ("APEGAN", "GAT")  # whose columns are attacked once more by those who know less
-Place = tuple[str, str, str]  # paper, training, evaluation or ""
+Place = tuple[str, str, str]  # study, training, evaluation or ""
 
 
 def network(overrides: list[str], cfg: DictConfig) -> str:
@@ -119,9 +120,11 @@ def _data(cfg: DictConfig) -> str:
     return target if target in CLIPS else "motion"
 
 
-def cost(plan: Study, run: str, score: str, known: dict[str, float]) -> float:
-    """Return the seconds of a training, or of an evaluation of it; networks not timed yet are timed."""
-    overrides = [RUN.sub("x", override) for override in plan.overrides(run, score, DEMO)]
+def cost(study: Study, run: str, score: str, known: dict[str, float]) -> float:
+    """Return the seconds of a training, or of an evaluation of it; networks not timed yet are timed, other programs not."""
+    if study.runs[run].program != TRAIN:
+        return START
+    overrides = [RUN.sub("x", override) for override in study.overrides(run, score, DEMO)]
     cfg = composed(overrides)
     name = network(overrides, cfg)
     if name not in known:
@@ -129,33 +132,30 @@ def cost(plan: Study, run: str, score: str, known: dict[str, float]) -> float:
     return START + known[name] * (scoring_passes(cfg) if score else training_passes(cfg))
 
 
-def count(papers: Iterable[str] = (), timed: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Return the minutes of each target on one core, what all take on two, and the seconds of a pass behind them.
+def count(names: Collection[str] = (), timed: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Return the minutes of each target on one core, what all of the papers take on two, and the seconds of a pass behind them.
 
     What several tables share counts in each of them, and once in the whole.
 
     Args:
-        papers: whose targets; empty: all.
+        names: of the studies whose targets are counted; empty: all.
         timed: seconds of a pass by network, for those that need not be timed again.
     """
-    papers = tuple(papers)
     known: dict[str, float] = dict(timed or {})
     seconds: dict[Place, float] = {}
     minutes: dict[str, float] = {}
-    for plan in plans().values():
-        if papers and plan.name not in papers:
-            continue
-        for target in plan.targets.values():
+    for study in [study for name, study in studies().items() if not names or name in names]:
+        for target in study.targets.values():
             wanted: dict[Place, None] = {}
             for run, score in target.wanted(DEMO):
-                for name in [*plan.runs[run].needs(DEMO), *plan.scores[score].needs(DEMO), run]:
-                    wanted[plan.name, name, ""] = None
-                wanted[plan.name, run, score] = None
+                for name in [*study.needs(run, score, DEMO), run]:
+                    wanted[study.name, name, ""] = None
+                wanted[study.name, run, score] = None
             for place in wanted:
                 if place not in seconds:
-                    seconds[place] = cost(plan, place[1], place[2], known)
+                    seconds[place] = cost(study, place[1], place[2], known)
             minutes[target.id] = round(sum(seconds[place] for place in wanted) / 60, 1)
-    whole = round(sum(seconds.values()) / 60 / CORES, 1)
+    whole = round(sum(cost for (name, _, _), cost in seconds.items() if name in papers()) / 60 / CORES, 1)
     return {"all": whole, "minutes": minutes, "seconds_of_a_pass": known}
 
 

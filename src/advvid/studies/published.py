@@ -73,8 +73,8 @@ def read_yaml(path: Path) -> Any:
 
 
 def authors_of(paper: str) -> str:
-    """Return who wrote a paper, by its file's stem; a study that is no paper goes by its name."""
-    return next((table.authors for table in published_tables().values() if table.paper == paper), paper)
+    """Return who wrote a paper, by its file's stem."""
+    return next(table.authors for table in published_tables().values() if table.paper == paper)
 
 
 @cache
@@ -101,9 +101,16 @@ def _read(path: Path) -> Iterator[PublishedTable]:
                 raise AdvvidError(f"{path.name}: {name}, row {row} has {len(cells)} cells for {len(columns)} columns")
             rows[str(row)] = dict(zip(columns, map(_number, cells), strict=True))
         yield PublishedTable(
-            name, path.stem, str(table["source"]), table["title"], table["data"], columns, rows, table.get("note", ""),
+            name,
+            path.stem,
+            str(table["source"]),
+            table["title"],
+            table["data"],
+            columns,
+            rows,
+            table.get("note", ""),
             content["authors"],
-        )  # fmt: skip
+        )
 
 
 def _number(cell: Any) -> Printed | None:

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from advvid.core.files import write_text
+from advvid.evaluation.table import Block
+from advvid.studies.catalogue import papers
 from advvid.studies.claims import FAILS, HOLDS, OPEN
-from advvid.studies.plan import DEMO, SCALES, plans
+from advvid.studies.plan import DEMO, SCALES
+from advvid.studies.publish import FILES, read_list
 from advvid.studies.published import authors_of
-from advvid.studies.tables import counted
+from advvid.studies.table import StudyTable
 from advvid.studies.work import DONE
 
 FILE = "papers.md"
+HEADER = ("paper", "tables and figures", "cells with a number", "pictures", "hold", "do not hold", "undecided")
 SAID = {"full": "at the papers' scale", "demo": "at demo scale (embedded data, narrow networks, 32 x 32)"}
 
 
@@ -25,7 +29,7 @@ def publish_summary(target: Path, root: Path) -> Path:
         target: that folder.
         root: where runs are kept, for what they cost.
     """
-    tables = json.loads((target / "papers.json").read_text())
+    tables = read_list(target / FILES[False])
     claims = target / "claims.json"
     judged = json.loads(claims.read_text()) if claims.is_file() else {}
     costs = {scale: spent(root / scale) for scale in SCALES}
@@ -35,7 +39,7 @@ def publish_summary(target: Path, root: Path) -> Path:
 
 
 def summary(
-    tables: Sequence[Mapping[str, Any]], judged: Mapping[str, Any], costs: Mapping[str, tuple[int, float]]
+    tables: Sequence[StudyTable], judged: Mapping[str, Any], costs: Mapping[str, tuple[int, float]]
 ) -> Iterator[str]:
     """Yield the paragraphs for each scale at which anything was made.
 
@@ -45,26 +49,21 @@ def summary(
         costs: by scale, how many trainings and evaluations were carried out, and their seconds.
     """
     for scale in SCALES:
-        made = {table["id"]: table for table in tables if table["scale"] == scale}
+        made = {table.id: table for table in tables if table.scale == scale}
         if not made:
             continue
-        lines = [f"Made {SAID[scale]}:", ""]
-        lines += ["| paper | tables and figures | cells with a number | pictures | hold | do not hold | undecided |",
-                  "|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
-        for paper, plan in plans().items():
-            own = [made[name] for name in plan.targets if name in made]
+        rows = []
+        for paper, study in papers().items():
+            own = [made[name] for name in study.targets if name in made]
             if not own:
                 continue
-            cells = [counted(table) for table in own]
-            verdicts = [
-                v["verdict"] for name, v in judged.items() if name.startswith(f"{paper}_") and v["scale"] == scale
-            ]
-            lines.append(
-                f"| {authors_of(paper)} | {len(own)} of {len(plan.targets)} | {sum(n for n, _ in cells)} of {sum(n for _, n in cells)} "
-                f"| {sum(len(table['figures']) for table in own)} | "
-                + " | ".join(str(verdicts.count(verdict)) for verdict in (HOLDS, FAILS, OPEN)) + " |"
-            )  # fmt: skip
-        yield "\n".join(lines)
+            done, cells = (sum(numbers) for numbers in zip(*(table.counted for table in own), strict=True))
+            found = [v["verdict"] for name, v in judged.items() if name.startswith(f"{paper}_") and v["scale"] == scale]
+            counts = (sum(len(table.figures) for table in own), *(found.count(word) for word in (HOLDS, FAILS, OPEN)))
+            tables_made = f"{len(own)} of {len(study.targets)}"
+            rows.append((authors_of(paper), tables_made, f"{done} of {cells}", *map(str, counts)))
+        yield f"Made {SAID[scale]}:"
+        yield Block("", HEADER, tuple(rows)).markdown()
         works, seconds = costs[scale]
         if works:
             unit = "hours of processor time" if scale == DEMO else "hours"

@@ -20,8 +20,8 @@ from typing import TextIO
 from advvid.core.errors import AdvvidError
 from advvid.core.files import write_json, write_text
 from advvid.core.processes import for_parent
-from advvid.studies.keys import scoring_key, training_key
-from advvid.studies.plan import DEMO, RUN, Study, Work
+from advvid.studies.keys import program_key, scoring_key, training_key
+from advvid.studies.plan import DEMO, RUN, TRAIN, Study, Work
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Runner:
 
     Example:
         >>> runner = Runner(Path("outputs/papers"), "demo")         # doctest: +SKIP
-        >>> runner.scored(plans()["kinfu"], "cat", "pgd")              # doctest: +SKIP
+        >>> runner.scored(studies()["kinfu"], "cat", "pgd")              # doctest: +SKIP
         PosixPath('outputs/papers/demo/kinfu-cat-1b2c.../scores/pgd-3d4e...')
     """
 
@@ -64,45 +64,46 @@ class Runner:
         self._places: dict[tuple[str, str, str], Path] = {}
         self._failed: dict[Path, str] = {}
 
-    def overrides(self, plan: Study, run: str) -> list[str]:
+    def overrides(self, study: Study, run: str) -> list[str]:
         """Return what a training is told, other trainings in it as their folders."""
-        work = plan.runs[run]
-        return [self._resolved(plan, override) for override in (*work.overrides[self.scale], *self._given(work))]
+        work = study.runs[run]
+        return [self._resolved(study, override) for override in (*work.overrides[self.scale], *self._given(work))]
 
-    def folder(self, plan: Study, run: str, score: str = "") -> Path:
+    def folder(self, study: Study, run: str, score: str = "") -> Path:
         """Return where a training, or an evaluation of it, is kept, whether it is there or not."""
-        place = (plan.name, run, score)
+        place = (study.name, run, score)
         if place not in self._places:
             # Other trainings stand in a key by their names, which hold keys of their own, so that all can be moved.
-            work = plan.runs[run]
+            work = study.runs[run]
             overrides = [
-                self._resolved(plan, override, True) for override in (*work.overrides[self.scale], *self._given(work))
+                self._resolved(study, override, True) for override in (*work.overrides[self.scale], *self._given(work))
             ]
             with _composing:
-                key = training_key(overrides)
-            found = self.root / f"{plan.name}-{run}-{key}"
+                key = training_key(overrides) if work.program == TRAIN else program_key(work.program, overrides)
+            found = self.root / f"{study.name}-{run}-{key}"
             if score:
-                scored = plan.score_overrides(run, score, self.scale)
-                both = [*overrides, *(self._resolved(plan, override, True) for override in scored)]
+                scored = study.score_overrides(run, score, self.scale)
+                both = [*overrides, *(self._resolved(study, override, True) for override in scored)]
                 with _composing:
                     found = found / "scores" / f"{score}-{scoring_key(key, both)}"
             self._places[place] = found
         return self._places[place]
 
-    def trained(self, plan: Study, run: str) -> Path:
+    def trained(self, study: Study, run: str) -> Path:
         """Train, or leave alone what is finished, and return the folder.
 
         Raises:
             WorkError: with the sentence that the training ended with.
         """
-        self._refuse(plan, run)
-        for name in plan.runs[run].needs(self.scale):
-            self.trained(plan, name)
-        folder = self.folder(plan, run)
-        self._carry_out(folder, ["mode=train", *self.overrides(plan, run)])
+        self._refuse(study, run)
+        for name in study.runs[run].needs(self.scale):
+            self.trained(study, name)
+        folder, program = self.folder(study, run), study.runs[run].program
+        told = self.overrides(study, run)
+        self._carry_out(folder, ["mode=train", *told] if program == TRAIN else told, program)
         return folder
 
-    def scored(self, plan: Study, run: str, score: str) -> Path:
+    def scored(self, study: Study, run: str, score: str) -> Path:
         """Evaluate a training, or leave alone what is finished, and return the evaluation's folder.
 
         Evaluations of one training share their cells: a column that two tables want is computed once.
@@ -110,56 +111,57 @@ class Runner:
         Raises:
             WorkError: with the sentence that the training or the evaluation ended with.
         """
-        self._refuse(plan, run, score)
-        for name in plan.scores[score].needs(self.scale):
-            self.trained(plan, name)
-        trained, folder = self.trained(plan, run), self.folder(plan, run, score)
+        self._refuse(study, run, score)
+        for name in study.needs(run, score, self.scale):
+            self.trained(study, name)
+        trained, folder = self.trained(study, run), self.folder(study, run, score)
         (folder.parent / "cells").mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)
         if not (folder / "cells").exists():
             (folder / "cells").symlink_to(Path("..") / "cells")
-        given = self._given(plan.runs[run])
-        scored = [self._resolved(plan, override) for override in plan.score_overrides(run, score, self.scale)]
+        given = self._given(study.runs[run])
+        scored = [self._resolved(study, override) for override in study.score_overrides(run, score, self.scale)]
         overrides = ["mode=eval", f"checkpoint={trained}", *scored, *given]
         self._carry_out(folder, overrides)
         return folder
 
-    def seconds(self, plan: Study, pairs: Iterable[tuple[str, str]]) -> float | None:
+    def seconds(self, study: Study, pairs: Iterable[tuple[str, str]]) -> float | None:
         """Return what trainings and their evaluations computed, each counted once; None where one kept no record."""
         pairs = list(pairs)
-        folders = {self.folder(plan, *pair) for pair in pairs}
-        folders |= {self.folder(plan, run) for pair in pairs for run in self.trainings(plan, *pair)}
+        folders = {self.folder(study, *pair) for pair in pairs}
+        folders |= {self.folder(study, run) for pair in pairs for run in self.trainings(study, *pair)}
         found = [json.loads((folder / DONE).read_text()).get("seconds") for folder in folders]
         return None if None in found else round(sum(found), 1)
 
-    def trainings(self, plan: Study, run: str, score: str = "") -> list[str]:
+    def trainings(self, study: Study, run: str, score: str = "") -> list[str]:
         """Return what has to be trained for a training or an evaluation of it, in order, the training itself included."""
-        named = [*plan.runs[run].needs(self.scale), *(plan.scores[score].needs(self.scale) if score else [])]
-        before = [name for other in named for name in self.trainings(plan, other)]
+        before = [name for other in study.needs(run, score, self.scale) for name in self.trainings(study, other)]
         return list(dict.fromkeys([*before, run]))
 
     def _given(self, work: Work) -> list[str]:
         """Return the overrides that the user adds; where data sets lie is of no use to embedded data."""
+        if work.program != TRAIN:
+            return []
         names = ("",) if self.scale == DEMO else (*work.data, "")
         return [override for name in names for override in self.given.get(name, [])]
 
-    def _resolved(self, plan: Study, override: str, named: bool = False) -> str:
+    def _resolved(self, study: Study, override: str, named: bool = False) -> str:
         """Put the folders of other trainings, or their names, into a override."""
 
         def other(found: re.Match[str]) -> str:
-            folder = self.folder(plan, found[1])
+            folder = self.folder(study, found[1])
             return folder.name if named else str(folder)
 
         return RUN.sub(other, override)
 
-    def _refuse(self, plan: Study, run: str, score: str = "") -> None:
-        for work in [plan.runs[run], *([plan.scores[score]] if score else [])]:
+    def _refuse(self, study: Study, run: str, score: str = "") -> None:
+        for work in [study.runs[run], *([study.scores[score]] if score else [])]:
             lacking = [name for name in work.data if name not in self.given] if self.scale != DEMO else []
             if lacking:
                 name = lacking[0]
                 raise WorkError(f"needs {name}: say where it is, as in make ... {name.upper()}=<folder>")
 
-    def _carry_out(self, folder: Path, overrides: Sequence[str]) -> None:
+    def _carry_out(self, folder: Path, overrides: Sequence[str], program: str = TRAIN) -> None:
         """Run one command line in a folder; a finished one is left alone, a stopped one goes on."""
         with self._locks[folder]:
             note = folder / DONE
@@ -168,13 +170,8 @@ class Runner:
             if folder in self._failed:  # once is enough: other cells that need it say the same
                 raise WorkError(self._failed[folder])
             folder.mkdir(parents=True, exist_ok=True)
-            common = ["tracker=none", f"hydra.run.dir={folder}"]
-            common += ["resume=true"] if "mode=train" in overrides else []
-            if not any(override.startswith("evaluation.pictures=") for override in overrides):
-                common.append("evaluation.pictures=0")
-            common += ["runtime=cpu"] if self.scale == DEMO else []
-            common += [f"runtime.threads={self.threads}"] if self.threads else []
-            command = [sys.executable, "-m", "advvid.train", *overrides, *common]
+            told = [given.replace("{folder}", str(folder)) for given in overrides]
+            command = [sys.executable, "-m", program, *told, *(self._common(folder, told) if program == TRAIN else [])]
             environment = {**os.environ, **({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})}
             log.info("%s: %s", folder.name, " ".join(overrides))
             before = folder / "seconds.txt"
@@ -188,6 +185,15 @@ class Runner:
                 raise WorkError(self._failed[folder])
             done = {"seconds": round(spent, 1), "overrides": list(overrides), "command": command[1:]}
             write_json(note, done, indent=None)
+
+    def _common(self, folder: Path, overrides: Sequence[str]) -> list[str]:
+        """Return what every run is told besides: where it is kept, and what its results do not depend on."""
+        common = ["tracker=none", f"hydra.run.dir={folder}"]
+        common += ["resume=true"] if "mode=train" in overrides else []
+        if not any(given.startswith("evaluation.pictures=") for given in overrides):
+            common.append("evaluation.pictures=0")
+        common += ["runtime=cpu"] if self.scale == DEMO else []
+        return common + ([f"runtime.threads={self.threads}"] if self.threads else [])
 
 
 def run_command(command: Sequence[str], output: TextIO, environment: Mapping[str, str]) -> tuple[int, float]:
