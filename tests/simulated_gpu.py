@@ -27,9 +27,13 @@ SOURCE = str(Path(__file__).resolve().parents[1] / "src" / "advvid")
 aten = torch.ops.aten
 # Operators that change a tensor's shape in place.
 RESHAPING = {
-    aten.transpose_.default, aten.squeeze_.dim, aten.squeeze_.default, aten.unsqueeze_.default, aten.t_.default,
+    aten.transpose_.default,
+    aten.squeeze_.dim,
+    aten.squeeze_.default,
+    aten.unsqueeze_.default,
+    aten.t_.default,
     aten.as_strided_.default,
-}  # fmt: skip
+}
 
 
 class GpuTensor(Tensor):

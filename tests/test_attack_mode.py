@@ -48,9 +48,15 @@ def trained(tmp_path_factory):
     """A network that tells the classes of the embedded data apart hardly better than chance, but is ours."""
     folder = tmp_path_factory.mktemp("trained")
     go(
-        folder, "mode=train", "dataset.limit_train=20", "dataset.limit_val=10", "schedule.epochs=1", "schedule.batch_size=10",
-        "attack.steps=4", f"attack.eps={EPS}/255",
-    )  # fmt: skip
+        folder,
+        "mode=train",
+        "dataset.limit_train=20",
+        "dataset.limit_val=10",
+        "schedule.epochs=1",
+        "schedule.batch_size=10",
+        "attack.steps=4",
+        f"attack.eps={EPS}/255",
+    )
     return folder
 
 
@@ -109,9 +115,15 @@ def test_the_films_hold_what_the_json_says(trained, slice_):
 def test_an_evaluation_finds_the_same(trained, slice_, tmp_path):
     """The same clips, whatever the batches: random numbers belong to (seed, attack, clip)."""
     go(
-        tmp_path, "mode=eval", f"checkpoint={trained}", "dataset.limit_test=20", "evaluation.batch_size=20",
-        "evaluation.pictures=0", "~suite.masked_pgd_10", "~suite.frame_border_10",
-    )  # fmt: skip
+        tmp_path,
+        "mode=eval",
+        f"checkpoint={trained}",
+        "dataset.limit_test=20",
+        "evaluation.batch_size=20",
+        "evaluation.pictures=0",
+        "~suite.masked_pgd_10",
+        "~suite.frame_border_10",
+    )
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     for line, ours in zip(lines, result(slice_)["clips"], strict=True):
         theirs = line["attacks"]["pgd"]
@@ -240,9 +252,14 @@ def test_the_folder_of_the_training_data_need_not_be_there(videos, tmp_path):
     link.symlink_to(Motion().root)
     here = ["dataset=ucf101", f"dataset.root={link}", "dataset.size=32", "dataset.frames=8", "dataset.workers=0"]
     go(
-        tmp_path / "run", "mode=train", *here, "dataset.limit_train=10", "dataset.limit_val=10", "schedule.epochs=1",
+        tmp_path / "run",
+        "mode=train",
+        *here,
+        "dataset.limit_train=10",
+        "dataset.limit_val=10",
+        "schedule.epochs=1",
         "schedule.batch_size=10",
-    )  # fmt: skip
+    )
     link.unlink()
     found = go(
         tmp_path / "out", "mode=attack", f"checkpoint={tmp_path / 'run'}", f"files={videos[3]}", "attack.steps=2"
@@ -324,7 +341,7 @@ def test_the_table_is_short_and_fits(slice_):
         (["mode=attack", "CHECKPOINT", "FILE", "labels=[MoveUpp]"], r"no class 'MoveUpp': did you mean MoveUp\?"),
         (["mode=attack", "CHECKPOINT", "FILE", "labels=[MoveUp,MoveUp]"], r"labels has 2 names for 1 files"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_told_before_any_work(trained, videos, tmp_path, overrides, words):
     placed = {"CHECKPOINT": f"checkpoint={trained}", "FILE": f"files=[{videos[0]}]"}
     with pytest.raises(AdvvidError, match=words):
@@ -362,24 +379,53 @@ def test_the_command_line_attacks_a_real_video(tmp_path):
     """One .avi against a checkpoint of real videos whose folder is named, as a user would type it."""
     here = [f"dataset.root={REAL / 'weizmann'}", f"dataset.splits={REAL / 'weizmann_splits'}"]
     go(
-        tmp_path / "run", "mode=train", "dataset=ucf101", *here, "dataset.size=64", "dataset.limit_train=8",
-        "dataset.limit_val=4", "schedule.epochs=1", "schedule.batch_size=4", "dataset.workers=0",
-    )  # fmt: skip
+        tmp_path / "run",
+        "mode=train",
+        "dataset=ucf101",
+        *here,
+        "dataset.size=64",
+        "dataset.limit_train=8",
+        "dataset.limit_val=4",
+        "schedule.epochs=1",
+        "schedule.batch_size=4",
+        "dataset.workers=0",
+    )
     video = REAL / "ucf101/Basketball/v_Basketball_g01_c01.avi"
     done = subprocess.run(
-        [sys.executable, "-m", "advvid.train", "mode=attack", f"checkpoint={tmp_path / 'run'}", f"files=[{video}]",
-         "attack.steps=3", "tracker=none", f"hydra.run.dir={tmp_path / 'out'}"],
-        capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "advvid.train",
+            "mode=attack",
+            f"checkpoint={tmp_path / 'run'}",
+            f"files=[{video}]",
+            "attack.steps=3",
+            "tracker=none",
+            f"hydra.run.dir={tmp_path / 'out'}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stderr
     assert "v_Basketball_g01_c01" in done.stdout
     (line,) = result(tmp_path / "out")["clips"]
     assert film(tmp_path / "out", line["lossless"]).shape == (3, 16, 64, 64)
     broken = subprocess.run(
-        [sys.executable, "-m", "advvid.train", "mode=attack", f"checkpoint={tmp_path / 'run'}",
-         f"files=[{REAL / 'bad' / 'synthetic_text.avi'}]", "tracker=none", f"hydra.run.dir={tmp_path / 'bad'}"],
-        capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "advvid.train",
+            "mode=attack",
+            f"checkpoint={tmp_path / 'run'}",
+            f"files=[{REAL / 'bad' / 'synthetic_text.avi'}]",
+            "tracker=none",
+            f"hydra.run.dir={tmp_path / 'bad'}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert broken.returncode == 1
     assert "synthetic_text.avi (undecodable" in broken.stderr
     assert "Traceback" not in broken.stderr

@@ -10,10 +10,22 @@ from advvid.data.youtube8m_mini import YouTube8MMini
 from advvid.evaluation.tally import summarise
 
 RUN = [
-    "dataset=youtube8m_mini", "dataset.videos=60", "dataset.val_videos=8", "dataset.limit_train=24", "model=feature_transformer",
-    "model.width=0.0625", "attack=pgd_l2", "attack.steps=3", "suite=features", "schedule.epochs=2", "schedule.batch_size=8",
-    "evaluation.batch_size=6", "defense.inner_steps=2", "runtime=cpu", "tracker=none",
-]  # fmt: skip
+    "dataset=youtube8m_mini",
+    "dataset.videos=60",
+    "dataset.val_videos=8",
+    "dataset.limit_train=24",
+    "model=feature_transformer",
+    "model.width=0.0625",
+    "attack=pgd_l2",
+    "attack.steps=3",
+    "suite=features",
+    "schedule.epochs=2",
+    "schedule.batch_size=8",
+    "evaluation.batch_size=6",
+    "defense.inner_steps=2",
+    "runtime=cpu",
+    "tracker=none",
+]
 
 
 def run(*overrides):

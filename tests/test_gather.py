@@ -22,15 +22,25 @@ def score(acc, n=100):
 def make_run(folder, defense="at", eps="8/255", seed=0, pgd=0.5, extra=None, noise=None):
     config = {
         "choices": {"defense": defense, "attack": "pgd", "attack@suite.pgd_8": "pgd"},
-        "mode": "train_eval", "name": folder.name, "seed": seed,
-        "attack": {"_target_": "a.PGD", "eps": eps}, "defense": {"_target_": TARGETS[defense]} | (extra or {}),
+        "mode": "train_eval",
+        "name": folder.name,
+        "seed": seed,
+        "attack": {"_target_": "a.PGD", "eps": eps},
+        "defense": {"_target_": TARGETS[defense]} | (extra or {}),
         "tracker": {"name": folder.name},
-    }  # fmt: skip
+    }
     result = {
-        "schema": 1, "n": 100, "seed": seed, "clean": score(0.9), "attacks": {"pgd": score(pgd)}, "mean": score(0.7),
-        "mean_attacks": score(pgd), "union": score(pgd / 2), "controls": {"noise": score(noise)} if noise else {},
+        "schema": 1,
+        "n": 100,
+        "seed": seed,
+        "clean": score(0.9),
+        "attacks": {"pgd": score(pgd)},
+        "mean": score(0.7),
+        "mean_attacks": score(pgd),
+        "union": score(pgd / 2),
+        "controls": {"noise": score(noise)} if noise else {},
         "config": config,
-    }  # fmt: skip
+    }
     folder.mkdir(parents=True)
     (folder / "robustness.json").write_text(json.dumps(result))
     return folder

@@ -155,9 +155,18 @@ def test_every_other_kind_of_part_comes_from_outside_too(tmp_path):
         "suite=ours",
     )
     done = advvid(
-        tmp_path, "train", "--config-dir=conf", *words, "trust=[their_lab]", "tracker=none", "runtime=cpu", "schedule.epochs=1",
-        "dataset.count=8", "evaluation.pictures=0", "hydra.run.dir=run",
-    )  # fmt: skip
+        tmp_path,
+        "train",
+        "--config-dir=conf",
+        *words,
+        "trust=[their_lab]",
+        "tracker=none",
+        "runtime=cpu",
+        "schedule.epochs=1",
+        "dataset.count=8",
+        "evaluation.pictures=0",
+        "hydra.run.dir=run",
+    )
     assert done.returncode == 0, done.stderr
     assert "bright" in table(tmp_path / "run")["attacks"]
     targets = re.findall(r"_target_: (their_lab\S+)", (tmp_path / "run" / ".hydra" / "config.yaml").read_text())

@@ -182,8 +182,11 @@ def test_several_trackers_hear_the_same(tmp_path):
 
 def test_several_trackers_are_written_as_a_list():
     assert several_trackers(["tracker=[wandb, csv]", "seed=1"]) == [
-        "tracker=several", "+tracker@tracker.of.wandb=wandb", "+tracker@tracker.of.csv=csv", "seed=1"
-    ]  # fmt: skip
+        "tracker=several",
+        "+tracker@tracker.of.wandb=wandb",
+        "+tracker@tracker.of.csv=csv",
+        "seed=1",
+    ]
     for words in (["tracker=wandb"], ["tracker.tags=[a,b]"], ["tracker=none,csv"]):
         assert several_trackers(words) == words
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

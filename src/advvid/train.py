@@ -83,9 +83,10 @@ def _run(cfg: DictConfig) -> None:
         raise AdvvidError(f"resume=true needs the folder of the run to go on with: add {key}=<folder>")
     choices = dict(hydra_cfg.runtime.choices)
     told = {
-        "config.yaml": OmegaConf.to_yaml(cfg), "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})),
+        "config.yaml": OmegaConf.to_yaml(cfg),
+        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})),
         "overrides.yaml": OmegaConf.to_yaml(hydra_cfg.overrides.task),
-    }  # fmt: skip
+    }
     # Of processes that torchrun started, the first one writes.
     with recorded(run_dir, told) if os.environ.get("RANK", "0") == "0" else nullcontext():
         cfg, choices = adopt(cfg, choices, overrides)

@@ -82,8 +82,12 @@ def test_a_known_network_gets_the_numbers_that_it_must(clips, labels, expected):
     [
         lambda c, y: TensorDataset(c, y),
         lambda c, y: DataLoader(TensorDataset(c, y), batch_size=3),
-        lambda c, y: DataLoader(TensorDataset(c, y), batch_size=3, collate_fn=torch.utils.data.default_collate, num_workers=0),
-        lambda c, y: DataLoader(Pairs(c, y), batch_size=4, collate_fn=lambda items: tuple(map(torch.stack, zip(*items, strict=True)))),
+        lambda c, y: DataLoader(
+            TensorDataset(c, y), batch_size=3, collate_fn=torch.utils.data.default_collate, num_workers=0
+        ),
+        lambda c, y: DataLoader(
+            Pairs(c, y), batch_size=4, collate_fn=lambda items: tuple(map(torch.stack, zip(*items, strict=True)))
+        ),
         lambda c, y: Pairs(c, y, lambda clip, label, i: {"video": clip, "label": label}),
         lambda c, y: Pairs(c, y, lambda clip, label, i: (clip, label, str(i))),
         lambda c, y: (c.double(), y.int()),
@@ -91,7 +95,7 @@ def test_a_known_network_gets_the_numbers_that_it_must(clips, labels, expected):
         lambda c, y: (c, nn.functional.one_hot(y, K)),
         lambda c, y: (c, nn.functional.one_hot(y, K).float()),
     ],
-)  # fmt: skip
+)
 def test_whatever_holds_the_clips_the_numbers_are_the_same(form, clips, labels, expected):
     assert numbers(advvid.evaluate(Net(), form(clips, labels), attacks=ATTACKS)) == expected
 
@@ -194,7 +198,7 @@ class Random(Pairs):
         (lambda c, y: iter([(c, y)]), "cannot be read by number"),
         (lambda c, y: TensorDataset(c[:0], y[:0]), "the data are empty"),
     ],
-)  # fmt: skip
+)
 def test_data_that_mean_nothing_are_refused_in_one_sentence(change, match, clips, labels):
     with pytest.raises(AdvvidError, match=match):
         advvid.evaluate(Net(), change(clips, labels), attacks=ATTACKS)
@@ -212,7 +216,7 @@ def test_data_that_mean_nothing_are_refused_in_one_sentence(change, match, clips
         ({"purifiers": [3]}, "purifiers holds a int"),
         ({"postprocess": ["jpg"]}, "jpg"),
     ],
-)  # fmt: skip
+)
 def test_options_that_mean_nothing_are_refused_in_one_sentence(given, match, clips, labels):
     with pytest.raises(AdvvidError, match=match):
         advvid.evaluate(

@@ -8,10 +8,20 @@ import advvid
 from advvid.core.errors import AdvvidError
 
 SMALL = (
-    "defense=at", "defense.inner_steps=1", "attack=pgd", "attack.steps=2", "suite=quick", "dataset.limit_train=20",
-    "dataset.limit_val=10", "dataset.limit_test=10", "schedule.epochs=1", "evaluation.pictures=0", "tracker=none",
-    "runtime.threads=1", "runtime=cpu",
-)  # fmt: skip
+    "defense=at",
+    "defense.inner_steps=1",
+    "attack=pgd",
+    "attack.steps=2",
+    "suite=quick",
+    "dataset.limit_train=20",
+    "dataset.limit_val=10",
+    "dataset.limit_test=10",
+    "schedule.epochs=1",
+    "evaluation.pictures=0",
+    "tracker=none",
+    "runtime.threads=1",
+    "runtime=cpu",
+)
 
 
 @pytest.fixture(scope="module")

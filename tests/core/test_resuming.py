@@ -25,10 +25,22 @@ from advvid.models.r3d_tiny import R3DTiny
 from advvid.training.trainer import Trainer
 
 SMALL = (
-    "tracker=none", "defense=at", "name=small", "runtime=cpu", "model.width=0.25", "schedule.epochs=2",
-    "schedule.batch_size=10", "dataset.limit_train=20", "dataset.limit_val=10", "dataset.limit_test=10", "suite=own",
-    "attack.steps=2", "defense.inner_steps=1", "evaluation.pictures=0", "schedule.checkpoint_minutes=0",
-)  # fmt: skip
+    "tracker=none",
+    "defense=at",
+    "name=small",
+    "runtime=cpu",
+    "model.width=0.25",
+    "schedule.epochs=2",
+    "schedule.batch_size=10",
+    "dataset.limit_train=20",
+    "dataset.limit_val=10",
+    "dataset.limit_test=10",
+    "suite=own",
+    "attack.steps=2",
+    "defense.inner_steps=1",
+    "evaluation.pictures=0",
+    "schedule.checkpoint_minutes=0",
+)
 # What a training rests on, an option of each kind, with what is said of the change.
 CHANGES = {
     "seed=1": "seed was 0 and is now 1",
@@ -53,10 +65,18 @@ CHANGES = {
     "model=swin3d_tiny": "model.net._target_ was advvid.models.R3DTiny and is now",
     "runtime.precision=bf16": "runtime.precision was fp32 and is now bf16",
     "runtime=ddp": "the number of processes was 1 and is now 2",
-}  # fmt: skip
+}
 # What may change: how a model is scored, watched and stored.
-FREE = ("suite=quick", "evaluation.batch_size=3", "purifier=[jpeg]", "postprocess=uint8", "dataset.workers=1",
-        "dataset.limit_test=8", "name=other", "schedule.checkpoint_minutes=5")  # fmt: skip
+FREE = (
+    "suite=quick",
+    "evaluation.batch_size=3",
+    "purifier=[jpeg]",
+    "postprocess=uint8",
+    "dataset.workers=1",
+    "dataset.limit_test=8",
+    "name=other",
+    "schedule.checkpoint_minutes=5",
+)
 
 
 def go(folder, *overrides, **choices):

@@ -25,9 +25,12 @@ def usable(decoder: str) -> bool:
 
 
 ALL = [
-    "decord", "pyav",
-    pytest.param("torchcodec", marks=pytest.mark.skipif(not usable("torchcodec"), reason="torchcodec or FFmpeg is missing")),
-]  # fmt: skip
+    "decord",
+    "pyav",
+    pytest.param(
+        "torchcodec", marks=pytest.mark.skipif(not usable("torchcodec"), reason="torchcodec or FFmpeg is missing")
+    ),
+]
 
 # B-frames packed two to a packet, a single key frame, a key frame in twelve, H.264, and Matroska.
 FILES = (

@@ -20,11 +20,22 @@ REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here: set ADVVID_REALDATA")
 # Frames and size of each strange file, as players show it.
 ODD = {
-    "anim.gif": (40, 96, 128), "audio_first.mp4": (40, 96, 128), "av1.mp4": (40, 96, 128), "full444.mp4": (40, 95, 127),
-    "gray.avi": (40, 96, 128), "odd.avi": (40, 95, 127), "one.mp4": (1, 96, 128), "rgba.mkv": (40, 96, 128),
-    "rot90.mp4": (40, 128, 96), "ten_bit.mp4": (40, 96, 128), "three.mp4": (3, 96, 128), "tiny.avi": (40, 16, 16),
-    "two_streams.mkv": (40, 96, 128), "vfr.mp4": (40, 96, 128), "vp9.webm": (40, 96, 128),
-}  # fmt: skip
+    "anim.gif": (40, 96, 128),
+    "audio_first.mp4": (40, 96, 128),
+    "av1.mp4": (40, 96, 128),
+    "full444.mp4": (40, 95, 127),
+    "gray.avi": (40, 96, 128),
+    "odd.avi": (40, 95, 127),
+    "one.mp4": (1, 96, 128),
+    "rgba.mkv": (40, 96, 128),
+    "rot90.mp4": (40, 128, 96),
+    "ten_bit.mp4": (40, 96, 128),
+    "three.mp4": (3, 96, 128),
+    "tiny.avi": (40, 16, 16),
+    "two_streams.mkv": (40, 96, 128),
+    "vfr.mp4": (40, 96, 128),
+    "vp9.webm": (40, 96, 128),
+}
 
 
 def frames(path, decoder):

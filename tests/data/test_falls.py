@@ -17,8 +17,10 @@ def test_it_is_whole_balanced_and_apart_by_group(tmp_path, monkeypatch):
     data.prepare()
     splits = {name: data.split(name) for name in ("train", "val", "test")}
     assert {name: sorted(Counter(split.targets).items()) for name, split in splits.items()} == {
-        "train": [(0, 50), (1, 50)], "val": [(0, 10), (1, 10)], "test": [(0, 25), (1, 25)]
-    }  # fmt: skip
+        "train": [(0, 50), (1, 50)],
+        "val": [(0, 10), (1, 10)],
+        "test": [(0, 25), (1, 25)],
+    }
     groups = [{name.rsplit("_c", 1)[0] for name in split.ids} for split in splits.values()]
     assert len(set.union(*groups)) == sum(map(len, groups)) == 34
     assert not any(data.missing.values())

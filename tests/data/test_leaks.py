@@ -51,7 +51,7 @@ def write(root, classes, train, test, film=None):
         (["1 riding a bike", "2 yoga"], ["riding a bike/a b.avi 1", "yoga/x.avi 2"], ["riding a bike", "yoga"]),
         (["\ufeff1 A", "2 B"], ["\ufeffA/x.avi 1", "B/x.avi 2"], ["A", "B"]),  # what some editors put in front
     ],
-)  # fmt: skip
+)
 def test_the_numbers_of_the_classes_are_read(tmp_path, classes, train, names):
     lists = read_ucf101(write(tmp_path, classes, train, ["A/t.avi" if "A" in names else "yoga/t.avi"]), 1)
     assert lists.classes == names
@@ -67,7 +67,7 @@ def test_the_numbers_of_the_classes_are_read(tmp_path, classes, train, names):
         (["A", "B"], "B/x.avi 5", r"the label 5, but classInd.txt has B in place 2, counted from 1"),
         (["1 Archery", "2 B"], "archery/x.avi 1", r"it has Archery, which differs only in case"),
     ],
-)  # fmt: skip
+)
 def test_a_contradiction_quotes_what_stands_in_the_file(tmp_path, classes, line, words):
     with pytest.raises(AdvvidError, match=words):
         read_ucf101(write(tmp_path, classes, [line], ["A/t.avi"]), 1)
@@ -87,8 +87,10 @@ def test_a_video_in_two_splits_is_refused_or_stated(tmp_path, film):
 
 def test_parts_of_one_video_overlap_where_they_share_a_moment():
     train = [Entry("x.mp4", 0, 0, 5), Entry("y.mp4", 0)]
-    apart, meeting, whole = (findings({"train": train, "test": [e]}, ["a"]) for e in
-                             (Entry("x.mp4", 0, 5, 9), Entry("x.mp4", 0, 4.5, None), Entry("y.mp4", 0, 1, 2)))  # fmt: skip
+    apart, meeting, whole = (
+        findings({"train": train, "test": [e]}, ["a"])
+        for e in (Entry("x.mp4", 0, 5, 9), Entry("x.mp4", 0, 4.5, None), Entry("y.mp4", 0, 1, 2))
+    )
     assert apart == {}
     assert "also in train, such as x@4.5-" in meeting["overlap"]
     assert "also in train, such as y@1-2" in whole["overlap"]

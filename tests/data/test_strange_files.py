@@ -50,11 +50,16 @@ def test_a_list_names_nothing_outside_its_folder(tmp_path, path):
 @pytest.mark.parametrize(
     ("classes", "words"),
     [
-        (["1"], "not a number and a class"), (["1 .."], "no name of a folder"), (["1 A", "2 A"], "stands there twice"),
-        (["1 A", "1 B"], "stands there twice"), (["1 a/b"], "no name of a folder"), (["1 ../x"], "no name of a folder"),
-        (["1 A", "B"], "'B', which is not a number and a class"), (["A", "A"], "stands there twice"),
+        (["1"], "not a number and a class"),
+        (["1 .."], "no name of a folder"),
+        (["1 A", "2 A"], "stands there twice"),
+        (["1 A", "1 B"], "stands there twice"),
+        (["1 a/b"], "no name of a folder"),
+        (["1 ../x"], "no name of a folder"),
+        (["1 A", "B"], "'B', which is not a number and a class"),
+        (["A", "A"], "stands there twice"),
     ],
-)  # fmt: skip
+)
 def test_classes_are_names(tmp_path, classes, words):
     with pytest.raises(AdvvidError, match=words):
         read_ucf101(lists(tmp_path, classes=classes), 1)

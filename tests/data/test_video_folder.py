@@ -154,12 +154,16 @@ def test_short_videos_start_again():
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("decord_corrupted.mp4", "undecodable"), ("decord_unordered.mov", None), ("synthetic_empty.avi", "empty"),
-        ("synthetic_text.avi", "undecodable"), ("synthetic_truncated_half.avi", "truncated: 49 of 107"),
-        ("synthetic_truncated_header.avi", "undecodable"), ("synthetic_zeroed_middle.avi", "truncated: 71 of 107"),
+        ("decord_corrupted.mp4", "undecodable"),
+        ("decord_unordered.mov", None),
+        ("synthetic_empty.avi", "empty"),
+        ("synthetic_text.avi", "undecodable"),
+        ("synthetic_truncated_half.avi", "truncated: 49 of 107"),
+        ("synthetic_truncated_header.avi", "undecodable"),
+        ("synthetic_zeroed_middle.avi", "truncated: 71 of 107"),
         ("nothing.avi", "missing"),
     ],
-)  # fmt: skip
+)
 def test_every_broken_file_is_told_from_a_sound_one(file, words):
     found = problem(REAL / "bad" / file, "decord")
     assert found is None if words is None else words in found
@@ -219,14 +223,20 @@ def test_missing_official_videos_are_counted():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"root": None}, "needs dataset.root"), ({"root": "/nowhere"}, "is not a folder: UCF101 comes from"),
-        ({"splits": "/nowhere"}, "dataset.splits=/nowhere is not a folder"), ({"split": 4}, "split=4 is not possible"),
-        ({"frames": 0}, "frames=0 is not possible"), ({"short_side": 50}, "smaller than dataset.size"),
-        ({"on_error": "ignore"}, "on_error='ignore' is not known"), ({"decoder": "vlc"}, "decoder='vlc' is not known"),
-        ({"layout": "hmdb51"}, "choose dataset=ucf101"), ({"root": str(REAL / "ucf101_splits")}, "no folder named after a class"),
-        ({"group_pattern": "("}, "is no regular expression"), ({"scale": [0.5]}, "scale="),
+        ({"root": None}, "needs dataset.root"),
+        ({"root": "/nowhere"}, "is not a folder: UCF101 comes from"),
+        ({"splits": "/nowhere"}, "dataset.splits=/nowhere is not a folder"),
+        ({"split": 4}, "split=4 is not possible"),
+        ({"frames": 0}, "frames=0 is not possible"),
+        ({"short_side": 50}, "smaller than dataset.size"),
+        ({"on_error": "ignore"}, "on_error='ignore' is not known"),
+        ({"decoder": "vlc"}, "decoder='vlc' is not known"),
+        ({"layout": "hmdb51"}, "choose dataset=ucf101"),
+        ({"root": str(REAL / "ucf101_splits")}, "no folder named after a class"),
+        ({"group_pattern": "("}, "is no regular expression"),
+        ({"scale": [0.5]}, "scale="),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_answered_in_one_sentence(settings, words):
     with pytest.raises(AdvvidError, match=words):
         folder(**settings)

@@ -12,8 +12,18 @@ import numpy as np
 import torch
 
 VOLATILE = {
-    "seconds", "clips_per_s", "commit", "versions", "config", "checkpoint", "cost", "finished", "command", "words", "files",
-}  # fmt: skip
+    "seconds",
+    "clips_per_s",
+    "commit",
+    "versions",
+    "config",
+    "checkpoint",
+    "cost",
+    "finished",
+    "command",
+    "words",
+    "files",
+}
 # Memories of files, under names that hold places and times.
 MEMORIES = {"feature_index", "scans", "hashes.sqlite"}
 SKIPPED = {"output.txt", "seconds.txt", "done.json", "multirun.yaml"}

@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 SMALL = (
-    "tracker=none", "runtime=cpu", "dataset.limit_train=16", "dataset.limit_val=6", "dataset.limit_test=6", "schedule.epochs=2",
-    "schedule.batch_size=8", "attack.steps=2", "evaluation.pictures=0", "evaluation.batch_size=2", "suite=own",
-)  # fmt: skip
+    "tracker=none",
+    "runtime=cpu",
+    "dataset.limit_train=16",
+    "dataset.limit_val=6",
+    "dataset.limit_test=6",
+    "schedule.epochs=2",
+    "schedule.batch_size=8",
+    "attack.steps=2",
+    "evaluation.pictures=0",
+    "evaluation.batch_size=2",
+    "suite=own",
+)
 TINY = ("dataset.size=16", "dataset.frames=4", "dataset.stride=8")
 # The least of a defense's own work. A checkpoint after every step, so that most kills fall between two.
 OFTEN = "schedule.checkpoint_minutes=0"
@@ -20,12 +29,33 @@ PREREQUISITE = (
 )
 GENERATOR = tuple(word.replace("classifier_schedule", "generator_schedule") for word in PREREQUISITE)
 DEFENSES: dict[str, tuple[str, ...]] = {
-    "none": (), "at": (), "aat": ("defense.xi=1",), "aat_types": ("defense.xi=1",), "cat": (), "cat_down": (), "trades": (),
-    "mart": (), "awp": (), "free_at": (), "fgsm_rs": (), "n_fgsm": (), "avg": (), "max": (), "msd": (), "combined_at": (),
-    "multibn": (), "multibn_manual": (), "oudefend": ("model.width=0.5",), "feature_denoising_3d": (), "gat": (),
-    "ape_gan": PREREQUISITE, "frozen_gan_at": GENERATOR, "injection": (*PREREQUISITE, "defense.ratio=0.5"),
-    "art": (), "a_art": ("dataset.size=32", "dataset.frames=8", "dataset.stride=4"),
-}  # fmt: skip
+    "none": (),
+    "at": (),
+    "aat": ("defense.xi=1",),
+    "aat_types": ("defense.xi=1",),
+    "cat": (),
+    "cat_down": (),
+    "trades": (),
+    "mart": (),
+    "awp": (),
+    "free_at": (),
+    "fgsm_rs": (),
+    "n_fgsm": (),
+    "avg": (),
+    "max": (),
+    "msd": (),
+    "combined_at": (),
+    "multibn": (),
+    "multibn_manual": (),
+    "oudefend": ("model.width=0.5",),
+    "feature_denoising_3d": (),
+    "gat": (),
+    "ape_gan": PREREQUISITE,
+    "frozen_gan_at": GENERATOR,
+    "injection": (*PREREQUISITE, "defense.ratio=0.5"),
+    "art": (),
+    "a_art": ("dataset.size=32", "dataset.frames=8", "dataset.stride=4"),
+}
 ONE_STEP = ("defense.inner_steps=1",)
 RESUMED = ("resume=true", "hydra.run.dir={folder}")
 
@@ -65,10 +95,12 @@ def scenarios() -> list[Scenario]:
         own = (f"defense={name}", *SMALL, *TINY, OFTEN, *inner, *words, *RESUMED)
         found.append(Scenario("train", name, ("mode=train", *own)))
     extra = {
-        "ema": ("defense=at", "schedule.ema=0.9"), "accumulate": ("defense=none", "schedule.accumulate=2", "schedule.epochs=3"),
-        "plateau": ("defense=none", "schedule.kind=plateau", "schedule.patience=0"), "workers": ("defense=at", "dataset.workers=2"),
+        "ema": ("defense=at", "schedule.ema=0.9"),
+        "accumulate": ("defense=none", "schedule.accumulate=2", "schedule.epochs=3"),
+        "plateau": ("defense=none", "schedule.kind=plateau", "schedule.patience=0"),
+        "workers": ("defense=at", "dataset.workers=2"),
         "best": ("defense=at", "schedule.select=best"),
-    }  # fmt: skip
+    }
     for name, words in extra.items():
         found.append(Scenario("train", name, ("mode=train", *SMALL, *TINY, OFTEN, *words, *RESUMED)))
     for name, words in {"at": (), "workers": ("dataset.workers=2",)}.items():
@@ -87,7 +119,7 @@ def scenarios() -> list[Scenario]:
         Scenario("analysis", "strength", ("mode=eval", *scored, "analysis=strength", "analysis.values=[1/255,8/255]")),
         Scenario("analysis", "transfer", ("mode=eval", *scored, "analysis=transfer_matrix")),
         Scenario("analysis", "loss_surface", ("mode=eval", *scored, "analysis=loss_surface")),
-    ]  # fmt: skip
+    ]
     swept = ("tracker=none", "resume=true", "hydra.sweep.dir={folder}", OFTEN)
     found.append(
         Scenario(
@@ -98,9 +130,14 @@ def scenarios() -> list[Scenario]:
     )
     data = ("mode=train", *SMALL, "schedule.epochs=1", *RESUMED)
     frames = (
-        "dataset=moving_digits", "dataset.sequences=40", "dataset.size=16", "dataset.frames=3", "model=next_frame",
-        "model.width=0.125", "attack.eps=32/255",
-    )  # fmt: skip
+        "dataset=moving_digits",
+        "dataset.sequences=40",
+        "dataset.size=16",
+        "dataset.frames=3",
+        "model=next_frame",
+        "model.width=0.125",
+        "attack.eps=32/255",
+    )
     features = (
         "dataset=youtube8m_mini",
         "dataset.videos=60",
@@ -111,10 +148,17 @@ def scenarios() -> list[Scenario]:
     )
     found += [
         Scenario("data generation", "motion", (*data, *TINY), own_cache=True),
-        Scenario("data generation", "motion_look", (*data, *TINY, "dataset=motion_look", "dataset.workers=2"), own_cache=True),
+        Scenario(
+            "data generation", "motion_look", (*data, *TINY, "dataset=motion_look", "dataset.workers=2"), own_cache=True
+        ),
         Scenario("data generation", "moving_digits", (*data, *frames), own_cache=True),
-        Scenario("data generation", "youtube8m_mini", tuple(w for w in (*data, *features) if w != "attack.steps=2"), own_cache=True),
-    ]  # fmt: skip
+        Scenario(
+            "data generation",
+            "youtube8m_mini",
+            tuple(w for w in (*data, *features) if w != "attack.steps=2"),
+            own_cache=True,
+        ),
+    ]
     words = [f"--override={word}" for word in (*SMALL[2:7], "dataset.size=16", OFTEN)]
     papers = ("run", "lo-multav", "--scale=demo", "--root={folder}", *words)
     found.append(Scenario("papers", "one by one", papers, "papers"))

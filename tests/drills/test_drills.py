@@ -15,8 +15,12 @@ def drills(count, *more):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
         [sys.executable, "-m", "tests.drills", "--count", str(count), *more],
-        capture_output=True, text=True, cwd=ROOT, env=environment, timeout=1800,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        timeout=1800,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -16,10 +16,21 @@ from advvid.evaluation.table_file import read_table
 
 def table(**changes):
     pgd = ColumnScore(
-        0.25, (0.1, 0.4), {"top5": 0.5}, 1, access="white_box", threat="LinfBall", budget="l-inf 8/255", notes=("short",),
-        max_distance=0.03, violations=0, settings={"class": "PGD", "steps": 20}, seconds=1.5, gradient_calls=40,
+        0.25,
+        (0.1, 0.4),
+        {"top5": 0.5},
+        1,
+        access="white_box",
+        threat="LinfBall",
+        budget="l-inf 8/255",
+        notes=("short",),
+        max_distance=0.03,
+        violations=0,
+        settings={"class": "PGD", "steps": 20},
+        seconds=1.5,
+        gradient_calls=40,
         measures={"fooling_rate": 0.5},
-    )  # fmt: skip
+    )
     whole = RobustnessTable(
         n=8,
         clean=Score(0.75, (0.4, 0.9), {"top5": 1.0}),

@@ -14,12 +14,27 @@ from advvid.training.trainer import Trainer
 from test_attack_mode import go
 
 RUN = [
-    "dataset.limit_train=12", "dataset.limit_val=4", "dataset.limit_test=6", "model.width=0.25", "defense=at",
-    "defense.inner_steps=1", "attack.steps=2", "schedule.epochs=2", "schedule.batch_size=4", "schedule.checkpoint_minutes=0",
-    "evaluation.batch_size=3", "evaluation.micro_batch=2", "evaluation.pictures=1", "postprocess=uint8",
-    "suite=own", "+attack@suite.pgd=pgd", "suite.pgd.steps=2", "+attack@suite.noise=random_noise",
-    "+attack@suite.square=square", "suite.square.queries=6",
-]  # fmt: skip
+    "dataset.limit_train=12",
+    "dataset.limit_val=4",
+    "dataset.limit_test=6",
+    "model.width=0.25",
+    "defense=at",
+    "defense.inner_steps=1",
+    "attack.steps=2",
+    "schedule.epochs=2",
+    "schedule.batch_size=4",
+    "schedule.checkpoint_minutes=0",
+    "evaluation.batch_size=3",
+    "evaluation.micro_batch=2",
+    "evaluation.pictures=1",
+    "postprocess=uint8",
+    "suite=own",
+    "+attack@suite.pgd=pgd",
+    "suite.pgd.steps=2",
+    "+attack@suite.noise=random_noise",
+    "+attack@suite.square=square",
+    "suite.square.queries=6",
+]
 
 
 def numbers(table):

@@ -21,12 +21,14 @@ REFUSED = {
     "a host mask": lambda x: torch.where(torch.ones(2, 3, dtype=torch.bool), x, x),
     "a host tensor among joined ones": lambda x: torch.cat([x, torch.ones(2, 3)]),
     "a host tensor indexed by one of the GPU": lambda x: torch.ones(2, 3)[x.long()],
-    "host values put into one of the GPU": lambda x: x.__setitem__(torch.zeros(1, dtype=torch.long, device=CUDA), torch.ones(1, 3)),
+    "host values put into one of the GPU": lambda x: x.__setitem__(
+        torch.zeros(1, dtype=torch.long, device=CUDA), torch.ones(1, 3)
+    ),
     "a CPU generator for the GPU": lambda x: torch.rand(2, device=CUDA, generator=torch.Generator()),
     "a CPU generator for a draw in place": lambda x: x.uniform_(generator=torch.Generator()),
     "a GPU generator for the CPU": lambda x: torch.rand(2, generator=torch.Generator("cuda")),
     "a network left on the host": lambda x: nn.Linear(3, 1)(x),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -41,14 +43,20 @@ def test_numpy_is_refused_as_by_a_gpu(gpu):
 
 
 COUNTED = {
-    "item": (lambda x: x.sum().item(), READS), "bool": (lambda x: bool(x.any()), READS),
-    "float": (lambda x: float(x[0, 0]), READS), "tolist": (lambda x: x.tolist(), READS), "cpu": (lambda x: x.cpu(), READS),
-    "nonzero": (lambda x: x.nonzero(), READS), "a mask": (lambda x: x[x > 0], READS),
+    "item": (lambda x: x.sum().item(), READS),
+    "bool": (lambda x: bool(x.any()), READS),
+    "float": (lambda x: float(x[0, 0]), READS),
+    "tolist": (lambda x: x.tolist(), READS),
+    "cpu": (lambda x: x.cpu(), READS),
+    "nonzero": (lambda x: x.nonzero(), READS),
+    "a mask": (lambda x: x[x > 0], READS),
     "values under a mask": (lambda x: x.__setitem__(x > 0, x[0, :1]), READS),
-    "equal": (lambda x: torch.equal(x, x), READS), "a list": (lambda x: torch.tensor([1.0], device=x.device), UPLOADS),
-    "new_tensor": (lambda x: x.new_tensor([1.0]), UPLOADS), "to": (lambda x: torch.ones(2).to(x.device), UPLOADS),
+    "equal": (lambda x: torch.equal(x, x), READS),
+    "a list": (lambda x: torch.tensor([1.0], device=x.device), UPLOADS),
+    "new_tensor": (lambda x: x.new_tensor([1.0]), UPLOADS),
+    "to": (lambda x: torch.ones(2).to(x.device), UPLOADS),
     "a host index": (lambda x: x[torch.tensor([0])], UPLOADS),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", COUNTED)
@@ -60,11 +68,14 @@ def test_counts_one_wait_of(gpu, what):
 
 
 FREE = {
-    "arithmetic": lambda x: (x * 2 + 1).sum(), "a copy beside the host": lambda x: torch.ones(2).to(x.device, non_blocking=True),
-    "where": lambda x: torch.where(x > 0, x, 0.0), "a constant under a mask": lambda x: x.__setitem__(x > 0, 0.0),
-    "places": lambda x: x[torch.zeros(1, dtype=torch.long, device=CUDA)], "the same device": lambda x: x.to(CUDA),
+    "arithmetic": lambda x: (x * 2 + 1).sum(),
+    "a copy beside the host": lambda x: torch.ones(2).to(x.device, non_blocking=True),
+    "where": lambda x: torch.where(x > 0, x, 0.0),
+    "a constant under a mask": lambda x: x.__setitem__(x > 0, 0.0),
+    "places": lambda x: x[torch.zeros(1, dtype=torch.long, device=CUDA)],
+    "the same device": lambda x: x.to(CUDA),
     "a host number": lambda x: x * torch.tensor(2.0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", FREE)

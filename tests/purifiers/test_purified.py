@@ -254,7 +254,7 @@ NOISE = {"noise": {"_target_": "advvid.purifiers.noise_injection.NoiseInjection"
         ({"purifier": NOISE, "analysis": {"name": 1}}, (3, 8, 32, 32), "luckiest draw"),
         ({"purifier": {"pgd": {"_target_": "advvid.attacks.pgd.PGD"}}}, (3, 8, 32, 32), "purifier holds a PGD"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_work_is_told_in_one_sentence(settings, shape, words):
     cfg = OmegaConf.create({"mode": "eval", "evaluation": {"eot_samples": 10}} | settings)
     with pytest.raises(AdvvidError, match=words):

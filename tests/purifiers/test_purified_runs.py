@@ -9,9 +9,16 @@ import pytest
 from advvid.evaluation.tally import summarise
 
 SMALL = [
-    "tracker=none", "runtime=cpu", "dataset.limit_test=10", "evaluation.batch_size=5", "evaluation.pictures=1",
-    "evaluation.eot_samples=2", "attack.steps=3", "suite.masked_pgd_10.steps=2", "suite.frame_border_10.steps=2",
-]  # fmt: skip
+    "tracker=none",
+    "runtime=cpu",
+    "dataset.limit_test=10",
+    "evaluation.batch_size=5",
+    "evaluation.pictures=1",
+    "evaluation.eot_samples=2",
+    "attack.steps=3",
+    "suite.masked_pgd_10.steps=2",
+    "suite.frame_border_10.steps=2",
+]
 
 
 def run(*overrides):
@@ -24,17 +31,23 @@ def run(*overrides):
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
     done = run(
-        "mode=train", "model.width=0.25", "schedule.epochs=2", "dataset.limit_train=40", "dataset.limit_val=10",
-        *SMALL, f"hydra.run.dir={folder}",
-    )  # fmt: skip
+        "mode=train",
+        "model.width=0.25",
+        "schedule.epochs=2",
+        "dataset.limit_train=40",
+        "dataset.limit_val=10",
+        *SMALL,
+        f"hydra.run.dir={folder}",
+    )
     assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "front", ["purifier=[jpeg]", "purifier=[jpeg,gaussian_blur]", "purifier=[noise_injection]", "detector=temporal_consistency"]
-)  # fmt: skip
+    "front",
+    ["purifier=[jpeg]", "purifier=[jpeg,gaussian_blur]", "purifier=[noise_injection]", "detector=temporal_consistency"],
+)
 def test_a_finished_model_is_scored_behind_them(trained, tmp_path, front):
     done = run("mode=eval", f"checkpoint={trained}", front, *SMALL, f"hydra.run.dir={tmp_path}")
     assert done.returncode == 0, done.stderr

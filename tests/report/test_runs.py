@@ -19,9 +19,15 @@ def rows_of(grid):
 def test_the_command_can_be_pasted_into_a_shell(tmp_path):
     hydra(tmp_path, ["defense=at", "attack@suite.mim=a b", "~suite.pgd", "postprocess=[uint8,codec]"])
     assert shlex.split(command_of(tmp_path)) == [
-        "python", "-m", "advvid.train", "defense=at", "attack@suite.mim=a b", "~suite.pgd", "postprocess=[uint8,codec]",
+        "python",
+        "-m",
+        "advvid.train",
+        "defense=at",
+        "attack@suite.mim=a b",
+        "~suite.pgd",
+        "postprocess=[uint8,codec]",
         "hydra.run.dir=outputs/x",
-    ]  # fmt: skip
+    ]
 
 
 def test_a_command_is_told_as_a_reader_elsewhere_would_type_it(tmp_path, monkeypatch):
@@ -59,8 +65,10 @@ def test_runs_of_other_data_or_other_clips_are_not_put_side_by_side(tmp_path):
     make_run(tmp_path / "d", dataset="ucf101")
     found = comparisons(run_sections([tmp_path]), Notes())
     assert [(scale, heading, len(grid.header)) for scale, heading, grid in found] == [
-        ("demo", "motion, n = 50", 1), ("demo", "motion, n = 100", 2), ("full", "ucf101, n = 100", 1),
-    ]  # fmt: skip
+        ("demo", "motion, n = 50", 1),
+        ("demo", "motion, n = 100", 2),
+        ("full", "ucf101, n = 100", 1),
+    ]
 
 
 def test_every_number_leads_to_its_row(tmp_path):

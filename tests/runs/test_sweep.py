@@ -49,9 +49,15 @@ def test_jobs_that_left_nothing_are_named_with_what_they_were_told(tmp_path):
 
 def test_a_sweep_over_a_group_lies_in_one_folder(tmp_path):
     words = (
-        "-m", "defense=none,trades", "mode=train", "schedule.epochs=1", "tracker=none", "runtime=cpu", "dataset.limit_train=4",
+        "-m",
+        "defense=none,trades",
+        "mode=train",
+        "schedule.epochs=1",
+        "tracker=none",
+        "runtime=cpu",
+        "dataset.limit_train=4",
         "dataset.limit_val=4",
-    )  # fmt: skip
+    )
     command = [sys.executable, "-m", "advvid.train", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr

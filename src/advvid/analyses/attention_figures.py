@@ -37,12 +37,18 @@ def shown_maps(maps: Maps, maps_adv: Maps, index: int) -> list[dict[str, Any]]:
         window = int((clean - attacked).square().sum(dim=(1, 2)).argmax())
         rows, columns = clean[window].sum(dim=1) > 0, clean[window].amax(dim=0) > 0
         pair = [part[window][rows][:, columns] for part in (clean, attacked)]
-        shown.append({
-            "layer": names[place], "window": window, "windows": len(clean), "size": list(pair[0].shape),
-            "clean": _plain(_smaller(pair[0])), "adversarial": _plain(_smaller(pair[1])),
-            "profile": _plain(_smaller(pair[0].mean(dim=0, keepdim=True))[0]),
-            "profile_adversarial": _plain(_smaller(pair[1].mean(dim=0, keepdim=True))[0]),
-        })  # fmt: skip
+        shown.append(
+            {
+                "layer": names[place],
+                "window": window,
+                "windows": len(clean),
+                "size": list(pair[0].shape),
+                "clean": _plain(_smaller(pair[0])),
+                "adversarial": _plain(_smaller(pair[1])),
+                "profile": _plain(_smaller(pair[0].mean(dim=0, keepdim=True))[0]),
+                "profile_adversarial": _plain(_smaller(pair[1].mean(dim=0, keepdim=True))[0]),
+            }
+        )
     return shown
 
 

@@ -69,9 +69,13 @@ class AttentionMaps(Analysis):
             row["mse_difference"] = mean_difference(row["clips"]["mse"], first)
         attack = context.attack
         return {
-            "n": len(context.split), "ids": list(context.split.ids), "attack": context.attack_name,
-            "threat": attack.threat.budget, "settings": Column(context.attack_name, attack).settings, "models": rows,
-        }  # fmt: skip
+            "n": len(context.split),
+            "ids": list(context.split.ids),
+            "attack": context.attack_name,
+            "threat": attack.threat.budget,
+            "settings": Column(context.attack_name, attack).settings,
+            "models": rows,
+        }
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the maps of the first clips of each model."""
@@ -85,8 +89,9 @@ class AttentionMaps(Analysis):
         """Return a row per model."""
         layout = Table(
             title=f"attention under {result['attack']} ({result['threat']}), n = {result['n']}, [95% interval]",
-            title_justify="left", header_style="bold",
-        )  # fmt: skip
+            title_justify="left",
+            header_style="bold",
+        )
         extra = [key for key in result["models"][0]["clean"]["metrics"] if not key.endswith(("_mean", "_std"))]
         for heading in (
             "model",
@@ -104,10 +109,15 @@ class AttentionMaps(Analysis):
             scores = [f"{100 * clean['metrics'][k]:.1f} / {100 * adversarial['metrics'][k]:.1f}" for k in extra]
             mse = row["mse"]
             layout.add_row(
-                row["label"], _share(clean), _share(adversarial), *scores,
-                f"{mse['mean']:.2e} [{mse['ci95'][0]:.1e}, {mse['ci95'][1]:.1e}]", f"{row['relative']['mean']:.2e}",
-                f"{row['peak']['mean']:.3f}", f"{row['evenness']['mean']:.3f}",
-            )  # fmt: skip
+                row["label"],
+                _share(clean),
+                _share(adversarial),
+                *scores,
+                f"{mse['mean']:.2e} [{mse['ci95'][0]:.1e}, {mse['ci95'][1]:.1e}]",
+                f"{row['relative']['mean']:.2e}",
+                f"{row['peak']['mean']:.3f}",
+                f"{row['evenness']['mean']:.3f}",
+            )
         notes = ["peak: largest weight in a clip's maps; evenness: entropy of a row over that of equal weights"]
         for row in result["models"][1:]:
             low, high = row["mse_difference"]["ci95"]
@@ -137,18 +147,28 @@ class AttentionMaps(Analysis):
                 progress.advance(len(batch))
         target = torch.cat(targets)
         return {
-            "label": scored.label, "checkpoint": str(scored.source),
-            "clean": _scores(context, torch.cat(outs), target), "adversarial": _scores(context, torch.cat(outs_adv), target),
-            **{name: mean_of(values) for name, values in clips.items()}, "clips": clips, "pictures": pictures,
-        }  # fmt: skip
+            "label": scored.label,
+            "checkpoint": str(scored.source),
+            "clean": _scores(context, torch.cat(outs), target),
+            "adversarial": _scores(context, torch.cat(outs_adv), target),
+            **{name: mean_of(values) for name, values in clips.items()},
+            "clips": clips,
+            "pictures": pictures,
+        }
 
     def _pair(
         self, context: Context, scored: Scored, attack: Attack, batch: Batch
     ) -> tuple[Tensor, Tensor, Maps, Maps]:
         """Return outputs and maps of a batch, clean and attacked."""
         result, _ = craft(
-            Column(context.attack_name, attack), scored.model, batch.inputs, batch.target, batch.ids, context.seed, context.task
-        )  # fmt: skip
+            Column(context.attack_name, attack),
+            scored.model,
+            batch.inputs,
+            batch.target,
+            batch.ids,
+            context.seed,
+            context.task,
+        )
         with torch.no_grad():
             out, maps = with_attention(scored.model, batch.inputs)
             out_adv, maps_adv = with_attention(scored.model, result.x_adv)

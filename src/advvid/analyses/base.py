@@ -191,9 +191,15 @@ def carry_out(analysis: Analysis, context: Context, tracker: Tracker) -> dict[st
             "division by zero or an overflow in the model"
         )
     result = {
-        "schema": SCHEMA, "analysis": context.name, **found, "missing": list(context.missing),
-        "config": dict(context.config), "seed": context.seed, "commit": commit(), "versions": package_versions(),
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "analysis": context.name,
+        **found,
+        "missing": list(context.missing),
+        "config": dict(context.config),
+        "seed": context.seed,
+        "commit": commit(),
+        "versions": package_versions(),
+    }
     target = context.folder / f"{context.name}.json"
     files.write_json(target, result)
     for picture in analysis.draw(result, context.folder, context.name):

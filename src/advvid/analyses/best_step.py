@@ -143,7 +143,9 @@ def fit(losses: NDArray[np.float64], budgets: Sequence[float], sizes: Sequence[f
         for eps, step, drawn in zip(budgets, best, steps.T, strict=True)
     ]
     line = {
-        "slope": float(slope), "slope_ci95": np.percentile(slopes, ends).tolist(),
-        "offset": float(offset), "offset_ci95": np.percentile(offsets, ends).tolist(),
-    }  # fmt: skip
+        "slope": float(slope),
+        "slope_ci95": np.percentile(slopes, ends).tolist(),
+        "offset": float(offset),
+        "offset_ci95": np.percentile(offsets, ends).tolist(),
+    }
     return {"rows": rows, "line": line}

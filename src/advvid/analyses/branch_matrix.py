@@ -86,12 +86,17 @@ class BranchMatrix(Analysis):
                 best = best if name == CLEAN else best[system[CLEAN]]
                 chosen[name] = [float((best == k).mean()) if len(best) else None for k in range(len(model.names))]
         return {
-            "n": len(context.split), "made_on": self.made_on, "branches": list(model.names), "inputs": list(own),
-            "own": {name: model.names[k] for name, k in own.items()}, "rows": rows, "chosen": chosen,
+            "n": len(context.split),
+            "made_on": self.made_on,
+            "branches": list(model.names),
+            "inputs": list(own),
+            "own": {name: model.names[k] for name, k in own.items()},
+            "rows": rows,
+            "chosen": chosen,
             "accuracy": [[cell["acc"] for cell in row["cells"]] for row in rows],
             "special": {name: _special(name, model.names[k], right) for name, k in own.items()},
             "budgets": {name: attack.threat.budget for name, attack in self.attacks.items()},
-        }  # fmt: skip
+        }
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the matrix with intervals, each input's own branch framed."""
@@ -156,10 +161,11 @@ def _row(label: str, right: Right) -> dict[str, Any]:
     every = np.stack(list(right.values()), axis=1)
     in_all: NDArray[np.bool_] = np.logical_and.reduce(every, axis=1)
     return {
-        "label": label, "cells": [_proportion(column) for column in right.values()],
+        "label": label,
+        "cells": [_proportion(column) for column in right.values()],
         "mean": {"acc": float(every.mean()), "ci95": list(bootstrap_mean(every, np.random.default_rng(0)))},
         "union": _proportion(in_all),
-    }  # fmt: skip
+    }
 
 
 def _special(name: str, own: str, right: Mapping[str, Right]) -> dict[str, Any] | None:

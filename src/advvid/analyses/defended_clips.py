@@ -83,14 +83,19 @@ class DefendedClips(Analysis):
                 "the attack fools no clip that is right without it: choose a stronger one with analysis.attack"
             )
         return {
-            "n": len(shown), "clips": shown, "attack": f"{type(self.attack).__name__}, {column.attack.threat.budget}",
-            "purifier": type(self.purifier).__name__, "settings": [column.settings, self.purifier.settings],
-        }  # fmt: skip
+            "n": len(shown),
+            "clips": shown,
+            "attack": f"{type(self.attack).__name__}, {column.attack.threat.budget}",
+            "purifier": type(self.purifier).__name__,
+            "settings": [column.settings, self.purifier.settings],
+        }
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw a row of frames per state of every clip."""
-        blocks = [(f"true: {clip['label']}", [_strip(clip["states"][state], state) for state in STATES])
-                  for clip in result["clips"]]  # fmt: skip
+        blocks = [
+            (f"true: {clip['label']}", [_strip(clip["states"][state], state) for state in STATES])
+            for clip in result["clips"]
+        ]
         path = folder / f"{name}.png"
         draw_sheet(path, f"{result['purifier']} behind {result['attack']}", "the attack does not know of it", blocks)
         return [path]
@@ -121,15 +126,13 @@ def psnr(clips: Tensor, base: Tensor) -> Tensor:
 
 def _told(
     context: Context, defended: PurifiedModel, clips: Tensor, x_adv: Tensor, labels: Tensor, ids: Sequence[str]
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Return what the model says of clips in all states, with the frames that are drawn, as bytes."""
     if not len(clips):
         return []
     with torch.no_grad():
         states = {CLEAN: clips, ATTACKED: x_adv, DEFENDED: defended.purify(x_adv)}
-        answers = {
-            CLEAN: context.model(clips), ATTACKED: context.model(x_adv), DEFENDED: defended(x_adv),
-        }  # fmt: skip
+        answers = {CLEAN: context.model(clips), ATTACKED: context.model(x_adv), DEFENDED: defended(x_adv)}
     places = shown_frames(clips.shape[2]).to(clips.device)
     noise = {name: psnr(state, clips).tolist() for name, state in states.items()}
     drawn = {
@@ -142,9 +145,11 @@ def _told(
             answer = int(answers[name][i].argmax())
             decibels = noise[name][i]
             rows[name] = {
-                "answer": context.classes[answer], "right": answer == label,
-                "psnr": None if decibels == float("inf") else round(decibels, 2), "frames": _packed(drawn[name][i]),
-            }  # fmt: skip
+                "answer": context.classes[answer],
+                "right": answer == label,
+                "psnr": None if decibels == float("inf") else round(decibels, 2),
+                "frames": _packed(drawn[name][i]),
+            }
         found.append({"id": clip, "label": context.classes[label], "states": rows})
     return found
 

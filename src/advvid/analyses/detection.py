@@ -85,9 +85,11 @@ class Detection(Analysis):
             chosen, tried = choose(*_labelled(val, negative, positive), thresholds)
             scores, truth = _labelled(test, negative, positive)
             found[name] = {
-                "chosen": chosen.threshold, "calibration": [dataclasses.asdict(choice) for choice in tried],
-                "test": dataclasses.asdict(judge(scores, truth, chosen.threshold)), "roc": roc(scores, truth),
-            }  # fmt: skip
+                "chosen": chosen.threshold,
+                "calibration": [dataclasses.asdict(choice) for choice in tried],
+                "test": dataclasses.asdict(judge(scores, truth, chosen.threshold)),
+                "roc": roc(scores, truth),
+            }
         gamma_1 = found["gamma_1"]["chosen"]
         gamma_2 = max(found["gamma_2"]["chosen"], gamma_1)
         detector = TemporalConsistency(gamma_1=gamma_1, gamma_2=gamma_2)
@@ -96,10 +98,14 @@ class Detection(Analysis):
         }
         reading = "links cut" if isinstance(context.model, PerFrame) else "each frame standing still"
         return {
-            **found, "n": {"calibration": _counts(val), "test": _counts(test)}, "index": test, "reading": reading,
-            "verdicts": verdicts, "adaptive": self._adaptive(context, detector, test[CLEAN]),
+            **found,
+            "n": {"calibration": _counts(val), "test": _counts(test)},
+            "index": test,
+            "reading": reading,
+            "verdicts": verdicts,
+            "adaptive": self._adaptive(context, detector, test[CLEAN]),
             "attacks": {name: f"{type(a).__name__}, {a.threat.budget}" for name, a in attacks.items()},
-        }  # fmt: skip
+        }
 
     def _adaptive(
         self, context: Context, detector: TemporalConsistency, clean: Sequence[float]
@@ -112,12 +118,18 @@ class Detection(Analysis):
             known = _indices(context, context.split, "test", {f"joint_{weight:g}": attack})
             index, right = known[f"joint_{weight:g}"], len(known[CLEAN])
             hidden = int((detector.verdict(torch.tensor(index, dtype=torch.float)) == 0).sum()) if index else 0
-            rows.append({
-                "weight": float(weight), "right": right, "fooled": len(index), "hidden": hidden,
-                "fooling_rate": len(index) / right if right else None,
-                "undetected_rate": hidden / right if right else None, "ci95": list(wilson(hidden, right)) if right else None,
-                "auc": roc([*clean, *index], [False] * len(clean) + [True] * len(index))["auc"],
-            })  # fmt: skip
+            rows.append(
+                {
+                    "weight": float(weight),
+                    "right": right,
+                    "fooled": len(index),
+                    "hidden": hidden,
+                    "fooling_rate": len(index) / right if right else None,
+                    "undetected_rate": hidden / right if right else None,
+                    "ci95": list(wilson(hidden, right)) if right else None,
+                    "auc": roc([*clean, *index], [False] * len(clean) + [True] * len(index))["auc"],
+                }
+            )
         return rows
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
@@ -140,11 +152,14 @@ def blocks(result: Mapping[str, Any]) -> Iterator[Block]:
         yield Block(title, ("clips", name, "precision", "recall", "F1"), tuple(rows))
     rows = [
         (
-            f"{row['weight']:g}", str(row["right"]), _percent(row["fooling_rate"]), _percent(row["undetected_rate"]),
+            f"{row['weight']:g}",
+            str(row["right"]),
+            _percent(row["fooling_rate"]),
+            _percent(row["undetected_rate"]),
             "–" if row["auc"] is None else f"{row['auc']:.3f}",
         )
         for row in result["adaptive"]
-    ]  # fmt: skip
+    ]
     if rows:
         header = ("lambda", "n", "fools %", "fools undetected %", "AUC against it")
         yield Block("An adversary who knows the detector", header, tuple(rows))
@@ -154,8 +169,14 @@ def fitted(context: Context, attacks: Mapping[str, Attack]) -> dict[str, Column]
     """Return the attacks as columns, those that learn fitted on the validation clips."""
     columns = [Column(kind, attack) for kind, attack in attacks.items()]
     ready = fit_columns(
-        columns, context.model, context.learning_batches, lambda: context.learning_clips, context.task, context.seed, context.cells
-    )  # fmt: skip
+        columns,
+        context.model,
+        context.learning_batches,
+        lambda: context.learning_clips,
+        context.task,
+        context.seed,
+        context.cells,
+    )
     return {column.name: column for column in ready}
 
 

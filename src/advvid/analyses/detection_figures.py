@@ -44,8 +44,14 @@ def histogram(result: Mapping[str, Any], path: Path) -> Path:
         share = [100 * float(np.isclose(values, step).mean()) for step in steps]
         place = steps + (number - (len(kinds) - 1) / 2) * width
         axes.bar(
-            place, share, width, color=COLOURS[number], hatch=HATCHES[number % 3], edgecolor="white", label=f"{kind}, n = {len(values)}"
-        )  # fmt: skip
+            place,
+            share,
+            width,
+            color=COLOURS[number],
+            hatch=HATCHES[number % 3],
+            edgecolor="white",
+            label=f"{kind}, n = {len(values)}",
+        )
     for name, dash in (("gamma_1", "--"), ("gamma_2", "-.")):
         axes.axvline(
             result[name]["chosen"],

@@ -55,12 +55,25 @@ def curves(result: Mapping[str, Any], path: Path) -> Path:
         low, high = (100 * np.array([point["ci95"][end] for point in points]) for end in (0, 1))
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(
-            x, [100 * point["acc"] for point in points], color=colour, marker=MARKERS[index % len(MARKERS)], markersize=5,
-            linestyle=DASHES[index % len(DASHES)], label=f"{model['label']} ({100 * model['clean']['acc']:.0f} without attack)",
-        )  # fmt: skip
+            x,
+            [100 * point["acc"] for point in points],
+            color=colour,
+            marker=MARKERS[index % len(MARKERS)],
+            markersize=5,
+            linestyle=DASHES[index % len(DASHES)],
+            label=f"{model['label']} ({100 * model['clean']['acc']:.0f} without attack)",
+        )
     axes.axhline(100 * result["chance"], color=QUIET, linewidth=0.8, linestyle=":")
-    axes.annotate("chance", (1, 100 * result["chance"]), xycoords=("axes fraction", "data"), xytext=(-3, 2),
-                  textcoords="offset points", ha="right", size=8, color=QUIET)  # fmt: skip
+    axes.annotate(
+        "chance",
+        (1, 100 * result["chance"]),
+        xycoords=("axes fraction", "data"),
+        xytext=(-3, 2),
+        textcoords="offset points",
+        ha="right",
+        size=8,
+        color=QUIET,
+    )
     _value_axis(axes, result)
     axes.set_ylim(-2, 102)
     axes.set_ylabel("percent right")

@@ -73,8 +73,13 @@ class FrameSearch(Analysis):
         made = (digests.of_module(context.model), [column.rests_on for column in columns])
         clips: dict[str, list[Any]] = {}
         for batch in by_batch(
-            context, context.split, context.name, made, "choices of frames", lambda batch: _batch(context, batch, columns)
-        ):  # fmt: skip
+            context,
+            context.split,
+            context.name,
+            made,
+            "choices of frames",
+            lambda batch: _batch(context, batch, columns),
+        ):
             for name, values in batch.items():
                 clips.setdefault(name, []).extend(values)
         if not clips.get("id"):
@@ -88,8 +93,15 @@ class FrameSearch(Analysis):
         figure = Figure(figsize=(6.4, 3.8), dpi=DPI, layout="constrained", facecolor="white")
         axes = figure.add_subplot()
         for i, (rule, title) in enumerate(TITLES.items()):
-            axes.plot(range(len(order)), losses[rule][order], label=title, color=COLOURS[i], marker=MARKERS[i], markersize=3,
-                      linestyle=DASHES[0] if rule == EVERY else "none")  # fmt: skip
+            axes.plot(
+                range(len(order)),
+                losses[rule][order],
+                label=title,
+                color=COLOURS[i],
+                marker=MARKERS[i],
+                markersize=3,
+                linestyle=DASHES[0] if rule == EVERY else "none",
+            )
         axes.set_xlabel("clips, by the loss that the best of all frames gives")
         axes.set_ylabel("loss of the attacked clip (cross entropy)")
         axes.set_title(f"attacked frames of a clip: {self.attack.frames}, n = {result['n']}", size=10)
@@ -133,11 +145,14 @@ def summary(clips: Mapping[str, Any]) -> dict[str, Any]:
         rows = clips[rule]
         losses, hits = [row["loss"] for row in rows], [row["fooled"] for row in rows]
         rules[rule] = {
-            "loss": mean_of(losses), "fooled": {"rate": float(np.mean(hits)), "ci95": list(wilson(sum(hits), len(hits)))},
+            "loss": mean_of(losses),
+            "fooled": {"rate": float(np.mean(hits)), "ci95": list(wilson(sum(hits), len(hits)))},
             "gradient_calls": float(np.mean([row["gradient_calls"] for row in rows])),
             "less_than_every": mean_difference(best, losses),
-            "same_frames": float(np.mean([a["frames"] == b["frames"] for a, b in zip(rows, clips[EVERY], strict=True)])),
-        }  # fmt: skip
+            "same_frames": float(
+                np.mean([a["frames"] == b["frames"] for a, b in zip(rows, clips[EVERY], strict=True)])
+            ),
+        }
     return {"rules": rules}
 
 
@@ -155,10 +170,14 @@ def _batch(context: Context, batch: Batch, columns: list[Column]) -> dict[str, l
         assert fooled is not None  # as above
         loss, places = context.task.loss(out, labels), result.aux["frames"]
         found[column.name] = [
-            {"loss": round(float(loss[i]), 5), "fooled": not bool(fooled[i]), "gradient_calls": int(result.gradient_calls[i]),
-             "frames": places[i].nonzero().squeeze(1).tolist()}
+            {
+                "loss": round(float(loss[i]), 5),
+                "fooled": not bool(fooled[i]),
+                "gradient_calls": int(result.gradient_calls[i]),
+                "frames": places[i].nonzero().squeeze(1).tolist(),
+            }
             for i in range(len(ids))
-        ]  # fmt: skip
+        ]
     return found
 
 

@@ -69,10 +69,17 @@ class LossSurface(Analysis):
             )
             flat = {"difference": difference, "ci95": list(interval)}
         return {
-            "n": len(losses), "eps": eps, "sizes": list(self.sizes), "steps": list(self.steps), "loss": mean.tolist(),
-            "best": self.sizes[int(last.argmax())], "near_best": near, "largest": float(last.max()), "flat_from_two": flat,
+            "n": len(losses),
+            "eps": eps,
+            "sizes": list(self.sizes),
+            "steps": list(self.steps),
+            "loss": mean.tolist(),
+            "best": self.sizes[int(last.argmax())],
+            "near_best": near,
+            "largest": float(last.max()),
+            "flat_from_two": flat,
             **spread(losses[:, :, -1], self.sizes),
-        }  # fmt: skip
+        }
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the heat map and the surface."""

@@ -122,15 +122,25 @@ class Rho(Analysis):
         with bar(scored.label, len(context.split)) as progress:
             for batch in context.batches():
                 result, _ = craft(
-                    Column("rho", attack), scored.model, batch.inputs, batch.target, batch.ids, context.seed, context.task
-                )  # fmt: skip
+                    Column("rho", attack),
+                    scored.model,
+                    batch.inputs,
+                    batch.target,
+                    batch.ids,
+                    context.seed,
+                    context.task,
+                )
                 clips += [value if math.isfinite(value) else None for value in result.aux["rho"].tolist()]
                 progress.advance(len(batch))
         found = [value for value in clips if value is not None]
         return {
-            "label": scored.label, "checkpoint": str(scored.source), "clips": clips, "wrong": found.count(0.0),
-            "not_found": len(clips) - len(found), "rho": mean_of(found) if found else None,
-        }  # fmt: skip
+            "label": scored.label,
+            "checkpoint": str(scored.source),
+            "clips": clips,
+            "wrong": found.count(0.0),
+            "not_found": len(clips) - len(found),
+            "rho": mean_of(found) if found else None,
+        }
 
 
 def compared(values: Sequence[float | None], base: Sequence[float | None]) -> dict[str, Any] | None:

@@ -33,9 +33,12 @@ from advvid.purifiers.temporal_defense import TemporalDefense
 
 NONE, TEMPORAL, SPATIAL, ROUTED, ORACLE = "none", "temporal", "spatial", "routed", "oracle"
 TITLES = {
-    NONE: "no defense", SPATIAL: "spatial defense only", TEMPORAL: "temporal defense only",
-    ROUTED: "detection, then temporal or spatial", ORACLE: "the kind of attack told, then temporal or spatial",
-}  # fmt: skip
+    NONE: "no defense",
+    SPATIAL: "spatial defense only",
+    TEMPORAL: "temporal defense only",
+    ROUTED: "detection, then temporal or spatial",
+    ORACLE: "the kind of attack told, then temporal or spatial",
+}
 KINDS = (CLEAN, SPARSE, DENSE)
 # Resamples of the mixed set behind an interval.
 DRAWS = 5000
@@ -94,17 +97,24 @@ class RoutingTable(Analysis):
         made = ([digests.of_module(model) for model in models], [column.rests_on for column in columns.values()])
         clips: dict[str, dict[str, list[Any]]] = {}
         for batch in by_batch(
-            context, context.split, context.name, made, "attacks and defenses",
+            context,
+            context.split,
+            context.name,
+            made,
+            "attacks and defenses",
             lambda batch: self._batch(context, batch, columns, systems, watched),
-        ):  # fmt: skip
+        ):
             for kind, found in batch.items():
                 for name, values in found.items():
                     clips.setdefault(kind, {}).setdefault(name, []).extend(values)
         return {
-            "clips": clips, "gamma_1": self.gamma_1, "gamma_2": self.gamma_2, **tables(clips, self.routing),
+            "clips": clips,
+            "gamma_1": self.gamma_1,
+            "gamma_2": self.gamma_2,
+            **tables(clips, self.routing),
             "attacks": {kind: f"{type(c.attack).__name__}, {c.attack.threat.budget}" for kind, c in columns.items()},
             "defenses": {TEMPORAL: self.temporal.settings, SPATIAL: self.spatial.settings},
-        }  # fmt: skip
+        }
 
     def _network(self, context: Context) -> nn.Module:
         source = self.routing.source
@@ -114,9 +124,13 @@ class RoutingTable(Analysis):
         return found.to(context.device)
 
     def _batch(
-        self, context: Context, batch: Batch, columns: Mapping[str, Column], systems: Mapping[str, nn.Module],
+        self,
+        context: Context,
+        batch: Batch,
+        columns: Mapping[str, Column],
+        systems: Mapping[str, nn.Module],
         watched: nn.Module,
-    ) -> dict[str, dict[str, list[Any]]]:  # fmt: skip
+    ) -> dict[str, dict[str, list[Any]]]:
         """Return per kind of clip its index, and whether each defense gets it right."""
         task, labels = context.task, batch.target
 
@@ -159,11 +173,9 @@ def tables(clips: Mapping[str, Mapping[str, Sequence[Any]]], routing: Routing) -
     accuracy = {kind: {name: _share(int(right.sum()), total) for name, right in scored[kind].items()} for kind in KINDS}
     # The mixed set: of the attacked clips only those that fool the bare model.
     mixed = {
-        kind: {
-            name: right if kind == CLEAN else right[~scored[kind][NONE]] for name, right in scored[kind].items()
-        }
+        kind: {name: right if kind == CLEAN else right[~scored[kind][NONE]] for name, right in scored[kind].items()}
         for kind in KINDS
-    }  # fmt: skip
+    }
     sizes = {kind: len(mixed[kind][NONE]) for kind in KINDS}
     if not all(sizes.values()):
         return {"n": total, "accuracy": accuracy, "mixed": {"n": sizes, "accuracy": None, "routed_less": None}}
@@ -206,9 +218,7 @@ def _difference(
 def blocks(result: Mapping[str, Any]) -> Iterator[Block]:
     """Yield the tables of a result."""
     names = (NONE, SPATIAL, TEMPORAL, ROUTED)
-    rows = [
-        (kind, *(_percent(result["accuracy"][kind][name]) for name in names)) for kind in KINDS
-    ]  # fmt: skip
+    rows = [(kind, *(_percent(result["accuracy"][kind][name]) for name in names)) for kind in KINDS]
     yield Block(f"Accuracy on all {result['n']} clips", ("clips", *(TITLES[name] for name in names)), tuple(rows))
     mixed = result["mixed"]
     counts = ", ".join(f"{count} {kind}" for kind, count in mixed["n"].items())

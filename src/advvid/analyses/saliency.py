@@ -77,10 +77,16 @@ class Saliency(Analysis):
                     )
             share = np.concatenate(shares)
             even = evenness(share)
-            rows.append({
-                "label": model.label, "checkpoint": str(model.source), "share": share.mean(axis=0).tolist(),
-                "evenness": mean_of(even), "clips": even.tolist(), "maps": maps,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "label": model.label,
+                    "checkpoint": str(model.source),
+                    "share": share.mean(axis=0).tolist(),
+                    "evenness": mean_of(even),
+                    "clips": even.tolist(),
+                    "maps": maps,
+                }
+            )
         for row in rows[1:]:
             row["difference"] = mean_difference(row["clips"], rows[0]["clips"])
         return {"n": len(context.split), "models": rows, "frames": shown}

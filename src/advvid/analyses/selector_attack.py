@@ -68,10 +68,12 @@ class SelectorAttack(Analysis):
         branches = {name: model.branch_of(name) for name in self.attacks}
         columns = {
             # What stands before the sign names the random numbers: the same for every lambda.
-            (name, text): Column(f"{name}@lambda={text}", JointAttack(attack=in_space(a, context.attack.space), weight=w, family=name))
+            (name, text): Column(
+                f"{name}@lambda={text}", JointAttack(attack=in_space(a, context.attack.space), weight=w, family=name)
+            )
             for name, a in self.attacks.items()
             for text, w in written.items()
-        }  # fmt: skip
+        }
         task = Joint(context.task, len(context.classes))
         every = list(columns.values())
         evaluator = context.evaluator(Both(model), every, context.cells, task)
@@ -87,32 +89,43 @@ class SelectorAttack(Analysis):
                 chosen = evaluator.outputs(column)[:, task.classes :].argmax(dim=1).numpy()
                 points.append(
                     {
-                        "lambda": text, **_proportion(right[column]),
+                        "lambda": text,
+                        **_proportion(right[column]),
                         # Clips that are wrong without attack were not attacked.
                         "selector_right": _proportion((chosen == branch)[right["clean"]]),
                         "gain": _gain(right[plain], right[column]),
                     }
-                )  # fmt: skip
+                )
             lines.append(
                 {"label": name, "branch": model.names[branch], "clean": _proportion(right["clean"]), "points": points}
             )
         totals = {text: summarise(samples, [columns[name, text].name for name in self.attacks]) for text in written}
         clean = evaluator.outputs("clean")[:, task.classes :].argmax(dim=1).numpy()
         return {
-            "n": len(samples), "written": list(written), "values": list(written.values()), "branches": list(model.names),
-            "chance": 1 / len(context.classes), "clean": _proportion(right["clean"]),
-            "clean_selector_right": _proportion(clean == model.branch_of("clean")), "attacks": lines,
-            "mean": [totals[text]["mean"] for text in written], "union": [totals[text]["union"] for text in written],
+            "n": len(samples),
+            "written": list(written),
+            "values": list(written.values()),
+            "branches": list(model.names),
+            "chance": 1 / len(context.classes),
+            "clean": _proportion(right["clean"]),
+            "clean_selector_right": _proportion(clean == model.branch_of("clean")),
+            "attacks": lines,
+            "mean": [totals[text]["mean"] for text in written],
+            "union": [totals[text]["union"] for text in written],
             "budgets": {name: attack.threat.budget for name, attack in self.attacks.items()},
-        }  # fmt: skip
+        }
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw accuracy over lambda, a line per attack; the values stand at equal distances."""
         shown = {
-            "models": result["attacks"], "values": list(range(len(result["values"]))), "written": result["written"],
-            "field": "lambda, weight of the selector's loss", "attack": "attack on classifier and selector",
-            "n": result["n"], "chance": result["chance"],
-        }  # fmt: skip
+            "models": result["attacks"],
+            "values": list(range(len(result["values"]))),
+            "written": result["written"],
+            "field": "lambda, weight of the selector's loss",
+            "attack": "attack on classifier and selector",
+            "n": result["n"],
+            "chance": result["chance"],
+        }
         return [curves(shown, folder / f"{name}.png")]
 
     def table(self, result: Mapping[str, Any]) -> RenderableType:

@@ -83,10 +83,15 @@ class Strength(Analysis):
         ]
         models = scored_models(context, self.checkpoints, self.labels)
         return {
-            "field": self.field, "values": list(written.values()), "written": list(written), "n": len(context.split),
-            "attack": context.attack_name, "attack_class": type(context.attack).__name__, "chance": 1 / len(context.classes),
+            "field": self.field,
+            "values": list(written.values()),
+            "written": list(written),
+            "n": len(context.split),
+            "attack": context.attack_name,
+            "attack_class": type(context.attack).__name__,
+            "chance": 1 / len(context.classes),
             "models": [_line(context, model, columns) for model in models],
-        }  # fmt: skip
+        }
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw one line per model with its 95% band."""
@@ -132,7 +137,9 @@ def _line(context: Context, model: Scored, columns: Sequence[Column]) -> dict[st
         rows = [sample["attacks"][column.name] for sample in samples]
         points.append(
             {
-                "name": column.name, "budget": column.attack.threat.budget, **tally["attacks"][column.name],
+                "name": column.name,
+                "budget": column.attack.threat.budget,
+                **tally["attacks"][column.name],
                 "max_distance": max(row["distance"] for row in rows),
                 "steps": sum(row["steps"] for row in rows) / len(rows),
                 "gradient_calls": sum(row["gradient_calls"] for row in rows),
@@ -140,8 +147,12 @@ def _line(context: Context, model: Scored, columns: Sequence[Column]) -> dict[st
                 "near_ties": near_ties(context.task, evaluator.outputs(column.name), targets),
                 "settings": column.settings,
             }
-        )  # fmt: skip
+        )
     return {
-        "label": model.label, "checkpoint": str(model.source), "weights": model.weights, "clean": tally["clean"],
-        "points": points, "checks": [dataclasses.asdict(check) for check in checks],
-    }  # fmt: skip
+        "label": model.label,
+        "checkpoint": str(model.source),
+        "weights": model.weights,
+        "clean": tally["clean"],
+        "points": points,
+        "checks": [dataclasses.asdict(check) for check in checks],
+    }

@@ -77,19 +77,24 @@ class TransferMatrix(Analysis):
             control = [crafted_row(context, attack, blank, models)]
         made = [_summary(label, row, clean, models) for label, row in rows.items()]
         return {
-            "n": len(context.split), "attack": context.attack_name, "budget": attack.threat.budget,
+            "n": len(context.split),
+            "attack": context.attack_name,
+            "budget": attack.threat.budget,
             "settings": {"class": type(attack).__name__, **dataclasses.asdict(attack)},
             "models": [
                 {
-                    "label": model.label, "checkpoint": str(model.source), "weights": model.weights,
+                    "label": model.label,
+                    "checkpoint": str(model.source),
+                    "weights": model.weights,
                     "clean": _proportion(clean.right[model.key]),
                     "checks": _checks(context, attack, model, clean, rows, control),
                 }
                 for model in models
             ],
-            "accuracy": [[cell["acc"] for cell in row["cells"]] for row in made], "rows": made,
+            "accuracy": [[cell["acc"] for cell in row["cells"]] for row in made],
+            "rows": made,
             "control": [_summary(BLANK, row, clean, models) for row in control],
-        }  # fmt: skip
+        }
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the matrix with intervals, the white-box diagonal framed, clean and control rows below."""
@@ -144,9 +149,11 @@ def _summary(label: str, row: Row, clean: Row, models: Sequence[Scored]) -> dict
             | {"near_ties": int((np.abs(row.margin[model.key]) < NEAR_TIE).sum())}
         )
     return {
-        "label": label, "cells": cells, "max_distance": float(row.distance.max()),
+        "label": label,
+        "cells": cells,
+        "max_distance": float(row.distance.max()),
         "gradient_calls": int(row.gradient_calls.sum()),
-    }  # fmt: skip
+    }
 
 
 def _checks(

@@ -55,9 +55,14 @@ def crafted_row(context: Context, attack: Attack, surrogate: Scored, targets: Se
         AdvvidError: if a clip leaves its threat, or the attack changes the surrogate.
     """
     column = fit_columns(
-        [Column(context.attack_name, attack)], surrogate.model, context.learning_batches, lambda: context.learning_clips,
-        context.task, context.seed, context.cells / surrogate.key,
-    )[0]  # fmt: skip
+        [Column(context.attack_name, attack)],
+        surrogate.model,
+        context.learning_batches,
+        lambda: context.learning_clips,
+        context.task,
+        context.seed,
+        context.cells / surrogate.key,
+    )[0]
     return _walk(context, column, surrogate, targets)
 
 
@@ -85,9 +90,11 @@ def _walk(context: Context, column: Column | None, surrogate: Scored | None, tar
     if first["id"].tolist() != ids:
         raise AdvvidError(f"{folder} does not hold every clip exactly once: remove it and run the analysis again")
     return Row(
-        first["distance"], first["gradient_calls"],
-        {key: cell["right"] for key, cell in found.items()}, {key: cell["margin"] for key, cell in found.items()},
-    )  # fmt: skip
+        first["distance"],
+        first["gradient_calls"],
+        {key: cell["right"] for key, cell in found.items()},
+        {key: cell["margin"] for key, cell in found.items()},
+    )
 
 
 def _clips(

@@ -45,11 +45,25 @@ EXAMPLES = (
 )
 # Shown besides the top level of train.yaml, in this order, where some option of the group has the key.
 USED_MOST = (
-    "attack.eps", "attack.step_size", "attack.steps", "defense.inner_steps", "schedule.epochs", "schedule.batch_size",
-    "dataset.root", "dataset.splits", "dataset.size", "dataset.frames", "dataset.limit_train", "dataset.limit_test",
-    "dataset.on_error", "model.checkpoint", "suite.include_attack", "runtime.device", "runtime.precision",
+    "attack.eps",
+    "attack.step_size",
+    "attack.steps",
+    "defense.inner_steps",
+    "schedule.epochs",
+    "schedule.batch_size",
+    "dataset.root",
+    "dataset.splits",
+    "dataset.size",
+    "dataset.frames",
+    "dataset.limit_train",
+    "dataset.limit_test",
+    "dataset.on_error",
+    "model.checkpoint",
+    "suite.include_attack",
+    "runtime.device",
+    "runtime.precision",
     "tracker.mode",
-)  # fmt: skip
+)
 RESULTS = (
     ("robustness.md, robustness.json", "the table, and everything behind it"),
     ("samples.jsonl", "each test clip: its label and every prediction"),

@@ -23,9 +23,17 @@ FORMAT = 1
 MOST_NAMES = 8_000_000
 # A file that was cut short, or is something else, fails in many ways, depending on where.
 UNREADABLE = (
-    AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
     zipfile.BadZipFile,
-)  # fmt: skip
+)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

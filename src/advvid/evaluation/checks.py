@@ -40,9 +40,13 @@ def table_checks(columns: Sequence[Column], right: Right, classes: int, losses: 
     # Whoever sees another model than the one that is scored may lose with more steps, or with more budget.
     direct = [column for column in columns if column.access not in ("oblivious", "gray_box")]
     return [
-        *_more_steps(direct, right, losses or {}), *_larger_budgets(direct, right), *_full_range(direct, right, classes),
-        *_one_step(direct, right), *_weaker_knowledge(columns, right), *_more_access(columns, right),
-    ]  # fmt: skip
+        *_more_steps(direct, right, losses or {}),
+        *_larger_budgets(direct, right),
+        *_full_range(direct, right, classes),
+        *_one_step(direct, right),
+        *_weaker_knowledge(columns, right),
+        *_more_access(columns, right),
+    ]
 
 
 def model_checks(

@@ -13,9 +13,14 @@ from advvid.threats.base import Threat
 
 
 def require_honest(
-    result: AttackResult, column: str, threat: Threat, given: tuple[Tensor, Tensor], clips: Tensor, labels: Tensor,
+    result: AttackResult,
+    column: str,
+    threat: Threat,
+    given: tuple[Tensor, Tensor],
+    clips: Tensor,
+    labels: Tensor,
     ids: Sequence[str],
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Refuse a result that is not what it claims to be, and return each clip's measured distance ``[B]``.
 
     All is read in one synchronisation.

@@ -168,10 +168,15 @@ class Evaluator:
                 out[todo] = self._predict(x_adv[todo])
             require_finite(out, batch.ids, f"those of column {column.name}")
             arrays = {
-                "pred": self.task.predict(out), "out": out, "distance": distance, "steps": steps,
-                "gradient_calls": calls, "seconds": np.full(len(batch), round(seconds, 4)),
-                **visibility(x_adv, batch.inputs), **self._after(x_adv, batch, clean, todo),
-            }  # fmt: skip
+                "pred": self.task.predict(out),
+                "out": out,
+                "distance": distance,
+                "steps": steps,
+                "gradient_calls": calls,
+                "seconds": np.full(len(batch), round(seconds, 4)),
+                **visibility(x_adv, batch.inputs),
+                **self._after(x_adv, batch, clean, todo),
+            }
             # The picture goes first: a cell that is there is not computed again.
             if number == 0 and self.show is not None:
                 with scope(LOGGING):

@@ -140,6 +140,10 @@ def _is_text(value: Any) -> bool:
 
 
 ENTRY: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("budget", _is_text, "text"), ("access", _is_text, "text"), ("threat", _is_text, "text"),
-    ("max_distance", _is_number, "number"), ("seconds", _is_number, "number"), ("gradient_calls", _is_number, "number"),
-)  # fmt: skip
+    ("budget", _is_text, "text"),
+    ("access", _is_text, "text"),
+    ("threat", _is_text, "text"),
+    ("max_distance", _is_number, "number"),
+    ("seconds", _is_number, "number"),
+    ("gradient_calls", _is_number, "number"),
+)

@@ -77,9 +77,12 @@ def verdicts(samples: Samples, columns: Iterable[str]) -> dict[str, NDArray[np.b
 
 
 def summarise(
-    samples: Samples, columns: Sequence[str], controls: Sequence[str] = (), extra: Sequence[str] = (),
+    samples: Samples,
+    columns: Sequence[str],
+    controls: Sequence[str] = (),
+    extra: Sequence[str] = (),
     types: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Compute every accuracy of ``robustness.json`` from the per-clip records alone.
 
     Args:

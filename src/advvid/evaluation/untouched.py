@@ -14,9 +14,7 @@ from torch import Tensor, nn
 
 from advvid.core.errors import AdvvidError
 
-HOOKS = (
-    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
-)  # fmt: skip
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
 
 
 @dataclass(frozen=True)
@@ -52,18 +50,23 @@ class Snapshot:
             if tensor is not None
         }
         return Snapshot(
-            {name: (id(m), *(tuple(vars(m).get(h) or ()) for h in HOOKS), "forward" in vars(m)) for name, m in modules.items()},
+            {
+                name: (id(m), *(tuple(vars(m).get(h) or ()) for h in HOOKS), "forward" in vars(m))
+                for name, m in modules.items()
+            },
             {name: module.training for name, module in modules.items()},
             {name: (id(t), t.data_ptr(), _version(t)) for name, t in held.items()},
             {name: t.requires_grad for name, t in held.items()},
             {name: (id(t.grad), _version(t.grad)) for name, t in held.items() if t.is_leaf and t.grad is not None},
             {
-                "grad mode": torch.is_grad_enabled(), "inference mode": torch.is_inference_mode_enabled(),
-                "default dtype": torch.get_default_dtype(), "number of threads": torch.get_num_threads(),
+                "grad mode": torch.is_grad_enabled(),
+                "inference mode": torch.is_inference_mode_enabled(),
+                "default dtype": torch.get_default_dtype(),
+                "number of threads": torch.get_num_threads(),
                 "anomaly mode": torch.is_anomaly_enabled(),
                 "deterministic mode": torch.are_deterministic_algorithms_enabled(),
             },
-        )  # fmt: skip
+        )
 
     def differs(self, later: Snapshot) -> str | None:
         """Say what changed until a later moment, in words that follow "the attack"; None where nothing did."""

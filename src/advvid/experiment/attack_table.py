@@ -21,9 +21,7 @@ def table(result: dict[str, Any]) -> Group:
         f"{result['fooled_rounded']} in the 8 bits of their films" + (f"; {before} wrong before" if before else "")
     )
     rest = f"{n - ROWS} more clips in {RESULT}" if n > ROWS else None
-    shown = Table(
-        caption=rest, caption_justify="left", header_style="bold cyan", box=box.SIMPLE_HEAD, pad_edge=False
-    )  # fmt: skip
+    shown = Table(caption=rest, caption_justify="left", header_style="bold cyan", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("clip", "clean", "adversarial"):
         shown.add_column(name, overflow="fold")
     for name in ("distance", "steps"):

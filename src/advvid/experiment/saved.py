@@ -113,6 +113,8 @@ def _keep_to_own_folders(dataset: DictConfig, source: Path) -> None:
     if not safe_instantiate(dataset).intact():
         log.warning(
             "the data that %s was trained on are not whole in %s: they are made again elsewhere (give dataset.root=... "
-            "for a folder of your own)", source, dataset.root,
-        )  # fmt: skip
+            "for a folder of your own)",
+            source,
+            dataset.root,
+        )
         dataset.root = None

@@ -39,19 +39,33 @@ class TimmClassifier(FrameClassifier):
     """
 
     def __init__(
-        self, name: str, num_classes: Count, mean: Channels | None = None, std: Scales | None = None,
-        clip_shape: Sequence[Count] | None = None, size: Count | tuple[Count, Count] | None = None,
-        frames: Count | None = None, views: Count = 1, checkpoint: FilePath | None = None,
+        self,
+        name: str,
+        num_classes: Count,
+        mean: Channels | None = None,
+        std: Scales | None = None,
+        clip_shape: Sequence[Count] | None = None,
+        size: Count | tuple[Count, Count] | None = None,
+        frames: Count | None = None,
+        views: Count = 1,
+        checkpoint: FilePath | None = None,
         freeze: str | Sequence[str] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         net = _made(name, num_classes)
         own = net.pretrained_cfg
         fixed = int(own["input_size"][-1]) if own.get("fixed_input_size") else None
         super().__init__(
-            FrameAverage(net), num_classes, mean=tuple(own["mean"]) if mean is None else mean,
-            std=tuple(own["std"]) if std is None else std, clip_shape=clip_shape, size=size or fixed, frames=frames, views=views,
-            checkpoint=checkpoint, freeze=freeze,
-        )  # fmt: skip
+            FrameAverage(net),
+            num_classes,
+            mean=tuple(own["mean"]) if mean is None else mean,
+            std=tuple(own["std"]) if std is None else std,
+            clip_shape=clip_shape,
+            size=size or fixed,
+            frames=frames,
+            views=views,
+            checkpoint=checkpoint,
+            freeze=freeze,
+        )
 
 
 def _made(name: str, num_classes: int) -> Any:

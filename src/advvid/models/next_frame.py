@@ -53,10 +53,16 @@ class NextFramePredictor(nn.Module):
     output: ClassVar[str] = "frames"
 
     def __init__(
-        self, channels: Literal[1, 3] | None = None, width: Positive = 1.0, kernel: Annotated[int, Ge(1), Odd()] = 5, layers: Count = 1,
-        clip_shape: Sequence[Count] | None = None, num_classes: Whole = 0, views: Count = 1,
+        self,
+        channels: Literal[1, 3] | None = None,
+        width: Positive = 1.0,
+        kernel: Annotated[int, Ge(1), Odd()] = 5,
+        layers: Count = 1,
+        clip_shape: Sequence[Count] | None = None,
+        num_classes: Whole = 0,
+        views: Count = 1,
         checkpoint: FilePath | Path | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.hidden = round(64 * width)
         wide: int = channels or (1 if clip_shape is None else clip_shape[0])
@@ -68,14 +74,16 @@ class NextFramePredictor(nn.Module):
         self.clip_shape = None if clip_shape is None else tuple(clip_shape)
         half = self.hidden // 2
         self.encoder = nn.Sequential(
-            nn.Conv2d(wide, half, 5, 2, 2), nn.LeakyReLU(0.1),
-            nn.Conv2d(half, self.hidden, 3, 2, 1), nn.LeakyReLU(0.1),
-        )  # fmt: skip
+            nn.Conv2d(wide, half, 5, 2, 2), nn.LeakyReLU(0.1), nn.Conv2d(half, self.hidden, 3, 2, 1), nn.LeakyReLU(0.1)
+        )
         self.cells = nn.ModuleList(ConvLSTMCell(self.hidden, self.hidden, kernel) for _ in range(layers))
         self.decoder = nn.Sequential(
-            nn.Conv2d(self.hidden, 4 * half, 3, 1, 1), nn.PixelShuffle(2), nn.LeakyReLU(0.1),
-            nn.Conv2d(half, 4 * wide, 3, 1, 1), nn.PixelShuffle(2),
-        )  # fmt: skip
+            nn.Conv2d(self.hidden, 4 * half, 3, 1, 1),
+            nn.PixelShuffle(2),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(half, 4 * wide, 3, 1, 1),
+            nn.PixelShuffle(2),
+        )
         if checkpoint is not None:
             load_local_weights(self, checkpoint)
 

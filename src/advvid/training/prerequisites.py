@@ -64,8 +64,13 @@ class Prerequisites:
         return self.fabric.device
 
     def train(
-        self, name: str, model: nn.Module, defense: Defense, schedule: Schedule, attacks: Mapping[str, Attack] | None = None
-    ) -> float:  # fmt: skip
+        self,
+        name: str,
+        model: nn.Module,
+        defense: Defense,
+        schedule: Schedule,
+        attacks: Mapping[str, Attack] | None = None,
+    ) -> float:
         """Train a model in place, in ``<run_dir>/prerequisites/<name>/``; a resumed run goes on there.
 
         What is finished is not trained again, unless anything changed that it rests on: that is refused.
