@@ -27,8 +27,13 @@ from benchmarks.measure import Part, Setup, load, machine
 
 TOP = Path(__file__).resolve().parent.parent
 SECTIONS: dict[str, Any] = {
-    "attack": attack, "evaluation": evaluation, "training": training, "loader": loader, "memory": memory, "growth": growth,
-}  # fmt: skip
+    "attack": attack,
+    "evaluation": evaluation,
+    "training": training,
+    "loader": loader,
+    "memory": memory,
+    "growth": growth,
+}
 
 
 def stored(section: str, name: str, setup: Setup) -> Path:
@@ -93,9 +98,14 @@ def main() -> None:
         parser.error("--device cuda was asked for but PyTorch sees no GPU: choose --device cpu")
     torch.set_num_threads(options.threads)
     setup = Setup(
-        torch.device(device), options.threads, options.quick, options.work,
-        options.work / "quick" if options.quick else options.target, options.realdata, options.rounds,
-    )  # fmt: skip
+        torch.device(device),
+        options.threads,
+        options.quick,
+        options.work,
+        options.work / "quick" if options.quick else options.target,
+        options.realdata,
+        options.rounds,
+    )
     sections: dict[str, dict[str, Any]] = {}
     for name in SECTIONS:
         parts = SECTIONS[name].parts(setup)

@@ -238,24 +238,29 @@ def report(result: dict[str, Any]) -> str:
         "the raw decoder returns other frames than were asked for, without an error, or none.",
     ]
     lines += table(
-        "decode, plain, loader, training, cached, loader / plain, loader / decode, wrong", result["decoders"],
+        "decode, plain, loader, training, cached, loader / plain, loader / decode, wrong",
+        result["decoders"],
         lambda row: [
             *(f"{statistics.median(v):.0f}" for v in row["clips_per_second"].values()),
-            *shown(row, "loader/plain", "loader/decode"), f"{row['wrong']} of {row['videos']}",
+            *shown(row, "loader/plain", "loader/decode"),
+            f"{row['wrong']} of {row['videos']}",
         ],
-    )  # fmt: skip
+    )
     lines += ["", "Loader processes, their start included:"]
     lines += table(
-        "one process / plain loop, two processes / one", result["workers"], lambda row: shown(row, "one/plain", "two/one")
-    )  # fmt: skip
+        "one process / plain loop, two processes / one",
+        result["workers"],
+        lambda row: shown(row, "one/plain", "two/one"),
+    )
     lines += [
         "",
         "Resizing inside the decoder against resizing its frames, as the loader does; pixels differ by (of 255):",
     ]
     lines += table(
-        "speed, mean, largest", result["resizing"],
+        "speed, mean, largest",
+        result["resizing"],
         lambda row: [*shown(row, "inside/after"), f"{row['mean']:.2f}", str(row["largest"])],
-    )  # fmt: skip
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -274,8 +279,12 @@ def main() -> None:
     began, load = time.perf_counter(), os.getloadavg()[0]
     decoders = [name for name in RAW if installed(name)]
     result: dict[str, Any] = {
-        "command": " ".join(["python", *sys.argv]), "rounds": options.rounds, "decoders": {}, "workers": {}, "resizing": {},
-    }  # fmt: skip
+        "command": " ".join(["python", *sys.argv]),
+        "rounds": options.rounds,
+        "decoders": {},
+        "workers": {},
+        "resizing": {},
+    }
     for name in options.sets:
         videos = Videos(options.data / name, options.videos)
         result["decoders"][name] = {decoder: compare(videos, decoder, options.rounds) for decoder in decoders}
@@ -286,9 +295,12 @@ def main() -> None:
     processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     packages = ["torch", "torchvision", "decord2", "av", *(["torchcodec"] if "torchcodec" in decoders else [])]
     result["machine"] = {
-        "processor": processors[0].split(": ")[1] if processors else "an unnamed processor", "cores": cores(), "load_before": load,
-        "load_after": os.getloadavg()[0], "versions": {package: version(package) for package in packages},
-    }  # fmt: skip
+        "processor": processors[0].split(": ")[1] if processors else "an unnamed processor",
+        "cores": cores(),
+        "load_before": load,
+        "load_after": os.getloadavg()[0],
+        "versions": {package: version(package) for package in packages},
+    }
     result["seconds"] = time.perf_counter() - began
     options.target.mkdir(parents=True, exist_ok=True)
     (options.target / "loader_speed.json").write_text(json.dumps(result, indent=1) + "\n")

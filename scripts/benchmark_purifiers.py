@@ -213,18 +213,23 @@ def main() -> None:
     try:
         clips, what = clips_of(options.data)
         result: dict[str, Any] = {
-            "command": " ".join(["python", *sys.argv]), "rounds": options.rounds, "clips": what,
-            "compression": compression(clips, options.rounds), "processes": processes(clips, options.rounds),
+            "command": " ".join(["python", *sys.argv]),
+            "rounds": options.rounds,
+            "clips": what,
+            "compression": compression(clips, options.rounds),
+            "processes": processes(clips, options.rounds),
             "loops": loops(clips[0], options.rounds),
-        }  # fmt: skip
+        }
     except AdvvidError as error:
         sys.exit(f"error: {error}")
     processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     result["machine"] = {
-        "processor": processors[0].split(": ")[1] if processors else "an unnamed processor", "cores": cores(),
-        "load_before": load, "load_after": os.getloadavg()[0],
+        "processor": processors[0].split(": ")[1] if processors else "an unnamed processor",
+        "cores": cores(),
+        "load_before": load,
+        "load_after": os.getloadavg()[0],
         "versions": {package: version(package) for package in ("torch", "numpy", "av")},
-    }  # fmt: skip
+    }
     result["seconds"] = time.perf_counter() - began
     options.target.mkdir(parents=True, exist_ok=True)
     (options.target / "purifier_speed.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -23,8 +23,16 @@ from advvid.core.errors import AdvvidError
 
 # What an attack raises that was not made for such inputs.
 FAILURES = (
-    AdvvidError, RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError, KeyError, ImportError
-)  # fmt: skip
+    AdvvidError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AssertionError,
+    AttributeError,
+    KeyError,
+    ImportError,
+)
 DISTRIBUTIONS = ("torchattacks", "foolbox", "adversarial-robustness-toolbox")
 
 
@@ -178,9 +186,13 @@ def _art(peer: Peer, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor
     with torch.no_grad():
         classes = model(inputs[:1]).shape[1]
     estimator = import_module("art.estimators.classification").PyTorchClassifier(
-        model, loss=nn.CrossEntropyLoss(), input_shape=tuple(inputs.shape[1:]), nb_classes=classes,
-        clip_values=(0.0, 1.0), device_type="cpu" if inputs.device.type == "cpu" else "gpu",
-    )  # fmt: skip
+        model,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(inputs.shape[1:]),
+        nb_classes=classes,
+        clip_values=(0.0, 1.0),
+        device_type="cpu" if inputs.device.type == "cpu" else "gpu",
+    )
     settings = dict(peer.settings)
     if peer.inner:
         settings["attacker"] = evasion.ProjectedGradientDescent(estimator, verbose=False, **peer.inner)

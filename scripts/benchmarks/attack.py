@@ -59,15 +59,23 @@ def one(name: str, setup: Setup, batch: int, rounds: int, few: int, shape: tuple
 
     made = makers(name, setup, shape)
     times = interleave(
-        {variant: run(variant, make(search)) for variant, make in made.items()}, setup.rounds(rounds), setup.device,
+        {variant: run(variant, make(search)) for variant, make in made.items()},
+        setup.rounds(rounds),
+        setup.device,
         warm={variant: partial(make(Search(steps=1)), clips, labels) for variant, make in made.items()},
-        rarely=() if setup.gpu else RARELY, few=few, kept=setup.kept(f"attack_{name}"),
-    )  # fmt: skip
+        rarely=() if setup.gpu else RARELY,
+        few=few,
+        kept=setup.kept(f"attack_{name}"),
+    )
     work = pass_operations(model, clips)
     passes = search.steps * work
     precisions = {"ours": torch.float32, "best": torch.bfloat16}
     return {
-        "model": name, "shape": list(shape), "batch": batch, "steps": search.steps, "times": times,
+        "model": name,
+        "shape": list(shape),
+        "batch": batch,
+        "steps": search.steps,
+        "times": times,
         "clips_per_second": {variant: batch / middle(times, variant) for variant in times},
         "ratios": {f"ours/{peer}": speed_ratio(times, "ours", peer) for peer in (*PEERS, "ours, keep=fooled", "floor")}
         | {f"best/{other}": speed_ratio(times, "best", other) for other in ("ours", "torchattacks", "best floor")},
@@ -78,7 +86,7 @@ def one(name: str, setup: Setup, batch: int, rounds: int, few: int, shape: tuple
         "equal_to_torchattacks": (
             float((found["ours"] == found["torchattacks"]).float().mean()) if "torchattacks" in found else None
         ),
-    }  # fmt: skip
+    }
 
 
 def _fooled(model: nn.Module, x_adv: Tensor, labels: Tensor) -> int:

@@ -43,9 +43,14 @@ def in_batches(
 
 
 def evaluate(
-    model: nn.Module, attack: Attack, batches: Callable[[Sequence[int]], Iterator[Batch]], ids: Sequence[str], size: int,
-    device: torch.device, micro: int | None = None,
-) -> list[bool]:  # fmt: skip
+    model: nn.Module,
+    attack: Attack,
+    batches: Callable[[Sequence[int]], Iterator[Batch]],
+    ids: Sequence[str],
+    size: int,
+    device: torch.device,
+    micro: int | None = None,
+) -> list[bool]:
     """Score a model by advvid's evaluator, all its checks included, and tell which clips are wrong in the end."""
     with tempfile.TemporaryDirectory() as folder:
         evaluator = Evaluator(
@@ -97,23 +102,33 @@ def one(name: str, setup: Setup, number: int, size: int, search: Search, rounds:
 
     few = in_batches(clips[:2], labels[:2], subject.ids[:2], 2)
     times = interleave(
-        {"ours": ours, "torchattacks": theirs}, setup.rounds(rounds), device,
+        {"ours": ours, "torchattacks": theirs},
+        setup.rounds(rounds),
+        device,
         warm={
             "ours": lambda: evaluate(model, attack, few, subject.ids[:2], 2, device),
             "torchattacks": lambda: by_torchattacks(model, Search(1), clips[:2], labels[:2], 2),
         },
-    )  # fmt: skip
+    )
     wrong, margins = found["theirs"]
     missed = [i for i, (mine, other) in enumerate(zip(found["ours"], wrong, strict=True)) if other and not mine]
     return {
-        "model": name, "title": MODELS[name].title, "clips": len(labels), "batch": size, "eps": search.eps,
-        "step_size": search.step_size, "steps": search.steps, "times": times,
+        "model": name,
+        "title": MODELS[name].title,
+        "clips": len(labels),
+        "batch": size,
+        "eps": search.eps,
+        "step_size": search.step_size,
+        "steps": search.steps,
+        "times": times,
         "seconds": {variant: middle(times, variant) for variant in times},
-        "ratio": speed_ratio(times, "ours", "torchattacks"), "clean_accuracy": float(subject.right.float().mean()),
+        "ratio": speed_ratio(times, "ours", "torchattacks"),
+        "clean_accuracy": float(subject.right.float().mean()),
         "accuracy": {"ours": 1 - sum(found["ours"]) / len(labels), "torchattacks": 1 - sum(wrong) / len(labels)},
-        "fooled_by_torchattacks": sum(wrong), "fooled_by_torchattacks_alone": len(missed),
+        "fooled_by_torchattacks": sum(wrong),
+        "fooled_by_torchattacks_alone": len(missed),
         "margins_of_those": [abs(float(margins[i])) for i in missed],
-    }  # fmt: skip
+    }
 
 
 def parts(setup: Setup) -> dict[str, Part]:

@@ -31,12 +31,16 @@ def one(setup: Setup, what: str, values: Sequence[int]) -> dict[str, Any]:
     times = interleave(runs, setup.rounds(9), setup.device)
     first = values[0]
     return {
-        "what": what, "model": name, "shape": list(usual), "values": list(values), "times": times,
+        "what": what,
+        "model": name,
+        "shape": list(usual),
+        "values": list(values),
+        "times": times,
         "seconds": {str(v): middle(times, f"ours {v}") for v in values},
         # How many times as much as the smallest value costs, from the same rounds.
         "growth": {str(v): speed_ratio(times, f"ours {first}", f"ours {v}") for v in values},
         "over_floor": {str(v): speed_ratio(times, f"floor {v}", f"ours {v}") for v in values},
-    }  # fmt: skip
+    }
 
 
 def processes(setup: Setup) -> dict[str, Any]:
@@ -51,11 +55,24 @@ def processes(setup: Setup) -> dict[str, Any]:
             (folder / "metrics.jsonl").unlink(missing_ok=True)
             train(
                 folder,
-                ["mode=train", "defense=at", "defense.inner_steps=2", "dataset=motion", "model=r3d_tiny", "seed=0",
-                 "schedule=embedded", "schedule.epochs=2", "tracker=none", "dataset.limit_val=8", "dataset.workers=0",
-                 f"runtime={'gpu' if setup.gpu else 'cpu'}", f"runtime.devices={count}", *length],
+                [
+                    "mode=train",
+                    "defense=at",
+                    "defense.inner_steps=2",
+                    "dataset=motion",
+                    "model=r3d_tiny",
+                    "seed=0",
+                    "schedule=embedded",
+                    "schedule.epochs=2",
+                    "tracker=none",
+                    "dataset.limit_val=8",
+                    "dataset.workers=0",
+                    f"runtime={'gpu' if setup.gpu else 'cpu'}",
+                    f"runtime.devices={count}",
+                    *length,
+                ],
                 setup.threads if setup.gpu else 1,
-            )  # fmt: skip
+            )
             epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             speeds[str(count)].append(epochs[-1]["clips_per_s"])
     pairs = {str(n): spread([b / a for a, b in zip(speeds["1"], speeds[str(n)], strict=True)]) for n in counts}

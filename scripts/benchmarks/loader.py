@@ -22,8 +22,15 @@ def run(setup: Setup) -> dict[str, Any]:
     if setup.realdata is None:
         return {}
     command: list[Any] = [
-        sys.executable, "-W", "ignore", TOP / "scripts" / "benchmark_loader.py", "--data", setup.realdata, "--target", setup.target
-    ]  # fmt: skip
+        sys.executable,
+        "-W",
+        "ignore",
+        TOP / "scripts" / "benchmark_loader.py",
+        "--data",
+        setup.realdata,
+        "--target",
+        setup.target,
+    ]
     command += ["--rounds", "1", "--videos", "2", "--sets", "ucf101"] if setup.quick else ["--rounds", "9"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=dict(os.environ))
     if done.returncode:

@@ -82,9 +82,14 @@ def by_processor(device: torch.device) -> bool:
 
 
 def interleave(
-    variants: Mapping[str, Run], rounds: int, device: torch.device, warm: Mapping[str, Run] | None = None,
-    rarely: Collection[str] = (), few: int = 3, kept: Path | None = None,
-) -> Times:  # fmt: skip
+    variants: Mapping[str, Run],
+    rounds: int,
+    device: torch.device,
+    warm: Mapping[str, Run] | None = None,
+    rarely: Collection[str] = (),
+    few: int = 3,
+    kept: Path | None = None,
+) -> Times:
     """Run all variants by turns, each round beginning with another one, and return their seconds per round.
 
     Args:

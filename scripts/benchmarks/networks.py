@@ -32,8 +32,12 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def untrained(
-    name: str, device: torch.device, shape: Sequence[int] = SHAPE, classes: int = CLASSES, channels_last: bool | None = None
-) -> nn.Module:  # fmt: skip
+    name: str,
+    device: torch.device,
+    shape: Sequence[int] = SHAPE,
+    classes: int = CLASSES,
+    channels_last: bool | None = None,
+) -> nn.Module:
     """Return a network of conf/model with random weights in eval mode, the same at every call."""
     overrides = [] if channels_last is None else [f"model.channels_last={str(channels_last).lower()}"]
     torch.manual_seed(0)
@@ -78,7 +82,12 @@ def train(folder: Path, overrides: Sequence[str], threads: int) -> None:
     """Carry out a run of its own, with its words in ``output.txt``."""
     folder.mkdir(parents=True, exist_ok=True)
     command: list[Any] = [
-        sys.executable, "-m", "advvid.train", *overrides, f"runtime.threads={threads}", f"hydra.run.dir={folder.resolve()}"
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "advvid.train",
+        *overrides,
+        f"runtime.threads={threads}",
+        f"hydra.run.dir={folder.resolve()}",
+    ]
     with (folder / "output.txt").open("a") as output:
         subprocess.run(command, check=True, stdout=output, stderr=subprocess.STDOUT, cwd=TOP)

@@ -39,9 +39,10 @@ def head(sections: Mapping[str, Parts], command: str) -> list[str]:
     limits = sorted({part["rounds"] for part in parts if part.get("rounds")})
     fewer = f", some parts with `--rounds {limits[0]}`" if limits else ""
     return [
-        f"{place}; Python {about['python']}, {versions}.", busy,
+        f"{place}; Python {about['python']}, {versions}.",
+        busy,
         f"Made by `{command}`{fewer}, in {sum(part['seconds'] for part in parts) / 60:.0f} minutes.",
-    ]  # fmt: skip
+    ]
 
 
 def reached(sections: Mapping[str, Parts], modules: Mapping[str, Any], gpu: bool) -> list[dict[str, Any]]:

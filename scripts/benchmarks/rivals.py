@@ -32,9 +32,11 @@ class Search:
 
 
 def ours(
-    model: nn.Module, search: Search, keep: str = "last",
+    model: nn.Module,
+    search: Search,
+    keep: str = "last",
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> Attack:  # fmt: skip
+) -> Attack:
     """Return advvid's PGD over all steps; ``context`` is what it runs in, such as autocast."""
     attack = PGD(
         eps=search.eps, step_size=search.step_size, steps=search.steps, random_start=False, early_exit=False, keep=keep
@@ -75,13 +77,22 @@ def art(model: nn.Module, search: Search, classes: int) -> Attack:
 
     def run(clips: Tensor, labels: Tensor) -> Tensor:
         estimator = classification.PyTorchClassifier(
-            model, loss=nn.CrossEntropyLoss(), input_shape=tuple(clips.shape[1:]), nb_classes=classes,
-            clip_values=(0.0, 1.0), device_type="gpu" if clips.is_cuda else "cpu",
-        )  # fmt: skip
+            model,
+            loss=nn.CrossEntropyLoss(),
+            input_shape=tuple(clips.shape[1:]),
+            nb_classes=classes,
+            clip_values=(0.0, 1.0),
+            device_type="gpu" if clips.is_cuda else "cpu",
+        )
         attack = evasion.ProjectedGradientDescent(
-            estimator, eps=search.eps, eps_step=search.step_size, max_iter=search.steps, num_random_init=0,
-            batch_size=len(clips), verbose=False,
-        )  # fmt: skip
+            estimator,
+            eps=search.eps,
+            eps_step=search.step_size,
+            max_iter=search.steps,
+            num_random_init=0,
+            batch_size=len(clips),
+            verbose=False,
+        )
         truth = np.eye(classes, dtype=np.float32)[labels.cpu().numpy()]
         with patch(f"{ART_PGD}.compute_success", return_value=0.0):
             found = attack.generate(clips.cpu().numpy(), y=truth)

@@ -26,11 +26,15 @@ def test_the_loops_are_fair():
 def test_the_page_says_whether_compression_is_fast_enough(speed, word):
     row = {"loop": [0.1], "ours": [0.001], "ratio": [100.0], "agree": 1.0}
     result = {
-        "command": "c", "rounds": 1, "clips": "4 drawn clips", "seconds": 1.0,
+        "command": "c",
+        "rounds": 1,
+        "clips": "4 drawn clips",
+        "seconds": 1.0,
         "compression": [{"codec": "mpeg4", "quality": 3, "times_real_time": [speed, 30.0], "psnr": [30.0, 31.0]}],
-        "processes": {"one/two": [1.5], "same": True}, "loops": {"halftone": row},
+        "processes": {"one/two": [1.5], "same": True},
+        "loops": {"halftone": row},
         "machine": {"processor": "p", "cores": 2, "load_before": 0.0, "load_after": 0.0, "versions": {"av": "1"}},
-    }  # fmt: skip
+    }
     page = benchmark.report(result)
     assert f"are wanted: {word}." in page
     assert "| halftone | 100.0 [100.0, 100.0] | 1.0 [1.0, 1.0] | 100.0 [100.0, 100.0] | 100.00 % |" in page

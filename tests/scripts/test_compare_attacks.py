@@ -91,8 +91,10 @@ def test_a_peer_that_fails_on_clips_reaches_the_known_worst_case_through_the_ada
     labels = two(clips).argmax(dim=1)
     found = run_peer(
         Peer("torchattacks", "PGDL2", {"eps": 0.2, "alpha": 0.05, "steps": 8, "random_start": False}),
-        two, clips, labels,
-    )  # fmt: skip
+        two,
+        clips,
+        labels,
+    )
     assert found.layout == "tall"
     assert "RuntimeError" in found.error
     gain = ((two(clips) - two(found.x_adv)) @ torch.tensor([1.0, -1.0])) * (1 - 2 * labels)

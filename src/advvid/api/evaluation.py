@@ -36,11 +36,22 @@ from advvid.tasks.classification import Classification
 
 
 def evaluate(
-    model: nn.Module, data: Any, suite: str = "autoattack", *, attacks: Mapping[str, Attack] | None = None,
-    classes: Sequence[str] | None = None, task: Task | None = None, purifiers: Sequence[Purifier | str] = (),
-    postprocess: Sequence[str] = (), seed: int = 0, device: str | torch.device | None = None, batch_size: int = 50,
-    run_dir: str | Path | None = None, learning: Any = None, layout: Layout | None = None,
-) -> RobustnessTable:  # fmt: skip
+    model: nn.Module,
+    data: Any,
+    suite: str = "autoattack",
+    *,
+    attacks: Mapping[str, Attack] | None = None,
+    classes: Sequence[str] | None = None,
+    task: Task | None = None,
+    purifiers: Sequence[Purifier | str] = (),
+    postprocess: Sequence[str] = (),
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    batch_size: int = 50,
+    run_dir: str | Path | None = None,
+    learning: Any = None,
+    layout: Layout | None = None,
+) -> RobustnessTable:
     """Measure a network against every attack of a suite.
 
     The same as ``python -m advvid.train mode=eval``: budgets are measured again, the checks are made, and with ``run_dir`` the

@@ -133,8 +133,10 @@ def _has_torchcodec() -> bool:
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {
-    "torchcodec": TorchcodecReader, "decord": DecordReader, "pyav": PyAVReader,
-}  # fmt: skip
+    "torchcodec": TorchcodecReader,
+    "decord": DecordReader,
+    "pyav": PyAVReader,
+}
 
 
 def candidates(decoder: str) -> list[str]:

@@ -94,12 +94,28 @@ class VideoFolder(VideoFiles):
     ) -> None:
         self._begin(
             Reading(
-                name=name, frames=frames, stride=stride, size=size, short_side=short_side, flip=flip, scale=scale,
-                val_fraction=val_fraction, group_pattern=group_pattern, seed=seed, limit_train=limit_train,
-                limit_val=limit_val, limit_test=limit_test, test_clips=test_clips,
-                allow_overlap=allow_overlap, on_error=on_error, decoder=decoder, workers=workers, cache=cache, cache_gb=cache_gb,
+                name=name,
+                frames=frames,
+                stride=stride,
+                size=size,
+                short_side=short_side,
+                flip=flip,
+                scale=scale,
+                val_fraction=val_fraction,
+                group_pattern=group_pattern,
+                seed=seed,
+                limit_train=limit_train,
+                limit_val=limit_val,
+                limit_test=limit_test,
+                test_clips=test_clips,
+                allow_overlap=allow_overlap,
+                on_error=on_error,
+                decoder=decoder,
+                workers=workers,
+                cache=cache,
+                cache_gb=cache_gb,
             )
-        )  # fmt: skip
+        )
         self.layout, self.split_number = layout, split
         if root is None:
             raise AdvvidError(
