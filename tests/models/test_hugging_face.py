@@ -1,5 +1,6 @@
 """Networks of transformers and timm: read from a folder, normalised as their processors do, attacked, trained, resumed, scored."""
 
+import io
 import json
 import os
 import subprocess
@@ -144,6 +145,31 @@ def test_a_folder_that_lacks_something_is_named(tmp_path):
     (tmp_path / "a" / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(AdvvidError, match="has to hold a video classifier"):
         built(tmp_path / "a")
+
+
+@needs_hf
+@pytest.mark.parametrize("kind", ["videomae", "of_my_own"])
+def test_no_code_of_a_folder_runs(tmp_path, monkeypatch, kind):
+    """A stranger's folder brings its own classes, and pickled weights beside its good ones."""
+    save("videomae", tmp_path)
+    told = json.loads((tmp_path / "config.json").read_text())
+    told |= {
+        "model_type": kind,
+        "auto_map": {"AutoConfig": "evil.Config", "AutoModelForVideoClassification": "evil.Net"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"no")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))  # the library would ask
+    if kind == "videomae":
+        assert type(built(tmp_path).net.network).__name__ == "VideoMAEForVideoClassification"
+    else:
+        with pytest.raises(AdvvidError, match="has to hold a video classifier"):
+            built(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(AdvvidError, match=r"model\.path="):
+        built(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 @needs_hf
