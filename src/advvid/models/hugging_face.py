@@ -119,8 +119,8 @@ def _load(folder: Path, num_classes: int, head: str) -> Any:
     if not (folder / "config.json").is_file():
         raise AdvvidError(
             f"model.path={folder} is no folder of a model with its config.json: advvid downloads nothing; where there is a "
-            "network, 'hf download MCG-NJU/videomae-base-finetuned-kinetics --local-dir videomae' makes such a folder; one that has moved is named by "
-            "model.path=<folder>"
+            "network, 'hf download MCG-NJU/videomae-base-finetuned-kinetics --local-dir videomae' makes such a folder; for one "
+            "that has moved give model.path=<folder>"
         )
     try:
         from safetensors import SafetensorError
