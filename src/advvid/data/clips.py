@@ -149,6 +149,11 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
     def _decoder(self, entry: Entry) -> str:
         return self.readers.get(entry.key, self.cut.decoder)
 
+    def shown(self, frames: Tensor) -> Tensor:
+        """Return decoded frames ``[3, n, H, W]`` as testing shows them: resized, their middle cut out."""
+        cut: Tensor = self._test(frames.transpose(0, 1))
+        return cut.transpose(0, 1).contiguous()
+
     def read_by(self) -> dict[str, int]:
         """Return how many of the videos each decoder reads, named with its package and version.
 

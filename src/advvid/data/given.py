@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import torch
-from omegaconf import DictConfig
-from torch import Tensor
-from torch.nn import functional as F
-from torchvision.transforms import v2
+from omegaconf import DictConfig, OmegaConf
 
-from advvid.config.instantiate import checked_plan, find_target, safe_instantiate
+from advvid.config.instantiate import checked_plan, find_target
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import user_path
-from advvid.data import motion_recipe as recipe
-from advvid.data.clips import Cut, VideoClips
 from advvid.data.content import of_videos
-from advvid.data.decoders import FrameVideo, check_decoder
-from advvid.data.lists import Entry
+from advvid.data.file_view import UNKNOWN, FileView
 from advvid.data.loader import Item
-from advvid.data.memory_clips import MemoryClips
-from advvid.data.motion import Motion
 from advvid.data.scan import problem
-from advvid.data.video_files import VideoFiles
 from advvid.tasks.classification import Classification
 
-# The target of a clip whose class nobody told: the model's own clean prediction stands in for it.
-UNKNOWN = -1
 SHOWN = 10
-
-
-@dataclass(frozen=True)
-class _View:
-    """How a data set turns one file into its test clip, uint8 ``[3, views * T, size, size]``."""
-
-    frames: int
-    stride: int
-    size: int
-    short_side: int
-    views: int
-    decoder: str
-    cut: Callable[[Path], Tensor]
 
 
 class GivenFiles:
@@ -101,7 +75,7 @@ class GivenFiles:
 
     def rate(self, index: int) -> Fraction:
         """Return the frames per second of a file's clip."""
-        return FrameVideo(self.paths[index], self.view.decoder).rate / self.view.stride
+        return self.view.rate(self.paths[index])
 
     def split(self, name: str) -> GivenFiles:
         """Return the files, which stand for any split."""
@@ -109,8 +83,7 @@ class GivenFiles:
 
     def digests(self) -> list[str]:
         """Return the content of each file with how it is cut; see ``advvid.data.content.clip_digests``."""
-        view = self.view
-        return of_videos(self.paths, view.decoder, view.frames, view.stride, view.size, view.short_side, view.views)
+        return of_videos(self.paths, self.view.decoder, *self.view.rests_on)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -119,7 +92,7 @@ class GivenFiles:
         """Return (clip uint8 ``[3, views * T, size, size]``, label or -1, id)."""
         index = key[0] if isinstance(key, tuple) else key
         try:
-            return self.view.cut(self.paths[index]), self.targets[index], self.ids[index]
+            return self.view.clip(self.paths[index]), self.targets[index], self.ids[index]
         except (AdvvidError, ValueError):
             raise _unusable(f"{self.paths[index]} (undecodable: frames of its clip are missing)") from None
 
@@ -128,48 +101,18 @@ def _unusable(named: str) -> AdvvidError:
     return AdvvidError(f"files={named} cannot be used: give videos that play to their end")
 
 
-def _view(node: DictConfig) -> _View:
+def _view(node: DictConfig) -> FileView:
     target = find_target(node.get("_target_"), "dataset")
-    if target is Motion:
-        data = safe_instantiate(node)
-        return _View(
-            data.frames, data.stride, data.size, data.size, data.views, "decord", lambda path: _as_motion(path, data)
-        )
-    if not (isinstance(target, type) and issubclass(target, VideoFiles)):
+    make = getattr(target, "file_view", None)
+    if make is None:
         raise AdvvidError(
-            f"files=... needs a checkpoint that was trained on videos, but its data set is {node.get('_target_')}: leave "
-            "files out to attack that data set's own test clips"
+            f"files=... needs a checkpoint that was trained on videos, but its data set is {node.get('_target_')}, which has no "
+            "file_view: leave files out to attack that data set's own test clips"
         )
     checked_plan(node, ("root",))  # the data themselves are not needed
-    counts: dict[str, Any] = {k: node.get(k, 1) for k in ("frames", "stride", "size", "test_clips")}
-    side, decoder = node.get("short_side") or counts["size"], str(node.get("decoder", "decord"))
-    if side < counts["size"]:
-        raise AdvvidError(f"dataset.short_side={side} is smaller than dataset.size={counts['size']}: raise it")
-    check_decoder(decoder)
-    cut = Cut(counts["frames"], counts["stride"], counts["size"], side, 0.0, None, counts["test_clips"], decoder)
-    return _View(
-        cut.frames,
-        cut.stride,
-        cut.size,
-        side,
-        cut.views,
-        decoder,
-        lambda path: VideoClips(path.parent, [Entry(path.name, UNKNOWN)], cut)[0][0],
-    )
-
-
-def _as_motion(path: Path, data: Motion) -> Tensor:
-    """Cut a file as the embedded data is cut: its own videos give their own clips; others are first brought to 64 x 64."""
-    video = FrameVideo(path)
-    numbers = torch.arange(max(video.frames, (data.frames - 1) * data.stride + 1)).view(1, 1, -1)
-    # The sampling of the data set itself, applied to the numbers of the frames: a long video is not decoded whole.
-    chosen = MemoryClips(numbers, [UNKNOWN], [""], data.frames, data.stride, views=data.views)[0][0].flatten()
-    frames = video.fetch(chosen.tolist()).transpose(0, 1)
-    if frames.shape[-2:] != (recipe.SIDE, recipe.SIDE):
-        frames = v2.CenterCrop(recipe.SIDE)(v2.Resize(recipe.SIDE, antialias=True)(frames))
-    if data.size != recipe.SIDE:
-        frames = F.avg_pool2d(frames.float(), recipe.SIDE // data.size).round().to(torch.uint8)
-    return frames.transpose(0, 1).contiguous()
+    settings: Any = OmegaConf.to_container(node, resolve=True)
+    view: FileView = make(settings)
+    return view
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

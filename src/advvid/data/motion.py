@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms import v2
 
 from advvid.core import files
 from advvid.core.allowed import checked
@@ -26,8 +28,9 @@ from advvid.core.paths import cache_dir, user_path
 from advvid.core.processes import pool
 from advvid.core.progress import bar
 from advvid.data import motion_recipe as recipe
-from advvid.data.decoders import Decoder
+from advvid.data.decoders import Decoder, FrameVideo
 from advvid.data.encode import write_video
+from advvid.data.file_view import UNKNOWN, FileView
 from advvid.data.limits import round_robin
 from advvid.data.loader import Workers
 from advvid.data.memory_clips import MemoryClips
@@ -113,6 +116,35 @@ class Motion:
         self.name = f"{'motion_look' if looks else 'motion'}_{seed}_{_recipe_hash()}"
         self.chosen = bool(root)
         self.root = user_path(root) if root else cache_dir() / self.name
+
+    @classmethod
+    def file_view(cls, settings: Mapping[str, Any]) -> FileView:
+        """Return how the data set turns a file into clips: its own videos give their own, others come to 64 x 64 first."""
+        data = cls(**{name: value for name, value in settings.items() if not name.startswith("_")})
+
+        def shown(frames: Tensor) -> Tensor:
+            frames = frames.transpose(0, 1)
+            if frames.shape[-2:] != (recipe.SIDE, recipe.SIDE):
+                frames = v2.CenterCrop(recipe.SIDE)(v2.Resize(recipe.SIDE, antialias=True)(frames))
+            return _averaged(frames, data.size).transpose(0, 1).contiguous()
+
+        def clip(path: Path) -> Tensor:
+            video = FrameVideo(path)
+            numbers = torch.arange(max(video.frames, (data.frames - 1) * data.stride + 1)).view(1, 1, -1)
+            # The sampling of the data set itself, applied to the numbers of the frames: a long video is not decoded whole.
+            chosen = MemoryClips(numbers, [UNKNOWN], [""], data.frames, data.stride, views=data.views)[0][0].flatten()
+            return shown(video.fetch(chosen.tolist()))
+
+        return FileView(
+            frames=data.frames,
+            stride=data.stride,
+            size=data.size,
+            views=data.views,
+            decoder="decord",
+            rests_on=(data.frames, data.stride, data.size, data.size, data.views),
+            clip=clip,
+            shown=shown,
+        )
 
     def prepare(self) -> None:
         """Make the files where they are missing or damaged; about ten seconds on two cores."""
@@ -235,7 +267,11 @@ def _decode(path: Path, size: int) -> Tensor:
     from decord import VideoReader
 
     frames = VideoReader(str(path), num_threads=1).get_batch(range(recipe.FRAMES)).asnumpy()
-    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    if size != recipe.SIDE:
-        video = F.avg_pool2d(video.float(), recipe.SIDE // size).round().to(torch.uint8)
-    return video.transpose(0, 1).contiguous()
+    return _averaged(torch.from_numpy(frames).permute(0, 3, 1, 2), size).transpose(0, 1).contiguous()
+
+
+def _averaged(frames: Tensor, size: int) -> Tensor:
+    """Average frames ``[n, 3, 64, 64]`` down to ``size``."""
+    if size == recipe.SIDE:
+        return frames
+    return F.avg_pool2d(frames.float(), recipe.SIDE // size).round().to(torch.uint8)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
 from advvid.data.cache import FrameCache
 from advvid.data.clips import VideoClips
+from advvid.data.file_view import UNKNOWN, FileView
 from advvid.data.groups import cut_split
 from advvid.data.leaks import findings
 from advvid.data.limits import round_robin
@@ -43,6 +46,27 @@ class VideoFiles(ABC):
         self._entries: dict[str, list[Entry]] = {}
         self._readers: dict[str, str] = {}
         self._cache: FrameCache | None = None
+
+    @classmethod
+    def file_view(cls, settings: Mapping[str, Any]) -> FileView:
+        """Return how the data set turns a file into clips.
+
+        Args:
+            settings: options of the configuration; those of reading and cutting count.
+        """
+        names = {option.name for option in dataclasses.fields(Reading)}
+        cut = Reading(**{name: value for name, value in settings.items() if name in names}).cut
+        none = VideoClips(Path(), [], cut)
+        return FileView(
+            frames=cut.frames,
+            stride=cut.stride,
+            size=cut.size,
+            views=cut.views,
+            decoder=cut.decoder,
+            rests_on=(cut.frames, cut.stride, cut.size, cut.short_side, cut.views),
+            clip=lambda path: VideoClips(path.parent, [Entry(path.name, UNKNOWN)], cut)[0][0],
+            shown=none.shown,
+        )
 
     @abstractmethod
     def lists(self) -> Lists:
