@@ -64,7 +64,7 @@ SLOW = {
 # What an analysis writes down for its pictures, and how it calls a model.
 DRAWN = ("label", "checkpoint", "maps")
 # What no run of conf/ can tell apart: files are given by their names, and labels are those of the files.
-ELSEWHERE = {"files", "labels", "choices*"}
+ELSEWHERE = {"files", "labels", "whole", "choices*"}
 
 
 def go(folder, *overrides):

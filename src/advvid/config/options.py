@@ -39,6 +39,7 @@ class Options:
     checkpoint: FilePath | None
     files: FilePath | Annotated[Sequence[FilePath], MinLen(1)] | None
     labels: str | int | Sequence[str | int | None] | None
+    whole: bool
     resume: bool
     overwrite: bool
     postprocess: Postprocess | Annotated[Sequence[Postprocess], MinLen(1)] | None

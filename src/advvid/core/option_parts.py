@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 # Options that change no number, each with the reason. tests/contracts/test_identity.py runs each of them both ways and
-# compares the bits, but for files, labels and choices, which no two runs of conf/ can tell apart.
+# compares the bits, but for files, labels, whole and choices, which no two runs of conf/ can tell apart.
 NEUTRAL: dict[str, str] = {
     "mode": "which part of the work is done; each part's results are kept by themselves",
     "name": "a title",
@@ -13,6 +13,7 @@ NEUTRAL: dict[str, str] = {
     "overwrite": "how a folder is treated",
     "checkpoint": "a place; the weights count",
     "files": "places; the content of the videos counts",
+    "whole": "which frames of a video are attacked; the content of its clips counts",
     "labels": "the label of each clip counts",
     "experiment": "a name for settings, which count",
     "choices*": "names for settings, which count",

@@ -27,6 +27,7 @@ from advvid.evaluation.columns import Column, craft, fingerprint
 from advvid.evaluation.fitting import fit_columns
 from advvid.evaluation.results import commit, versions
 from advvid.experiment.attack_table import RESULT, table
+from advvid.experiment.whole_videos import WholeVideo, check_whole
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
 from advvid.visuals.pictures import MOST_CLIPS, RIGHT, WRONG, magnification
@@ -54,6 +55,8 @@ def check_options(cfg: DictConfig) -> None:
     """
     if cfg.mode != "attack" and (cfg.files is not None or cfg.labels is not None):
         raise AdvvidError(f"files=... and labels=... are for mode=attack, not for mode={cfg.mode}: leave them out")
+    if cfg.whole and (cfg.mode != "attack" or cfg.files is None):
+        raise AdvvidError("whole=true is for mode=attack files=[...]: it attacks all of each video; leave it out")
     if cfg.labels is not None and cfg.files is None:
         raise AdvvidError("labels=... belong to files=...: the clips of the data set have labels of their own")
     if cfg.mode == "attack" and cfg.postprocess is not None:
@@ -122,11 +125,13 @@ def attack_clips(
     if len(missing) < len(split):
         log.info("%d of %d clips are finished: going on with the others", len(split) - len(missing), len(split))
     studio.sheets = [run_dir / name for found in kept.others for name in found["sheets"]]
-    own, size = dict(zip(split.ids, clips, strict=True)), cfg.evaluation.batch_size
+    if cfg.whole:
+        check_whole(column.attack)
+    own, size = dict(zip(split.ids, clips, strict=True)), 1 if cfg.whole else cfg.evaluation.batch_size
     batches = [missing[first : first + size] for first in range(0, len(missing), size)]
     with bar(column.name, len(split), len(split) - len(missing)) as progress:
         for batch in given_batches(split, batches, workers):
-            lines, sheets = studio.batch(model, batch.to(device))
+            lines, sheets = (studio.whole if cfg.whole else studio.batch)(model, batch.to(device))
             made = [line[kind] for line in lines for kind in FILMS if kind in line]
             kept.add({own[line["id"]]: line for line in lines}, [*made, *sheets], {"sheets": sheets})
             progress.advance(len(batch))
@@ -161,6 +166,7 @@ class _Studio:
         self.data, self.stride = parts.dataset, int(cfg.dataset.get("stride", 1))
         self.rows = min(MOST_CLIPS, int(cfg.evaluation.pictures))
         self.numbers = {name: number for number, name in enumerate(getattr(parts.dataset, "ids", []))}
+        self.windows = int(cfg.evaluation.batch_size)
         self.lines: list[dict[str, Any]] = []
         self.sheets: list[Path] = []
 
@@ -169,7 +175,7 @@ class _Studio:
         front = {name: value for name in FRONT if (value := cfg.get(name)) is not None}
         return digests.of_values(
             "mode=attack", self.column.rests_on, weights, self.seed, self.classes, self.stride, self.rows,
-            cfg.runtime.precision, front, versions(),
+            cfg.runtime.precision, front, versions(), *(["whole"] if cfg.whole else []),
         )  # fmt: skip
 
     def batch(self, model: nn.Module, batch: Batch) -> tuple[list[dict[str, Any]], list[str]]:
@@ -222,6 +228,18 @@ class _Studio:
                 }
             lines.append(line)
         return lines, self._sheets(batch.inputs, x_adv, lines)
+
+    def whole(self, model: nn.Module, batch: Batch) -> tuple[list[dict[str, Any]], list[str]]:
+        """Attack all of a file, of which the batch holds the clip in the middle; the film of the whole is what is scored."""
+        assert isinstance(self.data, GivenFiles)
+        name, number = batch.ids[0], self.numbers[batch.ids[0]]
+        video = WholeVideo(
+            model=model, column=self.column, task=self.task, view=self.data.view, path=self.data.paths[number], name=name,
+            seed=self.seed, batch=self.windows, device=batch.inputs.device,
+        )  # fmt: skip
+        line = video.attacked(self._place(name), self.run_dir, int(batch.target[0]), self.classes)
+        line["label_from"] = OWN if self.data.targets[number] < 0 else "labels"
+        return [line], []
 
     def _films(self, clip: Tensor, name: str) -> tuple[Tensor, str, str]:
         """Write both films of a clip; return what the lossless one holds, and their places."""
