@@ -48,6 +48,8 @@ def grey(eps: float) -> str:
     return f"{round(eps * 255, 2):g}/255"
 
 
+# Tables: a row is a line or two.
+# fmt: off
 def fixed_rows(s: Scale) -> list[Row]:
     """Return the attacks that spend a given budget."""
     e, e2, steps = s.eps, s.eps_l2, s.steps
@@ -116,7 +118,7 @@ def fixed_rows(s: Scale) -> list[Row]:
         Row("salt_and_pepper", SaltAndPepper(steps=steps), (fb("SaltAndPepperNoiseAttack", steps=steps, eps=None),),
             f"any colour, 100 pixels of a frame at 112 x 112, {steps} steps", measure="pixels of a frame",
             limit=float(SaltAndPepper().threat.number(s.side, s.side))),
-    ]  # fmt: skip
+    ]
 
 
 def minimal_rows(s: Scale) -> list[Row]:
@@ -157,7 +159,7 @@ def minimal_rows(s: Scale) -> list[Row]:
         Row("fab_t", FAB(eps=e, steps=steps, targets=s.targets), (
             ta("FAB", eps=e, steps=steps, multi_targeted=True, n_classes=s.targets + 1),
         ), f"eps {grey(e)}, {steps} steps for each of {s.targets} targets", limit=e),
-    ]  # fmt: skip
+    ]
 
 
 def other_rows(s: Scale) -> list[Row]:
@@ -173,12 +175,12 @@ def other_rows(s: Scale) -> list[Row]:
         Row("frame_saliency", FrameSaliency(method="iterative", **mine), (
             art("FrameSaliencyAttack", method="iterative_saliency", frame_index=2, inner=inner, batch_size=64, verbose=False),
         ), said, measure="frames", eps=e, minimal=True),
-    ]  # fmt: skip
+    ]
     if s.small:
         return rows
     refresh: dict[str, Any] = {
         "method": "iterative_saliency_refresh", "frame_index": 2, "inner": inner, "verbose": False
-    }  # fmt: skip
+    }
     return [
         *rows,
         Row("frame_saliency_refresh", FrameSaliency(method="iterative_refresh", **mine), (
@@ -188,7 +190,7 @@ def other_rows(s: Scale) -> list[Row]:
             art("OverTheAirFlickeringPyTorch", "last", eps_step=0.02, max_iter=steps, beta_0=1.0, beta_1=0.1, beta_2=0.9,
                 loss_margin=0.05, batch_size=64, verbose=False),
         ), f"{steps} signed steps of 0.02, betas 1, .1, .9, last iterate", measure="mean change"),
-    ]  # fmt: skip
+    ]
 
 
 def ensemble_rows(s: Scale) -> list[Row]:
@@ -208,7 +210,7 @@ def ensemble_rows(s: Scale) -> list[Row]:
         ("AutoProjectedGradientDescent", {**apgd, "loss_type": "difference_logits_ratio"}),
         ("DeepFool", {"max_iter": s.steps, "epsilon": 1e-3, "nb_grads": s.targets + 1, "batch_size": 64, "verbose": False}),
         ("SquareAttack", {"eps": e, "max_iter": s.queries, "batch_size": 64, "verbose": False}),
-    ]  # fmt: skip
+    ]
     said = f"standard, {s.steps} steps, {s.targets} targets, {s.queries:,} queries"
     ours: dict[str, Any] = {"steps": s.steps, "targets": s.targets, "queries": s.queries}
     classes = s.targets + 1
@@ -223,7 +225,7 @@ def ensemble_rows(s: Scale) -> list[Row]:
             ta("AutoAttack", norm="L2", eps=e2, n_classes=classes, seed=0, members=work),
             ta("AutoAttack", "channels", norm="L2", eps=e2, n_classes=classes, seed=0, members=work),
         ), f"l2 {e2:g}, {said}", measure="l2", limit=e2),
-    ]  # fmt: skip
+    ]
     return rows[:1] if s.small else rows
 
 
@@ -238,7 +240,7 @@ def own_rows(s: Scale, full: AutoAttack) -> list[Row]:
         Row(f"auto_attack at {grey(eps)}", replace(full, eps=eps), (PGD(eps=eps, steps=100),),
             f"{'; '.join(full.notes(s.targets + 1)) or 'standard'}; PGD: 100 steps, random start", limit=eps)
         for eps in sorted({s.eps, 8 / 255})
-    ]  # fmt: skip
+    ]
     if s.small:
         return rows
     eps, queries = 8 / 255, 5000

@@ -35,9 +35,13 @@ def test_nothing_fooled_and_nothing_to_fool():
 
 def test_from_the_lines_of_a_run():
     samples = [
-        {"label": 1, "clean": 1 if c else 0, "attacks": {"deep_sava": {"pred": 1 if r else 2, "steps": s, "distance": d, "seconds": 0.5}}}
+        {
+            "label": 1,
+            "clean": 1 if c else 0,
+            "attacks": {"deep_sava": {"pred": 1 if r else 2, "steps": s, "distance": d, "seconds": 0.5}},
+        }
         for c, r, s, d in zip(CLEAN, RIGHT, STEPS, FAR, strict=True)
-    ]  # fmt: skip
+    ]
     found = sparse_measures(samples, "deep_sava")
     assert (found.clips, found.fooling_rate, found.iterations, found.seconds) == (4, 0.75, 6, 2.5)
     assert found.success_perturbation == pytest.approx(0.03)

@@ -110,6 +110,8 @@ def _set(name: str, value: Any) -> Callable[[Setup], list[str]]:
     return after(lambda *_: getattr(torch, name)(value))
 
 
+# Tables: a fault is a line.
+# fmt: off
 STOPPED = [
     ("writes into the clean clips that it was given", after(lambda f, clips, *_: clips.copy_(f.x_adv)), "wrote into the clips"),
     ("writes into the labels that it was given", after(lambda f, c, labels, m: labels.zero_()), "wrote into the clips or labels"),
@@ -144,20 +146,20 @@ STOPPED = [
     ("changes torch's default type", _set("set_default_dtype", torch.float64), "changed torch's default dtype"),
     ("raises its own budget during the search", _raise_budget, "changed its own eps"),
     ("cuts its clips off from the graph", after(_no_gradient), "mend the attack, which cuts its clips off"),
-]  # fmt: skip
+]
 
 RAISED = [
     ("returns the clips as they are", after(lambda f, clips, *_: dataclasses.replace(f, x_adv=clips.clone())), "exactly as they were"),
     ("descends instead of ascending", after(_backwards), "the attack helps the model"),
     ("searches with a wrong gradient", lambda w: w.evaluate(Faulty(eps="40/255", steps=2, change=_backwards), RandomNoise(eps="40/255")), "the attack helps the model"),
-]  # fmt: skip
+]
 
 OPEN = [
     ("stops too early", lambda w: w.evaluate(PGD(eps="4/255", steps=1)), "a weak search is inside its threat like a strong one: only columns that it is compared with (more steps, square, auto_attack) show it, and the suite quick has such pairs"),
     ("reports fewer gradient calls than it took", result(gradient_calls=lambda f: torch.zeros_like(f.gradient_calls)), "the cost is the attack's own word; no verdict rests on it"),
     ("allows itself more than its name says", lambda w: w.evaluate(PGD(eps="12/255", steps=2)), "a name has no measure: the table prints the budget of the threat set beside the column, which is what was checked"),
     ("looks at its neighbours in the batch", after(_neighbours), "one evaluation makes each batch once; the contract tests, which every attack in conf/attack passes, compare batches of different sizes"),
-]  # fmt: skip
+]
 
 FAULTS = [
     *(Fault(name, "attack", plant, reads) for name, plant, reads in [*STOPPED, *RAISED]),

@@ -20,15 +20,16 @@ log = logging.getLogger(__name__)
 
 LOCK = "run.lock"
 # What each mode writes, so that exactly this can be removed; a folder's other files are somebody's own.
+# fmt: off
 TRAINED = (
     "metrics.jsonl", "checkpoints/last.pt", "checkpoints/best.pt", "prerequisites/**/metrics.jsonl",
     "prerequisites/**/checkpoints/last.pt", "prerequisites/**/checkpoints/best.pt", "prerequisites/**/manifest.json",
     "prerequisites/**/[0-9][0-9][0-9][0-9][0-9][0-9].pt", "profile/*_trace.json", "profile/training.md",
-)  # fmt: skip
+)
 SCORED = (
     "robustness.json", "robustness.md", "samples.jsonl", "cells/*-*/*.npz", "attacks/*.pt", "pictures/*.png",
     "profile/evaluation.md",
-)  # fmt: skip
+)
 ANALYSED = (
     "analysis/*.json",
     "analysis/*.png",
@@ -39,13 +40,14 @@ ANALYSED = (
 FILMED = (
     "attack.json", "adversarial/**/*.mkv", "adversarial/**/*.mp4", "adversarial/**/*.gif", "adversarial/**/*.json",
     "attacks/*.pt", "pictures/*.png",
-)  # fmt: skip
+)
 EVERYTHING = (*TRAINED, *SCORED, *ANALYSED, *FILMED)
 # By these a training knows that its folder holds a run.
 SIGNS = (
     "metrics.jsonl", "checkpoints/last.pt", "checkpoints/best.pt", "prerequisites", "robustness.json", "samples.jsonl",
     "cells", "attack.json", "adversarial", "analysis",
-)  # fmt: skip
+)
+# fmt: on
 
 
 @contextmanager
