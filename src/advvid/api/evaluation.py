@@ -19,6 +19,7 @@ from advvid.config.composed import composed
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
+from advvid.core.identity import Identity
 from advvid.core.run_folder import at_work
 from advvid.data.checked import check_split
 from advvid.data.loader import Clips, eval_batches
@@ -124,6 +125,7 @@ def evaluate(
         count = outputs.shape[-1] if outputs.dim() == 2 else 0
         names = list(classes or (own.classes if own is not None else map(str, range(count))))
         check_split(split, "test", names, asked)
+        config = _config(model, cfg, suite, attacks)
         scoring = Scoring(
             task=asked,
             columns=columns,
@@ -136,7 +138,8 @@ def evaluate(
             batch_size=batch_size,
             postprocess=[Postprocessing(name) for name in postprocess],  # type: ignore[arg-type]
             types={} if attacks is not None else suite_types(cfg.suite, columns),
-            config=_config(model, cfg, suite, attacks),
+            config=config,
+            identity=Identity.of(config),
         )
         table = scoring.table(system)
         assert table is not None  # there is one process

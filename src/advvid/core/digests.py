@@ -30,6 +30,8 @@ from advvid.core.progress import bar
 SIZE = 16
 # A file that changed this recently could change again without another time of change: its hash is not remembered.
 SETTLED_SECONDS = 2.0
+# The signs of a number; most texts have others, and need not be read as one.
+_NUMERIC = "0123456789+-./eE_ "
 # What PyTorch keeps in every module; weights and buffers are hashed by content, hooks and caches belong to nobody.
 _OWN = frozenset(nn.Module().__dict__) | {"training"}
 
@@ -52,7 +54,7 @@ def canonical(value: Any) -> Any:
         return value
     if isinstance(value, str):
         try:
-            return parse_number(value)
+            return str(value) if value.strip(_NUMERIC) else parse_number(value)
         except AdvvidError:
             return str(value)  # of a string of its own kind, such as a version, the plain one
     if isinstance(value, int | float):

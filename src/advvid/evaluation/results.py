@@ -88,40 +88,23 @@ def assemble(
     return RobustnessTable.of({**table, "checks": [dataclasses.asdict(check) for check in found]}, samples)
 
 
-def with_provenance(
-    table: RobustnessTable, evaluator: Evaluator, config: Mapping[str, Any], seed: int, missing: Sequence[str]
-) -> RobustnessTable:
-    """Return the table with what it rests on: configuration, seed, digests, code and versions.
+def with_provenance(table: RobustnessTable, evaluator: Evaluator, identity: Identity) -> RobustnessTable:
+    """Return the table with what its numbers rest on: digests, code and versions.
+
+    Rows of two runs are comparable clip by clip where ``identity["clips"]`` is the same.
 
     Args:
         table: of the evaluator.
         evaluator: which has run.
-        config: of the run, as plain values.
-        seed: of the run.
-        missing: ids of clips that could not be read.
+        identity: of the configuration.
     """
-    return dataclasses.replace(
-        table,
-        identity=identity(config, evaluator),
-        config=dict(config),
-        seed=seed,
-        missing=tuple(missing),
-        commit=commit(),
-        versions=versions(),
-    )
-
-
-def identity(config: Mapping[str, Any], evaluator: Evaluator) -> dict[str, Any]:
-    """Return what the table rests on: a digest of each part of the configuration, of the clips, the model and each column.
-
-    Rows of two runs are comparable clip by clip where ``clips`` is the same.
-    """
-    return {
-        "parts": Identity.of(config).part_digests(),
+    rests_on = {
+        "parts": identity.part_digests(),
         "clips": evaluator.clips.digest,
         "model": evaluator.weights,
         "columns": evaluator.keys,
     }
+    return dataclasses.replace(table, identity=rests_on, commit=commit(), versions=versions())
 
 
 def _require_agreement(evaluator: Evaluator, task: Task, targets: Any, right: Mapping[str, Any]) -> None:

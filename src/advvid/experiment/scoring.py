@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from advvid.core.batch import Batch
+from advvid.core.identity import Identity
 from advvid.core.profiling import Profile
 from advvid.data.content import Contents
 from advvid.data.loader import Clips, eval_batches
@@ -51,8 +52,8 @@ class Scoring:
         pictures: clips on each contact sheet; 0 for none.
         postprocess: behind what the same adversarial clips are scored again.
         types: columns whose mean is the accuracy of a type of attack, by the type's name.
-        settings: what else each number rests on, as plain values.
         config: of the run, as plain values.
+        identity: of that configuration.
         missing: ids of clips that could not be read.
         processes: that share the work.
         search: the context that attacks run in, such as autocast.
@@ -73,8 +74,8 @@ class Scoring:
     pictures: int = 0
     postprocess: Sequence[Postprocessing] = ()
     types: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    identity: Identity = field(default_factory=lambda: Identity({}))
     missing: Sequence[str] = ()
     processes: Processes = field(default_factory=Processes)
     search: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -124,14 +125,19 @@ class Scoring:
             processes=self.processes,
             micro=self._micro(model, first) or sys.maxsize,
             search=self.search,
-            settings=self.settings,
+            settings=self.identity.around_cells.plain(),
         )
         samples = evaluator.run(self._batches, Contents.of(self.split), self.batch_size)
         if not self.processes.main:
             return None
         table = assemble(samples, evaluator, torch.as_tensor(self.split.targets), found, self.types)
-        table = with_provenance(table, evaluator, self.config, self.seed, self.missing)
-        return dataclasses.replace(table, read_by=getattr(self.split, "read_by", dict)())
+        return dataclasses.replace(
+            with_provenance(table, evaluator, self.identity),
+            config=dict(self.config),
+            seed=self.seed,
+            missing=tuple(self.missing),
+            read_by=getattr(self.split, "read_by", dict)(),
+        )
 
     def _micro(self, model: nn.Module, first: Batch) -> int | None:
         clip, size, count = first.inputs[:1], self.batch_size, self.processes.world_size
