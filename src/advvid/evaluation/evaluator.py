@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -228,8 +228,9 @@ class Evaluator:
         again = (right & ~claimed).nonzero().squeeze(1)
         own = [ids[i] for i in again.tolist()]
         second, second_far = craft(column, self.model, clips[again], labels[again], own, self.seed, self.task)
-        both = result.select(again).merge(second, torch.ones_like(again, dtype=torch.bool))
-        return result.put(again, both), far.index_copy(0, again, second_far)
+        bare = replace(result, aux={})  # choices made in low precision need not fit those made in fp32
+        both = bare.select(again).merge(second, torch.ones_like(again, dtype=torch.bool))
+        return bare.put(again, both), far.index_copy(0, again, second_far)
 
     def _predict(self, clips: Tensor) -> Tensor:
         def answer(places: Tensor) -> Tensor:
