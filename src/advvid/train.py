@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -165,7 +165,7 @@ def main() -> None:
 class _Callable(ModuleType):
     """Makes ``advvid.train("defense=cat", run_dir=...)`` a call, though ``advvid.train`` is this module as well."""
 
-    def __call__(self, *overrides: str, run_dir: str | Path, which: str = "last") -> Any:
+    def __call__(self, *overrides: str, run_dir: str | Path, which: Literal["last", "best"] = "last") -> Any:
         """Train and score; see ``advvid.api.runs.train``."""
         from advvid.api.runs import train
 

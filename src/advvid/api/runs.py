@@ -14,6 +14,7 @@ from advvid.config.command_line import as_typed
 from advvid.config.composed import composed_with_choices
 from advvid.config.instantiate import safe_instantiate
 from advvid.core import checkpoint, files
+from advvid.core.checkpoint import Which
 from advvid.core.errors import AdvvidError
 from advvid.core.record import recorded
 from advvid.data.protocol import Dataset, require_dataset
@@ -44,7 +45,7 @@ class LoadedRun:
     table: RobustnessTable | None
 
 
-def load_run(folder: str | Path, which: str = "last") -> LoadedRun:
+def load_run(folder: str | Path, which: Which = "last") -> LoadedRun:
     """Return the model, the classes and the table of a run folder; nothing in it is executed.
 
     Args:
@@ -71,7 +72,7 @@ def load_run(folder: str | Path, which: str = "last") -> LoadedRun:
     return LoadedRun(place, model, list(state["classes"]), dataset, table)
 
 
-def train(*overrides: str, run_dir: str | Path, which: str = "last") -> LoadedRun:
+def train(*overrides: str, run_dir: str | Path, which: Which = "last") -> LoadedRun:
     """Train a classifier against an adversary and score it, as ``python -m advvid.train <overrides>`` does.
 
     Args:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class Transfer(Attack):
 
     attack: Attack = field(default_factory=PGD)
     surrogate: FilePath | nn.Module = UNTRAINED
-    which: Literal["last", "best"] = "last"
+    which: checkpoint.Which = "last"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,7 +6,7 @@ import pickle
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -21,6 +21,8 @@ from advvid.core.saved_config import checked
 FORMAT = 1
 # What holds names and numbers in a checkpoint; the tensors lie beside it. Far above what any run writes.
 MOST_NAMES = 8_000_000
+# The checkpoints that a training keeps.
+Which = Literal["last", "best"]
 # A file that was cut short, or is something else, fails in many ways, depending on where.
 UNREADABLE = (
     AssertionError,
@@ -124,7 +126,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def find(path: str | Path, which: str = "last") -> Path:
+def find(path: str | Path, which: Which = "last") -> Path:
     """Return the checkpoint file that a run folder or file name means.
 
     Args:

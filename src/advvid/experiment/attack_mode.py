@@ -65,7 +65,7 @@ def check_options(cfg: DictConfig) -> None:
         )
 
 
-def given_files(cfg: DictConfig, which: str) -> GivenFiles:
+def given_files(cfg: DictConfig, which: checkpoint.Which) -> GivenFiles:
     """Return the files of the command line as a data set, with the classes of the checkpoint.
 
     Args:
