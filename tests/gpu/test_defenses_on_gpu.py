@@ -1,4 +1,4 @@
-"""An update of every defense of conf/defense on a simulated GPU, after what it trains first: the bits of the CPU."""
+"""An update of every defense of conf/defense on a simulated GPU, after what it trains first: the bits of the CPU, few waits."""
 
 import sys
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 
 from simulated_gpu import CUDA, SimulatedGpu, same_bits
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "defenses"))
-import tiny_runs
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.synchronisations import CountedUpdates, budget, tiny_runs
 
 from advvid.core import checkpoint
 from advvid.distributed.runtime import Runtime
@@ -20,8 +20,10 @@ split = tiny_runs.split
 def test_an_update_of_every_defense_gives_the_bits_of_the_cpu(name, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_runs, "split", lambda count, seed, frames: split(min(count, 8), seed, frames))
     tiny_runs.run(name, tmp_path / "cpu", "schedule.epochs=1")
-    with SimulatedGpu():
+    with SimulatedGpu() as gpu, CountedUpdates(gpu) as counted:
         trainer = tiny_runs.run(name, tmp_path / "gpu", "schedule.epochs=1", fabric=Runtime(device="gpu").fabric())
+    waits = counted.each[-1]
+    assert waits.total() <= budget()["defense"][name][1], waits
     assert all(weight.device == CUDA for weight in trainer.model.parameters())
     first, second = (checkpoint.load(tmp_path / place / "checkpoints" / "last.pt") for place in ("cpu", "gpu"))
     for part in ("model", "optimizer", "defense", "meter", "best"):
