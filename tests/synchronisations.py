@@ -40,6 +40,7 @@ from simulated_gpu import CUDA, SimulatedGpu
 
 FILE = Path(__file__).with_suffix(".yaml")
 STEPS, QUERIES = 12, 101
+SHORT = ("schedule.epochs=1", "schedule.batch_size=4", "schedule.checkpoint_minutes=60")
 Waits = Counter[tuple[str, str]]
 
 
@@ -68,17 +69,22 @@ def of_attack(name: str) -> Waits:
 
 
 class CountedUpdates:
-    """Counts what each update of a trainer waits for, for as long as a block."""
+    """Counts what each update of the last trainer waits for, for as long as a block; others trained before it."""
 
     def __init__(self, gpu: SimulatedGpu) -> None:
-        self.gpu, self.each, self._update = gpu, [], Trainer._update
+        self.gpu, self._all, self._update = gpu, [], Trainer._update
         self._patch = mock.patch.object(Trainer, "_update", lambda trainer, *args: self._counted(trainer, *args))
 
     def _counted(self, trainer: Trainer, *args) -> bool:
         before = self.gpu.waits.copy()
         result = self._update(trainer, *args)
-        self.each.append(self.gpu.waits - before)
+        self._all.append((trainer, self.gpu.waits - before))
         return result
+
+    @property
+    def each(self) -> list[Waits]:
+        """The waits of every update."""
+        return [waits for trainer, waits in self._all if trainer is self._all[-1][0]]
 
     def __enter__(self) -> CountedUpdates:
         self._patch.start()
@@ -91,8 +97,8 @@ class CountedUpdates:
 def of_defense(name: str, folder: Path) -> Waits:
     """Count what one step of training under a defense of conf/defense waits for."""
     with SimulatedGpu() as gpu, CountedUpdates(gpu) as counted:
-        every.run(name, folder, "schedule.epochs=1", fabric=Runtime(device="gpu").fabric())
-    return counted.each[-1]
+        every.run(name, folder, *SHORT, fabric=Runtime(device="gpu").fabric())
+    return counted.each[1]  # the first has uploads of its own, and the last is read
 
 
 def of_evaluator(folder: Path) -> Waits:

@@ -18,6 +18,7 @@ from advvid.attacks.result import require_form
 from advvid.core.allowed import check_fields
 from advvid.core.batch import Space, derive_seed
 from advvid.core.errors import AdvvidError
+from advvid.core.later import require
 from advvid.core.numbers import parse_number
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
@@ -121,11 +122,7 @@ class Attack(ABC):
             )
         self.require_shape(clips.shape[1:])
         clips = clips.detach()
-        if not bool(self.space.contains(clips).all()):
-            raise AdvvidError(
-                f"clips must lie in [{self.space.low:g}, {self.space.high:g}] before normalisation, got values from "
-                f"{float(clips.min()):.3g} to {float(clips.max()):.3g}: normalise inside the model instead"
-            )
+        require(self.space.contains(clips).all(), clips.aminmax, self._outside)
         with torch.enable_grad(), frozen(model):  # a caller may score under no_grad
             try:
                 result = self._search(Problem(model, clips, labels, generators, targets, task or Classification()))
@@ -137,6 +134,12 @@ class Attack(ABC):
             result = dataclasses.replace(result, x_adv=result.x_adv.detach())
         require_form(result, clips, type(self).__name__)
         return result
+
+    def _outside(self, values: Sequence[float]) -> str:
+        return (
+            f"clips must lie in [{self.space.low:g}, {self.space.high:g}] before normalisation, got values from "
+            f"{values[0]:.3g} to {values[1]:.3g}: normalise inside the model instead"
+        )
 
     def require_shape(self, shape: Sequence[int]) -> None:
         """Refuse inputs that this attack cannot change.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from advvid.core.errors import AdvvidError
+from advvid.core.later import require
 
 
 def require_finite(out: Tensor, ids: Sequence[str], what: str, subject: str = "the model's output") -> None:
@@ -39,6 +40,27 @@ def require_finite(out: Tensor, ids: Sequence[str], what: str, subject: str = "t
         f"{subject} is {kind} on clip {ids[first]} ({int(bad.sum())} of {len(ids)} clips of its batch) among {what}: "
         "no verdict rests on such a number; look for a division by zero, an overflow or damaged weights"
     )
+
+
+def require_finite_loss(loss: Tensor, epoch: int, step: int, last: Path) -> None:
+    """Refuse a loss that is NaN or infinite; on a GPU when the step is read, see ``advvid.core.later``.
+
+    Args:
+        loss: summed so far, one value.
+        epoch: counted from 0.
+        step: of the epoch, counted from 0.
+        last: the checkpoint to go back to, if it is there.
+
+    Raises:
+        AdvvidError: naming the step and the checkpoint.
+    """
+
+    def message(figures: Sequence[float]) -> str:
+        kept = f"the last good checkpoint is {last}" if last.is_file() else "no checkpoint was written yet"
+        became = f"the loss became {figures[0]} at epoch {epoch + 1}, step {step + 1}"
+        return f"{became}: lower the learning rate or set schedule.clip_norm; {kept}"
+
+    require(loss.isfinite(), lambda: [loss], message)
 
 
 def require_finite_state(state: Any, source: str | Path) -> None:

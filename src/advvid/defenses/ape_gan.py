@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack, frozen
 from advvid.core.batch import Batch
 from advvid.core.kinds import Count, FilePath, NotNegativeNumber
+from advvid.core.later import Sum, numbers, wide
 from advvid.core.schedules import Schedule
 from advvid.defenses.base import Logs, Measure, Step
 from advvid.defenses.crafted import FORWARD
@@ -69,7 +70,7 @@ class APEGAN(Generative):
         self.critic = Critic(self.discriminator, self.discriminator_optimizer)
         self.updates, self.prerequisite_passes = 0, 0.0
         self.pairs: list[tuple[Tensor, Tensor]] = []  # X and X' of this update, for D's turn
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Sum] = {}
 
     def wrap(self, model: nn.Module) -> Purified:
         """Put a new generator in front of the model, which is frozen."""
@@ -143,13 +144,17 @@ class APEGAN(Generative):
 
     def note(self, name: str, value: Tensor, clips: int) -> None:
         """Add to a mean over the epoch."""
-        self.sums[name] = self.sums.get(name, 0.0) + float(value.detach()) * clips
+        self.sums[name] = self.sums.get(name, 0.0) + wide(value) * clips
         self.sums[f"{name}/clips"] = self.sums.get(f"{name}/clips", 0.0) + clips
 
     def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
         """Return the means over the epoch, and let the adversary adapt."""
         names = sorted(self.sums)  # the same in every process
+<<<<<<< HEAD
         sums = dict(zip(names, self.processes.sum([self.sums[name] for name in names]), strict=True))
+=======
+        sums = dict(zip(names, self.peers.sum(numbers([self.sums[name] for name in names])), strict=True))
+>>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
         self.sums = {}
         means = {name: sums[name] / sums[f"{name}/clips"] for name in names if "/" not in name}
         return means | super().end_epoch(attacks, step, measure)
@@ -163,7 +168,7 @@ class APEGAN(Generative):
         return super().state_dict() | {
             "critic": self.critic.state_dict(),
             "updates": self.updates,
-            "sums": dict(self.sums),
+            "sums": {name: float(total) for name, total in self.sums.items()},
             "prerequisite_passes": self.prerequisite_passes,
         }
 

@@ -12,7 +12,11 @@ from advvid.attacks.base import Attack
 from advvid.core.batch import Batch
 from advvid.defenses.at import AT
 from advvid.defenses.base import Logs, OwnStep, Step
+<<<<<<< HEAD
 from advvid.defenses.crafted import Crafted, clean
+=======
+from advvid.defenses.crafted import Crafted, CraftedDefense, all_passes, clean
+>>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
 
 
 @dataclass(kw_only=True)
@@ -44,7 +48,7 @@ class AVG(AT):
     def prepare(self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step) -> Crafted:
         """Return the clips of all attacks, one after the other."""
         each = self.each(model, batch, attacks, step)
-        passes = torch.stack([crafted.passes.cpu() for crafted in each]).sum()
+        passes = all_passes(each)
         return Crafted(torch.cat([c.clips for c in each]), torch.cat([c.target for c in each]), passes)
 
     def fit(self, model: nn.Module, batch: Batch, crafted: Crafted, step: Step) -> tuple[Tensor, Logs]:

@@ -14,7 +14,11 @@ from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.defenses.at import AT
 from advvid.defenses.base import Logs, OwnStep, Step
+<<<<<<< HEAD
 from advvid.defenses.crafted import Crafted, clean
+=======
+from advvid.defenses.crafted import Crafted, CraftedDefense, all_passes, clean
+>>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
 from advvid.models.multi_branch import MultiBranch, Through
 
 CLEAN, ANY = "clean", "attack"
@@ -104,7 +108,7 @@ class Branched(AT):
         loss = self.task.loss(out, target).mean()
         if choice is not None:
             loss = loss + choice
-        spent = torch.stack([made.passes.cpu() for group in groups.values() for made in group]).sum()
+        spent = all_passes([made for group in groups.values() for made in group])
         logs = {"passes": spent + kinds, **extra}
         correct = self.task.correct(out.detach(), target)
         if correct is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -56,7 +56,11 @@ class Critic:
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         return functional.softplus(-functional_call(self.network, weights | buffers, (restored,)).float())
 
+<<<<<<< HEAD
     def learn(self, pairs: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Tensor:
+=======
+    def learn(self, pairs: Sequence[tuple[Tensor, Tensor]], peers: Peers) -> Tensor:
+>>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
         """Take one optimiser step on clean and restored clips, and return the mean loss.
 
         Args:
@@ -65,12 +69,12 @@ class Critic:
         """
         assert self.network is not None  # made by ready()
         assert self.optimizer is not None
-        total, clips = torch.zeros(()), 0
+        total, clips = torch.zeros((), device=pairs[0][0].device), 0
         for clean, restored in pairs:
             real, made = self.network(clean).float(), self.network(restored.float()).float()
             loss = (functional.softplus(-real) + functional.softplus(made)).sum()
             loss.backward()
-            total, clips = total.to(loss.device) + loss.detach(), clips + len(clean)
+            total, clips = total + loss.detach(), clips + len(clean)
         for weight in self.network.parameters():
             if weight.grad is not None:
                 weight.grad /= clips

@@ -15,6 +15,7 @@ from advvid.attacks.base import Attack
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Numeral
+from advvid.core.later import Sum, numbers, wide
 from advvid.core.paths import user_path
 from advvid.core.schedules import Schedule
 from advvid.defenses.ape_gan import GIVEN
@@ -79,7 +80,7 @@ class Injection(Defense):
         self.made: Examples | None = None
         self.numbers: dict[str, int] = {}  # of the videos that have an example, by name
         self.prerequisite_passes = self.fooling = 0.0
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Sum] = {}
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
         """Want exactly one attack."""
@@ -123,8 +124,8 @@ class Injection(Defense):
         clips, target = batch.inputs, batch.target
         if rows:
             extra = torch.stack([self._example(batch.ids[row]) for row in rows])
-            index = torch.tensor(rows, device=target.device)
-            clips, target = torch.cat([clips, extra.to(clips)]), torch.cat([target, target[index]])
+            index = torch.tensor(rows).to(target.device, non_blocking=True)
+            clips, target = torch.cat([clips, extra.to(clips, non_blocking=True)]), torch.cat([target, target[index]])
         out = model(clips)
         losses = self.task.loss(out, target)
         self._count("clean_loss", losses[: len(batch)])
@@ -143,13 +144,18 @@ class Injection(Defense):
         return Batch(self.made.clean(number)[0][None], torch.zeros(1), [name]).to("cpu").inputs[0]
 
     def _count(self, name: str, losses: Tensor) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + float(losses.detach().sum())
+        self.sums[name] = self.sums.get(name, 0.0) + wide(losses.sum())
         self.sums[f"{name}/clips"] = self.sums.get(f"{name}/clips", 0.0) + len(losses)
 
     def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
         """Report the epoch's mean loss on clips and on examples."""
         names = ("clean_loss", "example_loss")
+<<<<<<< HEAD
         found = self.processes.sum([self.sums.get(key, 0.0) for name in names for key in (name, f"{name}/clips")])
+=======
+        sums = [self.sums.get(key, 0.0) for name in names for key in (name, f"{name}/clips")]
+        found = self.peers.sum(numbers(sums))
+>>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
         self.sums = {}
         return {name: found[2 * i] / found[2 * i + 1] for i, name in enumerate(names) if found[2 * i + 1]}
 
@@ -163,7 +169,10 @@ class Injection(Defense):
 
     def state_dict(self) -> dict[str, Any]:
         """Keep the sums of an epoch that was interrupted; the examples lie on disk."""
-        return {"sums": dict(self.sums), "prerequisite_passes": self.prerequisite_passes}
+        return {
+            "sums": {name: float(total) for name, total in self.sums.items()},
+            "prerequisite_passes": self.prerequisite_passes,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; the sums go on with the first process."""

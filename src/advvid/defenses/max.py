@@ -12,7 +12,7 @@ from advvid.attacks.base import Attack
 from advvid.core.batch import Batch
 from advvid.defenses.avg import AVG
 from advvid.defenses.base import Step
-from advvid.defenses.crafted import FORWARD, Crafted
+from advvid.defenses.crafted import FORWARD, Crafted, all_passes
 
 
 @dataclass(kw_only=True)
@@ -31,7 +31,7 @@ class MAX(AVG):
     def prepare(self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step) -> Crafted:
         """Return each clip under its worst attack; of equals, the first."""
         each = self.each(model, batch, attacks, step)
-        passes = torch.stack([crafted.passes.cpu() for crafted in each]).sum()
+        passes = all_passes(each)
         if len(each) == 1:
             return each[0]
         losses = torch.stack([self.losses(model, crafted.clips, crafted.target) for crafted in each])

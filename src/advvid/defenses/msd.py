@@ -57,8 +57,8 @@ class MSD(AT):
             ]
             x_adv = self.worst(model, proposals, batch.target)
         compared = len(members) * (steps + 1) if len(members) > 1 else 0
-        passes = steps + FORWARD * compared + sum(float(s.gradient_calls.float().mean()) for s in starts)
-        return Crafted(x_adv, batch.target, torch.tensor(passes))
+        begun = torch.stack([start.gradient_calls.float().mean() for start in starts]).sum()
+        return Crafted(x_adv, batch.target, begun + steps + FORWARD * compared)
 
     def gradient(self, model: nn.Module, clips: Tensor, target: Tensor) -> Tensor:
         """Return the gradient of each clip's loss."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,20 @@ class Processes:
         dist.all_reduce(value, op=dist.ReduceOp.MIN)
         return float(value)
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter], *numbers: float) -> list[float]:
+    def average_gradients(
+        self, parameters: Iterable[nn.Parameter], *numbers: float | Tensor
+    ) -> Sequence[float | Tensor]:
         """Put the mean over processes in place of every gradient, in one message, and return the sums of ``numbers``.
 
         A parameter without a gradient in every process keeps none, so that weight decay leaves it alone as it would in
         one process; where only some have one, the others count as zero.
         """
         if self.world_size == 1:
-            return list(numbers)
+            return numbers  # a sum on the device stays there
         weights = [p for p in parameters if p.requires_grad]
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in weights]
         present = [float(p.grad is not None) for p in weights]
-        extra = torch.tensor([*present, *numbers], dtype=torch.float32, device=self.device)
+        extra = torch.tensor([*present, *map(float, numbers)], dtype=torch.float32, device=self.device)
         flat = torch.cat([*(part.detach().float().flatten() for part in parts), extra])
         dist.all_reduce(flat)
         *sums, tail = flat.split([*(part.numel() for part in parts), len(extra)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -47,7 +47,9 @@ class Replicated:
         """Return how many clips of a batch this process takes at once, from what its memory allows."""
         return clips
 
-    def reduce(self, parameters: Iterable[nn.Parameter], *numbers: float) -> list[float]:
+    def reduce(
+        self, parameters: Iterable[nn.Parameter], *numbers: float | torch.Tensor
+    ) -> Sequence[float | torch.Tensor]:
         """Make every gradient the mean over processes and return the sums of ``numbers``."""
         return self.processes.average_gradients(parameters, *numbers)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -117,9 +117,13 @@ class Sharded(Replicated):
         """Return the least of all processes: a backward pass is the work of all, so all need as many."""
         return int(self.processes.least(clips))
 
-    def reduce(self, parameters: Iterable[nn.Parameter], *numbers: float) -> list[float]:
+    def reduce(self, parameters: Iterable[nn.Parameter], *numbers: float | Tensor) -> Sequence[float | Tensor]:
         """Return the sums of ``numbers``; backward passes have averaged the gradients already."""
+<<<<<<< HEAD
         return self.processes.sum(numbers)
+=======
+        return self.peers.sum([float(number) for number in numbers])
+>>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
 
     def whole(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return a state with whole tensors in the first process; all processes have to come here."""

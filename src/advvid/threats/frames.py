@@ -52,7 +52,7 @@ def draw_frames(x: Tensor, count: int | None, only: Sequence[int] | None, genera
     for row, generator in zip(mask, generators, strict=True):
         order = torch.randperm(len(allowed), generator=generator)[:count]
         row[[allowed[i] for i in order.tolist()]] = True
-    return {"frames": mask.to(x.device)}
+    return {"frames": mask.to(x.device, non_blocking=True)}
 
 
 def touched_frames(x_adv: Tensor, x: Tensor) -> Tensor:

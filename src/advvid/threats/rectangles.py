@@ -58,7 +58,9 @@ class Rectangles(RegionThreat):
         (height, width), side = x.shape[-2:], self.pixels(*x.shape[-2:])
         number = x.shape[2] if self.per_frame else 1
         top, left = (
-            torch.stack([torch.randint(extent - side + 1, (number,), generator=g) for g in generators]).to(x.device)
+            torch.stack([torch.randint(extent - side + 1, (number,), generator=g) for g in generators]).to(
+                x.device, non_blocking=True
+            )
             for extent in (height, width)
         )
         return {"mask": self.place(top, left, height, width)}

@@ -127,7 +127,7 @@ class Patch(RegionThreat):
                 top = int(torch.randint(height - h + 1, (), generator=generator))
                 left = int(torch.randint(width - w + 1, (), generator=generator))
             row[..., top : top + h, left : left + w] = True
-        return {"mask": mask.to(x.device)}
+        return {"mask": mask.to(x.device, non_blocking=True)}
 
     def fits(self, changed: Tensor) -> Tensor:
         """Tell whether the changed pixels lie within one rectangle of the patch's size (at the corner if fixed)."""
@@ -196,12 +196,12 @@ class Border(RegionThreat):
 
     def sample(self, x: Tensor, generators: Sequence[torch.Generator]) -> Aux:
         """Give every clip the border."""
-        mask = self.region(*x.shape[-2:]).to(x.device)
+        mask = self.region(*x.shape[-2:]).to(x.device, non_blocking=True)
         return {"mask": mask.expand(len(x), 1, 1, *mask.shape).clone()}
 
     def fits(self, changed: Tensor) -> Tensor:
         """Tell whether only border pixels changed."""
-        mask = self.region(*changed.shape[-2:]).to(changed.device)
+        mask = self.region(*changed.shape[-2:]).to(changed.device, non_blocking=True)
         return ~(changed & ~mask).flatten(1).any(dim=1)
 
 

@@ -19,7 +19,9 @@ from advvid.attacks.base import Attack
 from advvid.core import checkpoint
 from advvid.core.batch import Batch, derive_seed
 from advvid.core.errors import AdvvidError
+from advvid.core.finite import require_finite_loss
 from advvid.core.identity import Identity
+from advvid.core.later import Pending, later
 from advvid.core.profiling import LOGGING, Profile, scope
 from advvid.core.progress import bar
 from advvid.core.resuming import go_on, may_lengthen, of_parts, with_machine
@@ -36,6 +38,9 @@ from advvid.training.journal import Journal, summary_line
 from advvid.training.validation import Meter, quick, score
 
 log = logging.getLogger(__name__)
+
+# Steps on a GPU after which its loss and its conditions are read.
+READ_EVERY = 20
 
 
 @dataclass(kw_only=True)
@@ -94,7 +99,7 @@ class Trainer:
         )
         self.resumed_with: list[str] = []
         self.start_epoch = self.start_batch = 0
-        self.stop = StopRequest()
+        self.stop, self.checks = StopRequest(), Pending()
         self.meter, self.total_passes, self.best = Meter(), 0.0, -math.inf
 
     def fit(self, train_set: Clips, val_set: Clips, resume: bool = False) -> nn.Module:
@@ -113,7 +118,8 @@ class Trainer:
         with self.placement.gathered(self.model):
             micro = micro_batch(self.model, clip, size, given, "training", processes.world_size)
         self.micro = self.placement.agreed(micro)
-        with self.stop:
+        # A GPU is not waited for at every step: what has to hold is read at a few of them, and before a checkpoint.
+        with self.stop, later(self.fabric.device.type == "cuda") as self.checks:
             for epoch in range(self.start_epoch, self.schedule.epochs):
                 began = time.perf_counter()
                 already = self.meter.clips
@@ -176,14 +182,12 @@ class Trainer:
         if (step.iteration + 1) % self.schedule.accumulate and not last:
             return False
         # Every process learns of a loss that is not finite, and stops with the others.
-        value, wanted = self.placement.reduce(self.model.parameters(), self.meter.loss, float(due))
-        if not math.isfinite(value):
-            good = self.run_dir / "checkpoints" / "last.pt"
-            raise AdvvidError(
-                f"the loss became {value} at epoch {step.epoch + 1}, step {step.iteration + 1}: lower the learning "
-                f"rate or set schedule.clip_norm; "
-                + (f"the last good checkpoint is {good}" if good.is_file() else "no checkpoint was written yet")
-            )
+        total, wanted = self.placement.reduce(self.model.parameters(), self.meter.loss, float(due))
+        require_finite_loss(
+            torch.as_tensor(total), step.epoch, step.iteration, self.run_dir / "checkpoints" / "last.pt"
+        )
+        if last or wanted or step.iteration % READ_EVERY == READ_EVERY - 1:
+            self.checks.read()
         if self.schedule.clip_norm is not None:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.schedule.clip_norm)
         self.optimizer.step()
@@ -206,7 +210,7 @@ class Trainer:
                     with self.fabric.autocast():
                         loss, logs = self.defense.objective(self.model, part, self.attacks, step)
                     self.fabric.backward(loss * (len(part) / len(batch) / self.schedule.accumulate))
-                    meter.add(loss.detach() * len(part), logs.get("correct"), len(part), float(logs["passes"]), logs)
+                    meter.add(loss.detach() * len(part), logs.get("correct"), len(part), logs["passes"], logs)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 # Gradients of earlier batches cannot be told from a part's own; a single clip cannot be halved.
                 if not out_of_memory(error) or begun or not self.placement.retries or min(self.micro, len(batch)) == 1:
@@ -232,13 +236,13 @@ class Trainer:
             "loss": self.meter.mean_loss, "train_acc": seen.accuracy, "train_objective_acc": self.meter.accuracy,
             "val_loss": clean.mean_loss, "val_acc": clean.accuracy,
             "val_robust_loss": robust.mean_loss, "val_robust_acc": robust.accuracy,
-            "lr": self.optimizer.param_groups[0]["lr"], "clips_per_s": speed, "passes": self.meter.passes,
+            "lr": self.optimizer.param_groups[0]["lr"], "clips_per_s": speed, "passes": float(self.meter.passes),
             **self.defense.describe(self.attacks, step),
             **({"resumed_with": self.resumed_with} if self.resumed_with else {}),
         }  # fmt: skip
         if (moving := self.defense.moving(self.attacks, step)) is not None:
             line["val_trained_acc"] = self._score(val_set, quick(moving)).accuracy
-        self.total_passes += self.meter.passes
+        self.total_passes += float(self.meter.passes)
         line["total_passes"] = self.total_passes
         line |= self.meter.means | self.defense.end_epoch(
             self.attacks,

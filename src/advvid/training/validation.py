@@ -11,23 +11,28 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack
 from advvid.core.batch import Batch, clip_generators
 from advvid.core.finite import require_finite
+<<<<<<< HEAD
 from advvid.distributed.parallel import Processes
+=======
+from advvid.core.later import Sum, numbers, wide
+from advvid.distributed.parallel import Peers
+>>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
 from advvid.tasks.base import Task
 
 
 @dataclass
 class Meter:
-    """Running means over clips."""
+    """Running means over clips. Sums stay on the device; ``together`` and the means read them."""
 
     clips: int = 0
-    loss: float = 0.0
-    correct: int = 0
+    loss: Sum = 0.0
+    correct: Sum = 0
     judged: int = 0
-    passes: float = 0.0
-    further: dict[str, float] = field(default_factory=dict)
+    passes: Sum = 0.0
+    further: dict[str, Sum] = field(default_factory=dict)
 
     def add(
-        self, losses: Tensor, correct: Tensor | None, clips: int, passes: float = 0.0, further: Mapping[str, Tensor] | None = None
+        self, losses: Tensor, correct: Tensor | None, clips: int, passes: Sum = 0.0, further: Mapping[str, Tensor] | None = None
     ) -> None:  # fmt: skip
         """Add a batch.
 
@@ -39,20 +44,20 @@ class Meter:
             further: what a defense tells of the batch besides, one mean per name; what is named above is left out.
         """
         self.clips += clips
-        self.loss += float(losses)
-        self.passes += passes * clips
+        self.loss = self.loss + wide(losses)  # never in place: copies of this meter keep theirs
+        self.passes = self.passes + wide(passes) * clips
         if correct is not None:
-            self.correct += int(correct.sum())
+            self.correct = self.correct + correct.sum()
             self.judged += len(correct)
         told = {
-            name: float(value) * clips for name, value in (further or {}).items() if name not in ("correct", "passes")
+            name: wide(value) * clips for name, value in (further or {}).items() if name not in ("correct", "passes")
         }
-        # A new dictionary: copies of this meter keep theirs.
         self.further = self.further | {name: self.further.get(name, 0.0) + value for name, value in told.items()}
 
     def together(self, processes: Processes) -> Meter:
         """Return the means over the clips of all processes."""
         names = sorted(self.further)
+<<<<<<< HEAD
         numbers = [
             self.clips,
             self.loss,
@@ -62,22 +67,27 @@ class Meter:
             *(self.further[name] for name in names),
         ]
         clips, loss, correct, judged, passes, *further = processes.sum(numbers)
+=======
+        sums = [self.loss, self.correct, self.passes, *(self.further[name] for name in names)]
+        clips, judged, *read = peers.sum([self.clips, self.judged, *numbers(sums)])
+        loss, correct, passes, *further = read
+>>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
         return Meter(int(clips), loss, int(correct), int(judged), passes, dict(zip(names, further, strict=True)))
 
     @property
     def mean_loss(self) -> float:
         """The mean loss of a clip."""
-        return self.loss / max(1, self.clips)
+        return float(self.loss) / max(1, self.clips)
 
     @property
     def means(self) -> dict[str, float]:
         """The mean over clips of whatever a defense told besides."""
-        return {name: value / max(1, self.clips) for name, value in self.further.items()}
+        return {name: float(value) / max(1, self.clips) for name, value in self.further.items()}
 
     @property
     def accuracy(self) -> float | None:
         """The share of right answers, or None where the task has none."""
-        return self.correct / self.judged if self.judged else None
+        return float(self.correct) / self.judged if self.judged else None
 
 
 def quick(attack: Attack) -> Attack:
