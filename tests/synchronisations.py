@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent / "contracts"))
 sys.path.insert(0, str(Path(__file__).resolve().parent / "defenses"))
 
-import every
+import tiny_runs
 import torch
 import yaml
 from hydra.utils import instantiate
@@ -83,7 +83,7 @@ class CountedUpdates:
 
     @property
     def each(self) -> list[Waits]:
-        """The waits of every update."""
+        """The waits of each update."""
         return [waits for trainer, waits in self._all if trainer is self._all[-1][0]]
 
     def __enter__(self) -> CountedUpdates:
@@ -97,7 +97,7 @@ class CountedUpdates:
 def of_defense(name: str, folder: Path) -> Waits:
     """Count what one step of training under a defense of conf/defense waits for."""
     with SimulatedGpu() as gpu, CountedUpdates(gpu) as counted:
-        every.run(name, folder, *SHORT, fabric=Runtime(device="gpu").fabric())
+        tiny_runs.run(name, folder, *SHORT, fabric=Runtime(device="gpu").fabric())
     return counted.each[1]  # the first has uploads of its own, and the last is read
 
 
@@ -131,7 +131,7 @@ def counted() -> Iterator[tuple[str, str, Waits]]:
     for name in ATTACKS:
         yield "attack", name, of_attack(name)
     with tempfile.TemporaryDirectory() as folder:
-        for name in every.NAMES:
+        for name in tiny_runs.NAMES:
             yield "defense", name, of_defense(name, Path(folder) / name)
         yield "evaluator", "4 batches of 3 columns", of_evaluator(Path(folder) / "evaluator")
 

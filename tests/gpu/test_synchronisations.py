@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.synchronisations import ATTACKS, budget, every, of_attack, of_evaluator
+from tests.synchronisations import ATTACKS, budget, of_attack, of_evaluator, tiny_runs
 
 ALLOWED = budget()
 
@@ -24,5 +24,5 @@ def test_the_evaluator_keeps_to_its_budget(tmp_path):
 
 def test_the_budget_names_what_there_is_and_was_only_lowered():
     assert set(ALLOWED["attack"]) == set(ATTACKS)
-    assert set(ALLOWED["defense"]) == set(every.NAMES)
+    assert set(ALLOWED["defense"]) == set(tiny_runs.NAMES)
     assert all(0 <= allowed <= first for group in ALLOWED.values() for first, allowed in group.values())

@@ -150,11 +150,7 @@ class APEGAN(Generative):
     def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
         """Return the means over the epoch, and let the adversary adapt."""
         names = sorted(self.sums)  # the same in every process
-<<<<<<< HEAD
-        sums = dict(zip(names, self.processes.sum([self.sums[name] for name in names]), strict=True))
-=======
-        sums = dict(zip(names, self.peers.sum(numbers([self.sums[name] for name in names])), strict=True))
->>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
+        sums = dict(zip(names, self.processes.sum(numbers([self.sums[name] for name in names])), strict=True))
         self.sums = {}
         means = {name: sums[name] / sums[f"{name}/clips"] for name in names if "/" not in name}
         return means | super().end_epoch(attacks, step, measure)

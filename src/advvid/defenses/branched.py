@@ -14,11 +14,7 @@ from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.defenses.at import AT
 from advvid.defenses.base import Logs, OwnStep, Step
-<<<<<<< HEAD
-from advvid.defenses.crafted import Crafted, clean
-=======
-from advvid.defenses.crafted import Crafted, CraftedDefense, all_passes, clean
->>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
+from advvid.defenses.crafted import Crafted, all_passes, clean
 from advvid.models.multi_branch import MultiBranch, Through
 
 CLEAN, ANY = "clean", "attack"

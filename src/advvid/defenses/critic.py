@@ -56,11 +56,7 @@ class Critic:
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         return functional.softplus(-functional_call(self.network, weights | buffers, (restored,)).float())
 
-<<<<<<< HEAD
-    def learn(self, pairs: Iterable[tuple[Tensor, Tensor]], processes: Processes) -> Tensor:
-=======
-    def learn(self, pairs: Sequence[tuple[Tensor, Tensor]], peers: Peers) -> Tensor:
->>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
+    def learn(self, pairs: Sequence[tuple[Tensor, Tensor]], processes: Processes) -> Tensor:
         """Take one optimiser step on clean and restored clips, and return the mean loss.
 
         Args:

@@ -150,12 +150,8 @@ class Injection(Defense):
     def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:
         """Report the epoch's mean loss on clips and on examples."""
         names = ("clean_loss", "example_loss")
-<<<<<<< HEAD
-        found = self.processes.sum([self.sums.get(key, 0.0) for name in names for key in (name, f"{name}/clips")])
-=======
         sums = [self.sums.get(key, 0.0) for name in names for key in (name, f"{name}/clips")]
-        found = self.peers.sum(numbers(sums))
->>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
+        found = self.processes.sum(numbers(sums))
         self.sums = {}
         return {name: found[2 * i] / found[2 * i + 1] for i, name in enumerate(names) if found[2 * i + 1]}
 

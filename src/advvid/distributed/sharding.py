@@ -119,11 +119,7 @@ class Sharded(Replicated):
 
     def reduce(self, parameters: Iterable[nn.Parameter], *numbers: float | Tensor) -> Sequence[float | Tensor]:
         """Return the sums of ``numbers``; backward passes have averaged the gradients already."""
-<<<<<<< HEAD
-        return self.processes.sum(numbers)
-=======
-        return self.peers.sum([float(number) for number in numbers])
->>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
+        return self.processes.sum([float(number) for number in numbers])
 
     def whole(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return a state with whole tensors in the first process; all processes have to come here."""

@@ -11,12 +11,8 @@ from torch import Tensor, nn
 from advvid.attacks.base import Attack
 from advvid.core.batch import Batch, clip_generators
 from advvid.core.finite import require_finite
-<<<<<<< HEAD
-from advvid.distributed.parallel import Processes
-=======
 from advvid.core.later import Sum, numbers, wide
-from advvid.distributed.parallel import Peers
->>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
+from advvid.distributed.parallel import Processes
 from advvid.tasks.base import Task
 
 
@@ -57,21 +53,9 @@ class Meter:
     def together(self, processes: Processes) -> Meter:
         """Return the means over the clips of all processes."""
         names = sorted(self.further)
-<<<<<<< HEAD
-        numbers = [
-            self.clips,
-            self.loss,
-            self.correct,
-            self.judged,
-            self.passes,
-            *(self.further[name] for name in names),
-        ]
-        clips, loss, correct, judged, passes, *further = processes.sum(numbers)
-=======
         sums = [self.loss, self.correct, self.passes, *(self.further[name] for name in names)]
-        clips, judged, *read = peers.sum([self.clips, self.judged, *numbers(sums)])
+        clips, judged, *read = processes.sum([self.clips, self.judged, *numbers(sums)])
         loss, correct, passes, *further = read
->>>>>>> bd9a4fb (Let a training step on a GPU wait for nothing: losses, counters and checks are read every 20 steps)
         return Meter(int(clips), loss, int(correct), int(judged), passes, dict(zip(names, further, strict=True)))
 
     @property
