@@ -221,7 +221,8 @@ def test_maps_of_an_image_transformer_are_read():
 
 RUN = (
     "tracker=none", "runtime=cpu", "dataset.limit_train=10", "dataset.limit_val=10", "dataset.limit_test=6", "evaluation.pictures=0",
-    "schedule.batch_size=5", "schedule.kind=constant", "schedule.warmup=0", "suite=own", "attack.steps=1", "evaluation.batch_size=6", "hydra.run.dir=run",
+    "schedule.batch_size=5", "schedule.kind=constant", "schedule.warmup=0", "suite=own", "attack.steps=1",
+    "evaluation.batch_size=6", "hydra.run.dir=run",
 )  # fmt: skip
 
 
