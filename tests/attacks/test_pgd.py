@@ -1,10 +1,18 @@
 """PGD against known answers: closed forms on a linear model, torchattacks on a 3-D network."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from advvid.attacks.fgsm import FGSM
+from advvid.attacks.frame_border import FrameBorder
+from advvid.attacks.masked_pgd import MaskedPGD
+from advvid.attacks.mi_fgsm import MIFGSM
+from advvid.attacks.mult_av import MultAV
 from advvid.attacks.pgd import PGD
+from advvid.attacks.roa import ROA
+from advvid.attacks.salt_and_pepper import SaltAndPepper
 from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
@@ -114,3 +122,24 @@ def test_a_given_class_is_the_target(small, clips, labels):
         PGD(targeted=5)(small, clips, labels)
     with pytest.raises(AdvvidError, match="targeted=-1 is not possible"):
         PGD(targeted=-1)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        PGD(random_start=False),
+        MIFGSM(),
+        MaskedPGD(random_start=False, location="fixed"),
+        MultAV(),
+        FrameBorder(random_start=False),
+    ],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_restarts_that_would_repeat_the_search_are_refused(attack):
+    with pytest.raises(AdvvidError, match="restarts would repeat the same search: set restarts=1 or random_start=true"):
+        dataclasses.replace(attack, restarts=2)
+
+
+@pytest.mark.parametrize("attack", [PGD(), ROA(), SaltAndPepper(), MaskedPGD(random_start=False), MultAV(form="roa")])
+def test_restarts_from_another_start_or_place_are_taken(attack):
+    assert dataclasses.replace(attack, restarts=2).restarts == 2

@@ -64,6 +64,15 @@ def test_draws_of_a_random_model_are_seeded_and_torchs_generator_is_left_alone(a
     assert torch.equal(*x_adv)
 
 
+@pytest.mark.parametrize("attack", [EOTPGD(steps=4, samples=4), APGD(steps=4, eot=4)])
+def test_the_draws_of_a_clip_do_not_depend_on_its_neighbours(attack, clips, labels):
+    model = Noisy(Small3D().eval(), 0.3)
+    together = attack.run(model, clips, labels, gens()).x_adv
+    for index in (1, 4):
+        alone = attack.run(model, clips[index : index + 1], labels[index : index + 1], [gens()[index]]).x_adv
+        torch.testing.assert_close(alone[0], together[index], rtol=0, atol=1e-5)
+
+
 def test_the_averaged_gradient_is_the_mean_of_its_draws(small, clips, labels):
     model = Noisy(small, 0.5)
 
@@ -76,7 +85,7 @@ def test_the_averaged_gradient_is_the_mean_of_its_draws(small, clips, labels):
         singles.append(expected_loss(model, clips, loss)[2])
     mean = torch.stack(singles).mean(dim=0)
     before = torch.get_rng_state()
-    _, value, averaged = expected_loss(model, clips, loss, samples=64, seed=1)
+    _, value, averaged = expected_loss(model, clips, loss, seeds=range(6), samples=64)
     assert torch.equal(before, torch.get_rng_state())
     assert value.shape == (6,)
 

@@ -142,7 +142,7 @@ class APGD(Attack):
         """
         clips, size, steps = problem.clips, len(problem), self.steps
         start = self.threat.random_start(clips, problem.generators)
-        seeds = draw_seeds(problem.generators)
+        seeds = draw_seeds(problem.generators).tolist()
         result, taken = start.clone(), torch.full((size,), steps, device=clips.device)
         calls = torch.zeros_like(taken)
         marks, last_mark = set(checkpoints(steps)), 0
@@ -168,8 +168,10 @@ class APGD(Attack):
         }
         for step in range(steps + 1):
             last = step == steps
-            seed = derive_seed(int(seeds[int(now["id"][0])]), step) if self.eot > 1 else 0
-            out, loss, grad = expected_loss(problem.model, now["x"], objective.loss, self.eot, seed, gradient=not last)
+            own = [derive_seed(seeds[i], step) for i in now["id"].tolist()] if self.eot > 1 else ()
+            out, loss, grad = expected_loss(
+                problem.model, now["x"], objective.loss, seeds=own, samples=self.eot, gradient=not last
+            )
             hit = objective.goal.reached(out)
             # A clip that leaves now needs no gradient, whatever its neighbours do.
             calls[now["id"][~hit] if self.early_exit else now["id"]] += 0 if last else self.eot

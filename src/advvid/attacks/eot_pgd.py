@@ -21,7 +21,7 @@ from advvid.core.kinds import Count
 class EOTPGD(PGD):
     """PGD with expectation over transformation (Athalye et al. 2018), against models that draw random numbers.
 
-    Each draw starts from a seed of its own, so that the search repeats itself. A draw that fools by luck says little
+    Each draw of each clip starts from a seed of its own, so that the search repeats itself. A draw that fools by luck says little
     about the next one: clips do not leave early and the last iterate is returned. Distance: l-inf or l2.
 
     Args:
@@ -36,15 +36,21 @@ class EOTPGD(PGD):
     early_exit: bool = False
     keep: Keep = "last"
 
+    @property
+    def varies(self) -> bool:
+        """Whether the start or the draws of the model are new."""
+        return self.random_start or self.samples > 1
+
     def _one_start(self, problem: Problem) -> AttackResult:
         result = super()._one_start(problem)
         return dataclasses.replace(result, gradient_calls=self.samples * result.gradient_calls)
 
     def _gradient_rule(self, problem: Problem) -> GradientRule:
-        seeds, step = draw_seeds(problem.generators), count()
+        seeds, step = draw_seeds(problem.generators).tolist(), count()
 
         def averaged(x_adv: Tensor, out: Tensor, goal: Goal, active: Tensor) -> Tensor:
-            seed = derive_seed(int(seeds[int(active[0])]), next(step))
-            return expected_loss(problem.model, x_adv, goal.loss, self.samples, seed)[2]
+            now = next(step)
+            own = [derive_seed(seeds[i], now) for i in active.tolist()]
+            return expected_loss(problem.model, x_adv, goal.loss, own, self.samples)[2]
 
         return averaged

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from advvid.core.batch import derive_seed
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Let torch's global generators start from ``seed`` inside the block and be as before after it."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def draw_seeds(generators: Sequence[torch.Generator]) -> Tensor:
@@ -28,21 +19,22 @@ def expected_loss(
     model: nn.Module,
     x: Tensor,
     loss: Callable[[Tensor], Tensor],
+    seeds: Sequence[int] = (),
     samples: int = 1,
-    seed: int = 0,
     gradient: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Average output, loss and gradient over draws of the model's randomness (Athalye et al. 2018, sec. 4.2).
 
     The draws are computed one after the other, so that memory does not grow with their number. A single draw is left
-    to torch's global generator; several are seeded, so that a search over the same clips repeats itself.
+    to torch's global generator. Several are seeded clip by clip, each clip in a pass of its own: a model draws its numbers
+    for a batch as a whole, and a clip's must not depend on its neighbours.
 
     Args:
         model: maps clips to its output.
         x: clips ``[B, 3, T, H, W]``.
         loss: maps the output to ``[B]``.
+        seeds: one per clip, of its draws; needed for several.
         samples: number of draws.
-        seed: of the draws.
         gradient: False to skip the backward passes; the gradient is then zero.
 
     Shape:
@@ -50,14 +42,14 @@ def expected_loss(
     """
     outs, losses, grads = [], [], torch.zeros_like(x)
     for sample in range(samples):
-        with seeded(derive_seed(seed, sample), x.device) if samples > 1 else _as_it_is():
-            point = x.detach().requires_grad_(gradient)
-            with torch.set_grad_enabled(gradient):
-                out = model(point)
-                values = loss(out)
-                if gradient:
-                    (grad,) = torch.autograd.grad(values.sum(), point)
-                    grads += grad
+        point = x.detach().requires_grad_(gradient)
+        with torch.set_grad_enabled(gradient):
+            own = [derive_seed(seed, sample) for seed in seeds]
+            out = model(point) if samples == 1 else _drawn(model, point, own)
+            values = loss(out)
+            if gradient:
+                (grad,) = torch.autograd.grad(values.sum(), point)
+                grads += grad
         outs.append(out.detach())
         losses.append(values.detach())
     if samples == 1:
@@ -65,6 +57,11 @@ def expected_loss(
     return torch.stack(outs).mean(dim=0), torch.stack(losses).mean(dim=0), grads / samples
 
 
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
+def _drawn(model: nn.Module, x: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Return the output for each clip, whose draws start from its own seed; torch's global generators are left as they were."""
+    outs = []
+    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        for clip, seed in zip(x.split(1), seeds, strict=True):
+            torch.manual_seed(seed)
+            outs.append(model(clip))
+    return torch.cat(outs)

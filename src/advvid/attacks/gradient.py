@@ -12,6 +12,7 @@ from torch import Tensor
 from advvid.attacks.base import Attack, AttackResult, resolve_step
 from advvid.attacks.problem import Problem, Targeted
 from advvid.attacks.search import Ascent, GradientRule, Keep, gradient_search, loss_gradient, worst_of
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, Step
 from advvid.threats.base import Aux
 
@@ -23,7 +24,7 @@ class IteratedAttack(Attack):
     Args:
         steps: iterations.
         random_start: begin at a random member of the set rather than at the clean clip.
-        restarts: searches from different starts; each clip keeps its worst result.
+        restarts: searches that differ by start or by place; each clip keeps its worst result.
         targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
         early_exit: fooled clips leave the batch (same verdicts, less work).
         keep: ``fooled`` or ``last``; see ``advvid.attacks.search.gradient_search``.
@@ -35,6 +36,16 @@ class IteratedAttack(Attack):
     targeted: Targeted = None
     early_exit: bool = True
     keep: Keep = "fooled"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.restarts > 1 and not self.varies:
+            raise AdvvidError("restarts would repeat the same search: set restarts=1 or random_start=true")
+
+    @property
+    def varies(self) -> bool:
+        """Whether two searches of a clip differ, by their start or by whatever else the attack draws."""
+        return self.random_start
 
     def at_start(self) -> Self:
         """Return this attack without its steps: it only begins, where its restarts and random start say."""

@@ -34,6 +34,11 @@ class MaskedPGD(GradientAttack):
     location: Literal["random", "fixed"] = "random"
 
     @property
+    def varies(self) -> bool:
+        """Whether the start or the place is drawn anew."""
+        return self.random_start or self.location == "random"
+
+    @property
     def threat(self) -> Patch:
         """All rectangles of the patch's size."""
         return Patch(self.radius, self.space, self.ratio, self.location)

@@ -56,6 +56,11 @@ class MultAV(IteratedAttack):
     count: Positive = 100
 
     @property
+    def varies(self) -> bool:
+        """Whether the start or the place is drawn anew."""
+        return self.random_start or self.form in ("roa", "spa")
+
+    @property
     def step(self) -> float:
         """The logarithm of ``step_ratio``: the length of a step of the clip's logarithm."""
         return math.log(float(self.step_ratio))

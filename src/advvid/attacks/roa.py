@@ -59,8 +59,11 @@ class ROA(FilledAttack):
         super().__post_init__()
         if self.search != "random" and self.per_frame:
             raise AdvvidError(f"search={self.search} looks for one place for the clip: set per_frame=false")
-        if self.search != "random" and self.restarts > 1 and not self.random_start:
-            raise AdvvidError("restarts would repeat the same search: set restarts=1 or random_start=true")
+
+    @property
+    def varies(self) -> bool:
+        """Whether the start or the place is drawn anew."""
+        return self.random_start or self.search == "random"
 
     @property
     def threat(self) -> Rectangles:

@@ -37,6 +37,11 @@ class SaltAndPepper(FilledAttack):
     count: Positive = 100
 
     @property
+    def varies(self) -> bool:
+        """Always: the pixels are drawn anew."""
+        return True
+
+    @property
     def threat(self) -> Pixels:
         """All choices of that many pixels per frame."""
         return Pixels(self.radius, self.space, self.count)
