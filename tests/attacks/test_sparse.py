@@ -140,6 +140,20 @@ def test_budget_mode_stops_inside_and_projection_is_as_strong(measure, budget):
     assert results["stop"][1] < results["project"][1]
 
 
+def test_without_early_exit_the_nearest_change_that_fools_is_kept():
+    """Late iterates of a search without a penalty go ever farther; the first that fools is the nearest."""
+    model, clips, labels = trained()
+    clips, labels = clips[:12], labels[:12]
+    for attack in (Sparse(weight=0, steps=40), SparseFlickering(weight=0, steps=25, frames=4)):
+        early = attack.run(model, clips, labels, generators(12))
+        late = dataclasses.replace(attack, early_exit=False).run(model, clips, labels, generators(12))
+        with torch.no_grad():
+            fooled = model(early.x_adv).argmax(1) != labels
+        assert fooled.any()
+        near, far = (attack.threat.distance(result.x_adv, clips)[fooled] for result in (late, early))
+        assert (near <= far + 1e-6).all()
+
+
 def test_targets_are_reached():
     model, clips, labels = trained()
     clips, labels = clips[:10], labels[:10]

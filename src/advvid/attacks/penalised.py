@@ -112,12 +112,16 @@ class PenalisedDescent:
     limit: float | None
     at_limit: Literal["stop", "project"] = "stop"
 
-    def inside(self, changed: Tensor, frames: Tensor) -> Tensor:
-        """Tell which clips are within the limit, ``bool [B]``."""
-        if self.limit is None:
-            return torch.ones(len(frames), dtype=torch.bool, device=frames.device)
+    def far(self, changed: Tensor, frames: Tensor) -> Tensor:
+        """Return the distance of each clip ``[B]``, zero where nothing asks for it."""
+        if self.limit is None and self.early_exit:
+            return torch.zeros(len(frames), device=frames.device)
         with torch.no_grad():
-            return self.distance(changed, frames) <= self.limit
+            return self.distance(changed, frames)
+
+    def inside(self, far: Tensor) -> Tensor:
+        """Tell which distances are within the limit, ``bool [B]``."""
+        return torch.ones_like(far, dtype=torch.bool) if self.limit is None else far <= self.limit
 
 
 def penalised_search(problem: Problem, selection: Selection, change: Change, descent: PenalisedDescent) -> Found:
@@ -125,7 +129,7 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
 
     Under ``at_limit=stop`` a clip's search ends when its distance exceeds the limit (the paper's budget mode), and
     returns the last iterate inside; under ``project`` its variables are scaled back to the limit and it goes on.
-    Once an iterate fools the model, only iterates that fool replace it; under ``early_exit`` the clip leaves there.
+    Once an iterate fools the model, only a nearer one that fools replaces it; under ``early_exit`` the clip leaves there.
 
     Args:
         problem: the clips, and when one is fooled.
@@ -141,6 +145,7 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
     best = {name: value.clone() for name, value in variables.items()}
     objective = torch.full((size,), torch.inf, device=device)
     fooled = torch.zeros(size, dtype=torch.bool, device=device)
+    nearest = torch.full((size,), torch.inf, device=device)
     taken = torch.zeros(size, dtype=torch.int64, device=device)
     calls = torch.zeros_like(taken)
     active = torch.arange(size, device=device)
@@ -152,12 +157,14 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
         out = problem.model(selection.put(clean, changed))
         loss = descent.weight * change.penalty(changed, frames, variables, selection) - descent.raised(out, here)
         hit = here.reached(out)
-        inside = descent.inside(changed, frames)
-        better = inside & (hit | ~fooled[active])
+        far = descent.far(changed, frames)
+        inside = descent.inside(far)
+        better = inside & torch.where(hit, far < nearest[active], ~fooled[active])
         for name, value in variables.items():
             best[name][active] = torch.where(per_clip(better, value), value.detach(), best[name][active])
         taken[active] = torch.where(better, step, taken[active])
         fooled[active] |= inside & hit
+        nearest[active] = torch.where(better & hit, far, nearest[active])
         objective[active] = torch.where(inside, loss.detach(), objective[active])
         if last:
             break
@@ -188,11 +195,11 @@ def _scaled_back(change: Change, frames: Tensor, variables: Variables, descent: 
     """Scale each clip's variables down until the change is inside the limit; zero variables change nothing."""
     low = torch.zeros(len(frames), device=frames.device)
     high = torch.ones_like(low)
-    inside = descent.inside(change.apply(frames, variables), frames)
+    inside = descent.inside(descent.far(change.apply(frames, variables), frames))
     for _ in range(10):
         middle = (low + high) / 2
         tried = {name: per_clip(middle, value) * value for name, value in variables.items()}
-        within = descent.inside(change.apply(frames, tried), frames)
+        within = descent.inside(descent.far(change.apply(frames, tried), frames))
         low, high = torch.where(within, middle, low), torch.where(within, high, middle)
     share = torch.where(inside, 1.0, low)
     return {name: per_clip(share, value) * value for name, value in variables.items()}
