@@ -59,6 +59,15 @@ def test_another_model_or_setting_learns_anew(small, clips, labels, tmp_path):
     assert len(walks) > learned
 
 
+def test_an_attack_that_fools_nothing_after_learning_says_so(small, clips, labels, tmp_path, caplog):
+    weak, strong = Universal(eps=0.0, steps=2, width=4), FlickeringUniversal(steps=40, step_size=0.1)
+    fitted(small, clips, labels, tmp_path, [], [Column("weak", weak), Column("strong", strong)])
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == [
+        "the attack of column weak learned on 6 clips and fools none of them: raise its steps (now 2) or its budget"
+    ]
+
+
 def test_nothing_to_learn_from_is_told(small, tmp_path):
     with pytest.raises(AdvvidError, match="column flicker learns on the validation split, which is empty"):
         fitted(small, torch.empty(0, 3, 4, 16, 16), torch.empty(0), tmp_path, [])

@@ -40,6 +40,12 @@ class MIFGSM(PGD):
     random_start: bool = False
     momentum: NotNegative = 1.0
 
+    def notes(self, classes: int) -> tuple[str, ...]:
+        """Return that it is made for transfer: on the model that it is crafted on, PGD is stronger."""
+        return (
+            "MI-FGSM is a transfer attack: its momentum is for fooling other models, and PGD is stronger on the model itself.",
+        )
+
     @property
     def step(self) -> float:
         """The step size as a number, after its rule."""

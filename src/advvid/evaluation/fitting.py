@@ -12,7 +12,7 @@ from torch import nn
 
 from advvid.attacks.fitted import FittedAttack, Learner
 from advvid.core import digests, files
-from advvid.core.batch import Batch, derive_seed
+from advvid.core.batch import Batch, clip_generators, derive_seed
 from advvid.core.errors import AdvvidError
 from advvid.core.finite import FiniteWatch, require_finite, require_finite_state, watching
 from advvid.core.identity import of_attack, versions
@@ -127,9 +127,33 @@ def _fitted(
         walk = _WatchedBatches(batches, progress, column.name, model, watch)
         fitted = attack.fit(model, walk, torch.Generator().manual_seed(key), task)
         walk.check()
+    if _fools_nothing(fitted, model, batches(), task, key):
+        log.warning(
+            "the attack of column %s learned on %d clips and fools none of them: raise its steps (now %d) or its budget",
+            column.name,
+            len(clips),
+            steps,
+        )
     require_finite_state(fitted.state_dict(), f"what column {column.name} learned")
     files.write_tensors(path, {"key": key, "state": fitted.state_dict()})
     return dataclasses.replace(column, attack=fitted)
+
+
+def _fools_nothing(attack: FittedAttack, model: nn.Module, batches: Iterable[Batch], task: Task, seed: int) -> bool:
+    """Tell whether no clip that the model has right is wrong under the attack; looks no further than the first one."""
+    judged = False
+    with torch.no_grad():
+        for batch in batches:
+            batch = batch.to(_device(model))
+            right = task.correct(model(batch.inputs), batch.target)
+            if right is None:
+                return False
+            generators = clip_generators(seed, "learned", batch.ids)
+            still = task.correct(model(attack(model, batch.inputs, batch.target, generators)), batch.target)
+            if still is not None and bool((right & ~still).any()):
+                return False
+            judged = judged or bool(right.any())
+    return judged
 
 
 def _restored(attack: Learner, state: dict[str, torch.Tensor]) -> FittedAttack:
