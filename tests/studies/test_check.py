@@ -26,7 +26,8 @@ def test_the_official_lists_name_all_classes():
 @needs_clips
 def test_lists_of_the_few_clips_keep_all_classes(tmp_path):
     copies = Copies.below(Path(REAL))
-    root, splits = copies.overrides("ucf101", tmp_path / "a")
+    root, splits, overlap = copies.overrides("ucf101", tmp_path / "a")
+    assert overlap == "dataset.allow_overlap=true"  # the few are trained on and scored
     lists = read_ucf101(Path(splits.partition("=")[2]), 1)
     assert len(lists.classes) == 101
     videos = [entry.path for entry in lists.splits["train"]]
