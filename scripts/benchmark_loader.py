@@ -237,30 +237,25 @@ def report(result: dict[str, Any]) -> str:
         "in batches; *training*: random clips, mirrored; *cached*: those with `dataset.cache`, filled. *Wrong*: videos of which",
         "the raw decoder returns other frames than were asked for, without an error, or none.",
     ]
-    lines += table(
-        "decode, plain, loader, training, cached, loader / plain, loader / decode, wrong",
-        result["decoders"],
-        lambda row: [
-            *(f"{statistics.median(v):.0f}" for v in row["clips_per_second"].values()),
-            *shown(row, "loader/plain", "loader/decode"),
-            f"{row['wrong']} of {row['videos']}",
-        ],
-    )
+
+    def decoded(row: dict[str, Any]) -> list[str]:
+        speeds = [f"{statistics.median(v):.0f}" for v in row["clips_per_second"].values()]
+        return [*speeds, *shown(row, "loader/plain", "loader/decode"), f"{row['wrong']} of {row['videos']}"]
+
+    heads = "decode, plain, loader, training, cached, loader / plain, loader / decode, wrong"
+    lines += table(heads, result["decoders"], decoded)
     lines += ["", "Loader processes, their start included:"]
-    lines += table(
-        "one process / plain loop, two processes / one",
-        result["workers"],
-        lambda row: shown(row, "one/plain", "two/one"),
-    )
+    heads = "one process / plain loop, two processes / one"
+    lines += table(heads, result["workers"], lambda row: shown(row, "one/plain", "two/one"))
     lines += [
         "",
         "Resizing inside the decoder against resizing its frames, as the loader does; pixels differ by (of 255):",
     ]
-    lines += table(
-        "speed, mean, largest",
-        result["resizing"],
-        lambda row: [*shown(row, "inside/after"), f"{row['mean']:.2f}", str(row["largest"])],
-    )
+
+    def resized(row: dict[str, Any]) -> list[str]:
+        return [*shown(row, "inside/after"), f"{row['mean']:.2f}", str(row["largest"])]
+
+    lines += table("speed, mean, largest", result["resizing"], resized)
     return "\n".join(lines) + "\n"
 
 
@@ -278,13 +273,8 @@ def main() -> None:
     torch.set_num_threads(1)  # as in a loader process
     began, load = time.perf_counter(), os.getloadavg()[0]
     decoders = [name for name in RAW if installed(name)]
-    result: dict[str, Any] = {
-        "command": " ".join(["python", *sys.argv]),
-        "rounds": options.rounds,
-        "decoders": {},
-        "workers": {},
-        "resizing": {},
-    }
+    result: dict[str, Any] = {part: {} for part in ("decoders", "workers", "resizing")}
+    result |= {"command": " ".join(["python", *sys.argv]), "rounds": options.rounds}
     for name in options.sets:
         videos = Videos(options.data / name, options.videos)
         result["decoders"][name] = {decoder: compare(videos, decoder, options.rounds) for decoder in decoders}
@@ -294,13 +284,10 @@ def main() -> None:
         result["resizing"][name] = resizing(videos, right, min(3, options.rounds))
     processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     packages = ["torch", "torchvision", "decord2", "av", *(["torchcodec"] if "torchcodec" in decoders else [])]
-    result["machine"] = {
-        "processor": processors[0].split(": ")[1] if processors else "an unnamed processor",
-        "cores": cores(),
-        "load_before": load,
-        "load_after": os.getloadavg()[0],
-        "versions": {package: version(package) for package in packages},
-    }
+    processor = processors[0].split(": ")[1] if processors else "an unnamed processor"
+    loads = {"load_before": load, "load_after": os.getloadavg()[0]}
+    versions = {package: version(package) for package in packages}
+    result["machine"] = {"processor": processor, "cores": cores(), **loads, "versions": versions}
     result["seconds"] = time.perf_counter() - began
     options.target.mkdir(parents=True, exist_ok=True)
     (options.target / "loader_speed.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -71,21 +71,37 @@ def entry(subject: str, row: Row, ours: Cell, theirs: Cell, peer: object, seed: 
     """Return a line of the table as plain values."""
     found = verdict(ours, theirs, row, seed)
     return {
-        "model": subject, "row": row.name, "settings": row.settings, "measure": row.measure, "peer": theirs.title,
-        "ours": _summary(ours), "theirs": None if theirs.failed else _summary(theirs),
-        "peer_settings": repr(peer), "our_settings": repr(row.ours), "layout": theirs.layout,
-        "fails_on_clips": theirs.error, "peer_out_of_bounds": theirs.broken, "out_of_bounds": ours.broken,
-        "difference": found.difference, "ci95": found.ci95, "further": found.further,
-        "further_ci95": found.further_ci95, "both_fooled": found.both, "verdict": found.says,
-    }  # fmt: skip
+        "model": subject,
+        "row": row.name,
+        "settings": row.settings,
+        "measure": row.measure,
+        "peer": theirs.title,
+        "ours": _summary(ours),
+        "theirs": None if theirs.failed else _summary(theirs),
+        "peer_settings": repr(peer),
+        "our_settings": repr(row.ours),
+        "layout": theirs.layout,
+        "fails_on_clips": theirs.error,
+        "peer_out_of_bounds": theirs.broken,
+        "out_of_bounds": ours.broken,
+        "difference": found.difference,
+        "ci95": found.ci95,
+        "further": found.further,
+        "further_ci95": found.further_ci95,
+        "both_fooled": found.both,
+        "verdict": found.says,
+    }
 
 
 def _summary(cell: Cell) -> dict[str, Any]:
     far = [d for d in cell.distance if d is not None]
     return {
-        "acc": sum(cell.right) / len(cell.right), "ci95": wilson(sum(cell.right), len(cell.right)),
-        "mean_distance": float(np.mean(far)) if far else None, "fooled": len(far), "seconds": cell.seconds,
-    }  # fmt: skip
+        "acc": sum(cell.right) / len(cell.right),
+        "ci95": wilson(sum(cell.right), len(cell.right)),
+        "mean_distance": float(np.mean(far)) if far else None,
+        "fooled": len(far),
+        "seconds": cell.seconds,
+    }
 
 
 def percent(value: float) -> str:
@@ -178,9 +194,8 @@ def document(result: dict[str, Any]) -> str:
         "not count as fooled). *Gets clips as*: clips are `[B, 3, T, H, W]`; where a peer fails on those it gets them through a\n"
         "shape adapter, as `tall` pictures `[B, 3, T*H, W]`, as `channels` `[B, 3*T, H, W]` or `last` `[B, T, H, W, 3]`. Distances are\n"
         "means over fooled clips; *ours is longer by* compares them on the clips that both fool, for attacks that look for the\n"
-        f"smallest change (up to {percent(SAME)}% counts as equal). "
-        + " ".join(result["notes"]) + "\n"
-    )  # fmt: skip
+        f"smallest change (up to {percent(SAME)}% counts as equal). " + " ".join(result["notes"]) + "\n"
+    )
     for name, model in result["models"].items():
         lines = [line for line in result["lines"] if line["model"] == name]
         clean = f"clean {percent(model['clean'])}% [{percent(model['ci95'][0])}, {percent(model['ci95'][1])}]"
