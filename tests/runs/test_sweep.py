@@ -1,11 +1,10 @@
 """A sweep has one folder, and ``gather`` names the jobs of it that never began."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 import yaml
+from tests.command import run
 
 from advvid.runs.found_runs import find_runs
 from advvid.runs.sweep import SUBFOLDER, SWEEPER, jobs, not_begun
@@ -58,10 +57,11 @@ def test_a_sweep_over_a_group_lies_in_one_folder(tmp_path):
         "dataset.limit_train=4",
         "dataset.limit_val=4",
     )
-    command = [sys.executable, "-m", "advvid.train", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
-    assert done.returncode == 0, done.stderr
-    (sweep,) = (tmp_path / "outputs").glob("*/*")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    done = run(words, folder)
+    assert done.status == 0, done.said
+    (sweep,) = (folder / "outputs").glob("*/*")
     assert all((sweep / job / "checkpoints" / "last.pt").is_file() for job in "01")
     assert not list(not_begun(sweep))
     shutil.rmtree(sweep / "1")

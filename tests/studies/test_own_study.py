@@ -1,9 +1,13 @@
 """A study of the user's own: a file of a folder of options, with no published numbers, gives a table."""
 
 import json
-import os
 import subprocess
 import sys
+
+import pytest
+
+from advvid.core.errors import AdvvidError
+from advvid.studies.catalogue import all_targets, studies
 
 STUDY = """\
 # Ours
@@ -20,21 +24,34 @@ targets:
 """
 
 
-def test_it_is_listed_and_made(tmp_path):
+@pytest.fixture
+def conf(tmp_path, monkeypatch):
     (tmp_path / "conf" / "study").mkdir(parents=True)
     (tmp_path / "conf" / "attack").mkdir()
     (tmp_path / "conf" / "study" / "ours.yaml").write_text(STUDY)
     (tmp_path / "conf" / "attack" / "ours.yaml").write_text("# Ours\n_target_: advvid.attacks.PGD\nsteps: 1\n")
-    told = {**os.environ, "ADVVID_CONFIG_DIR": str(tmp_path / "conf"), "COLUMNS": "200"}
+    monkeypatch.setenv("ADVVID_CONFIG_DIR", str(tmp_path / "conf"))
+    studies.cache_clear()
+    yield tmp_path / "conf"
+    studies.cache_clear()
 
-    def papers(*words):
-        command = [sys.executable, "-m", "advvid.papers", *words]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=told, timeout=300)
 
-    done = papers("run", "our-table", "--scale", "demo")
+def test_it_stands_among_the_others(conf):
+    target = all_targets()["our-table"]
+    assert list(target.cells["plain"]) == ["clean", "ours"]
+    assert list(target.wanted("demo")) == [("plain", "pgd")]
+    (conf / "study" / "kinfu.yaml").write_text(STUDY)
+    studies.cache_clear()
+    with pytest.raises(AdvvidError, match=r"there is a study or table kinfu already"):
+        studies()
+
+
+@pytest.mark.slow
+def test_it_is_made(conf, tmp_path):
+    command = [sys.executable, "-m", "advvid.papers", "run", "our-table", "--scale", "demo"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     made = json.loads((tmp_path / "outputs/papers/demo/tables/our-table.json").read_text())
     assert made["columns"] == ["clean", "ours"]
     cells = made["rows"][0]["cells"]
     assert all(cell["measured"] is not None and cell["published"] is None for cell in cells.values()), cells
-    assert "our-table" in papers("list").stdout
