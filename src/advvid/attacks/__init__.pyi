@@ -3,6 +3,7 @@ from .auto_attack import AutoAttack as AutoAttack
 from .base import Attack as Attack
 from .carlini_wagner import CarliniWagner as CarliniWagner
 from .combined_pgd import CombinedPGD as CombinedPGD
+from .ddn import DDN as DDN
 from .deep_fool import DeepFool as DeepFool
 from .deep_sava import DeepSAVA as DeepSAVA
 from .eot_pgd import EOTPGD as EOTPGD
@@ -12,6 +13,7 @@ from .fitted import FittedAttack as FittedAttack
 from .fitted import Learner as Learner
 from .flickering import Flickering as Flickering
 from .flickering_universal import FlickeringUniversal as FlickeringUniversal
+from .fmn import FMN as FMN
 from .frame_border import FrameBorder as FrameBorder
 from .frame_saliency import FrameSaliency as FrameSaliency
 from .gradient import GradientAttack as GradientAttack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class DeepFool(MinimalNormAttack):
         overshoot: by which part the total change is lengthened, so that it lands behind the boundary. What turns out
             not to be needed of it is taken back at the end.
         classes: boundaries with this many most likely wrong classes are considered.
+        norm: ``linf`` or ``l2``.
             Other arguments: see ``MinimalNormAttack``.
 
     Shape:
@@ -43,6 +45,7 @@ class DeepFool(MinimalNormAttack):
         >>> DeepFool().run(model, clips, labels).aux["rho"].mean()      # doctest: +SKIP
     """
 
+    norm: Literal["linf", "l2"] = "l2"
     steps: Count = 50
     overshoot: NotNegative = 0.02
     classes: Count = 9

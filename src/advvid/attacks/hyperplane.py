@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from advvid.core.batch import Space
-from advvid.threats.base import Norm, per_clip
+from advvid.threats.base import AnyNorm, Norm, per_clip
 
 
 def to_hyperplane(x: Tensor, normal: Tensor, gap: Tensor, norm: Norm, space: Space) -> Tensor:
@@ -56,9 +56,9 @@ def to_hyperplane(x: Tensor, normal: Tensor, gap: Tensor, norm: Norm, space: Spa
     return change.view_as(x).to(x.dtype)
 
 
-def lengths(change: Tensor, norm: Norm) -> Tensor:
-    """Return the norm of each clip's change, ``[B]``."""
-    return change.flatten(1).norm(dim=1, p=2 if norm == "l2" else torch.inf)
+def lengths(change: Tensor, norm: AnyNorm) -> Tensor:
+    """Return the norm of each clip's change, ``[B]``; in l0 the number of values that are not zero."""
+    return change.flatten(1).norm(dim=1, p={"linf": torch.inf, "l2": 2, "l1": 1, "l0": 0}[norm])
 
 
 def scaled(change: Tensor, factor: Tensor) -> Tensor:

@@ -65,6 +65,21 @@ def margin(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Ten
     return best_other(logits, targets) - logits.gather(1, targets[:, None]).squeeze(1)
 
 
+def soft_margin(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
+    """Return the margin with a soft maximum over the other classes, ``[B]``: the log-odds of the label.
+
+    Its gradient has the direction of the cross-entropy's, which is this one times a factor (the probability of all other
+    classes) that vanishes where the model is sure. With targets: minus the log-odds of the target.
+
+    Example:
+        >>> soft_margin(torch.tensor([[3.0, 1.0]]), torch.tensor([0]))
+        tensor([2.])
+    """
+    if targets is None:
+        return best_label(logits, labels) - _others(logits, labels).logsumexp(dim=1)
+    return _others(logits, targets).logsumexp(dim=1) - best_label(logits, targets)
+
+
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the difference of logits ratio (Croce & Hein 2020, eq. 6), ``[B]``; attacks raise it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from advvid.attacks.logits import best_label, margin, require_logits
 from advvid.attacks.problem import Goal, Problem, Targeted
 from advvid.core.kinds import NotNegativeNumber
 from advvid.threats.balls import L2Ball, LinfBall, ball
-from advvid.threats.base import Norm, per_clip
+from advvid.threats.base import AnyNorm, Norm, per_clip
+from advvid.threats.few import L0Ball, L1Ball
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class MinimalNormAttack(Attack):
     Args:
         eps: budget, a number or a fraction, or None for any clip. A larger change is moved back into the budget, and
             the clean clip is returned where that neither fools nor raises the loss.
-        norm: ``linf`` or ``l2``, over the whole clip; the measure of "smallest".
+        norm: over the whole clip; the measure of "smallest".
         targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
 
     Shape:
@@ -35,7 +36,7 @@ class MinimalNormAttack(Attack):
     any_shape: ClassVar[bool] = True
 
     eps: NotNegativeNumber | None = None
-    norm: Literal["linf", "l2"] = "l2"
+    norm: AnyNorm = "l2"
     targeted: Targeted = None
 
     @property
@@ -46,8 +47,10 @@ class MinimalNormAttack(Attack):
         return self.space.width if self.norm == "linf" else torch.inf
 
     @property
-    def threat(self) -> LinfBall | L2Ball:
+    def threat(self) -> LinfBall | L2Ball | L1Ball:
         """The norm ball of radius eps, or the whole space, cut by the range of valid pixels."""
+        if self.norm == "l1" or self.norm == "l0":
+            return (L1Ball if self.norm == "l1" else L0Ball)(self.radius, self.space)
         return ball(self.norm, self.radius, self.space)
 
     def _judge(self, problem: Problem, found: Tensor, steps: Tensor, calls: Tensor) -> AttackResult:

@@ -13,6 +13,7 @@ Aux = dict[str, Tensor]
 
 # The norms of a whole clip.
 Norm = Literal["linf", "l2"]
+AnyNorm = Literal["linf", "l2", "l1", "l0"]
 
 # Float32 rounding of x + delta - x near 1 is about 6e-8 a value; this is the room that the re-check leaves,
 # a thousandth of one grey level.
