@@ -1,5 +1,6 @@
 """dataset=folder: videos of any ending in class folders, split by group or as they lie."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 
 from advvid.core.errors import AdvvidError
 from advvid.data.class_folders import ClassFolders
+from advvid.data.content import with_version
 from advvid.data.encode import write_video
+from advvid.runs.found_runs import find_runs
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here: set ADVVID_REALDATA")
@@ -138,7 +141,9 @@ def test_a_folder_from_the_command_line_to_a_table_and_an_attacked_file(tmp_path
     said = go(*small, *data, *limits, "hydra.run.dir=run")
     assert "Robustness of falls_none" in said
     go("mode=eval", "checkpoint=run", "hydra.run.dir=eval", "suite=own")
-    assert (tmp_path / "eval" / "robustness.json").is_file()
+    table = json.loads((tmp_path / "eval" / "robustness.json").read_text())
+    assert table["read_by"] == {with_version("decord"): 4}
+    assert find_runs([tmp_path / "eval"])[0].choices["dataset"] == "falls"
     go(
         "mode=attack",
         "checkpoint=run",
