@@ -95,7 +95,7 @@ def paragraph(sections: Mapping[str, Parts], file: str) -> str:
             f"{row['ratio']['median']:.1f} ({row['title']})" for row in results(sections["evaluation"])
         )
         said.append(
-            f"An evaluation by PGD-100, early exit and all checks included, is so many times as fast as with torchattacks: {evaluation}"
+            f"An evaluation by PGD-100, early exit and all checks included, speed-up over torchattacks: {evaluation}"
         )
     if sections["training"]:
         training = ", ".join(

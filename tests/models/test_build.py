@@ -84,7 +84,7 @@ def test_a_head_of_another_size_and_a_foreign_target_are_refused():
     with pytest.raises(AdvvidError, match=r"\[2, 3\] for 2 clips instead of \[2, 10\]"):
         build_model(cfg, 10, (3, 8, 32, 32))
     cfg = OmegaConf.create({"model": {"_target_": "torch.nn.Identity"}})
-    with pytest.raises(AdvvidError, match="is no model for a run"):
+    with pytest.raises(AdvvidError, match="cannot be used directly"):
         build_model(cfg.model, 10, (3, 8, 32, 32))
 
 

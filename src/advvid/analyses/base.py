@@ -139,7 +139,7 @@ class Context:
             require_finite(self.model(batch.inputs), batch.ids, "the clean clips")
         raise AdvvidError(
             f"a model's output became NaN or infinite during analysis={self.name}, in the batch from clip {batch.ids[0]} to "
-            f"clip {batch.ids[-1]}: its figures would be void; look for a division by zero or an overflow in the model"
+            f"clip {batch.ids[-1]}: its figures are discarded; look for a division by zero or an overflow in the model"
         )
 
     def learning_batches(self) -> Iterator[Batch]:
@@ -187,7 +187,7 @@ def carry_out(analysis: Analysis, context: Context, tracker: Tracker) -> dict[st
     found = analysis.run(context)
     if context.watch.saw():
         raise AdvvidError(
-            f"a model's output became NaN or infinite during analysis={context.name}: its figures are void; look for a "
+            f"a model's output became NaN or infinite during analysis={context.name}: its figures are discarded; look for a "
             "division by zero or an overflow in the model"
         )
     result = {

@@ -46,7 +46,7 @@ class ART(AT):
     inner_step_size: OwnStep = "own"
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
-        """Want exactly one attack."""
+        """Raise unless exactly one attack is configured."""
         single(attacks, self._name)
 
     def prepare(self, model: nn.Module, batch: Batch, attacks: Mapping[str, Attack], step: Step) -> Crafted:

@@ -30,7 +30,7 @@ class AT(Defense):
     monitor: ClassVar[str] = "robust"
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
-        """Want exactly one attack."""
+        """Raise unless exactly one attack is configured."""
         single(attacks, "at")
 
     def objective(

@@ -83,7 +83,7 @@ class Injection(Defense):
         self.sums: dict[str, Sum] = {}
 
     def check(self, attacks: Mapping[str, Attack], epochs: int) -> None:
-        """Want exactly one attack."""
+        """Raise unless exactly one attack is configured."""
         single(attacks, "injection")
 
     def make_ready(self, model: nn.Module, preparation: Preparation) -> None:

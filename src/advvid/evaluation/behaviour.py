@@ -194,6 +194,6 @@ class Steady:
         if bool(moved.any()) and torch.equal(again, self.predict(self.clips)):
             raise AdvvidError(
                 f"the model answers clip {self.ids[int(moved.nonzero()[0])]} otherwise at the end of the evaluation than at "
-                "its beginning: it keeps a state between calls, so that its numbers are void; let forward depend on the clip "
+                "its beginning: it keeps a state between calls, so results are discarded; let forward depend on the clip "
                 "alone"
             )

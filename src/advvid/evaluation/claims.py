@@ -53,7 +53,8 @@ def require_honest(
         raise AdvvidError(
             f"the attack of column {column} left its threat model on clip {ids[index]}: allowed is "
             f"{threat.budget}, measured is a distance of {float(far[index]):.6g} with values from {low:.6g} to "
-            f"{high:.6g} ({int((~allowed).sum())} of {len(ids)} clips of the batch); its numbers are void"
+            f"{high:.6g} ({int((~allowed).sum())} of {len(ids)} clips of the batch); results "
+            "discarded: this is a bug in the attack, please report it"
         )
     if negative:
         raise AdvvidError(

@@ -116,7 +116,8 @@ def left_alone(models: Sequence[nn.Module], attack: object, clip: Tensor, column
         what = "drew from a global generator or seeded one, not from the generators that it was given"
     if what is not None:
         raise AdvvidError(
-            f"the attack of column {column} {what}: its numbers are void, and those that follow would be; mend the attack"
+            f"the attack of column {column} {what}; results discarded: this is a bug in the attack, "
+            "and the columns that follow would be wrong too"
         )
 
 

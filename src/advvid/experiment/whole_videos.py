@@ -183,7 +183,8 @@ class WholeVideo:
             most = max(most, float(threat.distance(kept, clean)))
             if not bool(threat.contains(kept, clean)):
                 raise AdvvidError(
-                    f"{film} leaves {threat.budget} from frame {start} on (distance {most:.6g}): it is void; report the attack"
+                    f"{film} leaves {threat.budget} from frame {start} on (distance {most:.6g}): film "
+                    "discarded: this is a bug in the attack, please report it"
                 )
         return most
 

@@ -71,8 +71,8 @@ def build_model(
     model = safe_instantiate(node)
     if not (isinstance(model, nn.Module) and isinstance(model, RunModel)):
         raise AdvvidError(
-            f"model._target_={cfg.get('_target_')} is no model for a run: target one of advvid, such as "
-            "advvid.models.classifier.VideoClassifier with the network as its net"
+            f"model._target_={cfg.get('_target_')} cannot be used directly: set "
+            "model._target_=advvid.models.VideoClassifier and put your network under model.net"
         )
     model.check(clip_shape)
     return model
