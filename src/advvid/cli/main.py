@@ -35,7 +35,7 @@ COMMANDS = {
     "attack": Command(RUNS, "make adversarial videos: advvid attack checkpoint=RUN files=clip.avi", ("mode=attack",)),
     "gather": Command("advvid.runs.gather", "put the tables of many runs into one: advvid gather FOLDER --over seed"),
     "report": Command("advvid.report.__main__", "turn runs into one page: advvid report RUN --out report.html"),
-    "papers": Command("advvid.studies.__main__", "make the tables of the papers: advvid papers list"),
+    "papers": Command("advvid.studies.__main__", "make the tables of the papers and our own: advvid papers list"),
     "list": Command("advvid.cli.listing", "show every model, data set, attack, defense, schedule and suite"),
     "prepare": Command("advvid.cli.prepare", "unpack and check a data set: advvid prepare ucf101 FOLDER_OF_ARCHIVES"),
 }

@@ -78,14 +78,17 @@ class Runner:
             overrides = [
                 self._resolved(study, override, True) for override in (*work.overrides[self.scale], *self._given(work))
             ]
-            with _composing:
-                key = training_key(overrides) if work.program == TRAIN else program_key(work.program, overrides)
-            found = self.root / f"{study.name}-{run}-{key}"
             if score:
+                trained = self.folder(study, run)
                 scored = study.score_overrides(run, score, self.scale)
                 both = [*overrides, *(self._resolved(study, override, True) for override in scored)]
                 with _composing:
-                    found = found / "scores" / f"{score}-{scoring_key(key, both)}"
+                    key = scoring_key(trained.name.rpartition("-")[2], both)
+                found = trained / "scores" / f"{score}-{key}"
+            else:
+                with _composing:
+                    key = training_key(overrides) if work.program == TRAIN else program_key(work.program, overrides)
+                found = self.root / f"{study.name}-{run}-{key}"
             self._places[place] = found
         return self._places[place]
 
