@@ -1,4 +1,4 @@
-"""The tables of the papers and our own: ``advvid papers list``, ``run kinfu-table2 --scale demo``, ``run embedded --scale demo``, ``check``, ``claims``."""
+"""The tables of the papers and our own: ``advvid papers list``, ``run kinfu-table2 --scale demo``, ``check``, ``claims``."""
 
 from __future__ import annotations
 
