@@ -14,6 +14,7 @@ from advvid.core.errors import AdvvidError
 from advvid.data.class_folders import ClassFolders
 from advvid.data.decoders import FrameVideo
 from advvid.data.encode import write_video
+from advvid.data.reencode import shrink
 from advvid.data.scan import look, problem
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
@@ -107,6 +108,16 @@ def test_frames_stand_upright(tmp_path, gradient, decoder, matrix, turns):
     content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
     assert torch.equal(frames(path, decoder), plain.rot90(turns, dims=(2, 3)))
+
+
+@real
+@pytest.mark.parametrize("file", ["rot90.mp4", "two_streams.mkv"])
+def test_a_smaller_copy_shows_what_the_file_shows(tmp_path, file):
+    shrink(REAL / "odd" / file, tmp_path / "small.avi", 48, quality=1)
+    small, whole = frames(tmp_path / "small.avi", "pyav"), frames(REAL / "odd" / file, "pyav")
+    assert small.shape[1:] == (whole.shape[1], whole.shape[2] // 2, whole.shape[3] // 2)
+    halved = torch.nn.functional.avg_pool2d(whole.float(), 2)
+    assert (halved - small.float()).abs().mean() < 8
 
 
 @real

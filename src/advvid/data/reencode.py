@@ -12,12 +12,14 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 
 from advvid.core.errors import AdvvidError
 from advvid.core.files import replacing
 from advvid.core.processes import pool
 from advvid.core.progress import bar
 from advvid.data.encode import Frame, write_video
+from advvid.data.pyav_reader import video_stream
 
 
 def shrink(source: Path, goal: Path, short_side: int, quality: int = 3) -> None:
@@ -37,9 +39,10 @@ def shrink(source: Path, goal: Path, short_side: int, quality: int = 3) -> None:
     try:
         # Some files of HMDB51 hold titles that are not UTF-8.
         with av.open(str(source), metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise AdvvidError(f"{source} has no pictures: get the file again")
-            stream = container.streams.video[0]
+            try:
+                stream = video_stream(container)
+            except ValueError:
+                raise AdvvidError(f"{source} has no pictures: get the file again") from None
             size = _smaller(stream.width, stream.height, short_side)
             if size == (stream.width, stream.height):
                 _copy(source, goal)
@@ -48,7 +51,9 @@ def shrink(source: Path, goal: Path, short_side: int, quality: int = 3) -> None:
             if rate is None:
                 raise AdvvidError(f"{source} does not say its frame rate: get the file again")
             # mpeg4 counts time in at most 65535 parts of a second.
-            write_video(goal, _frames(container, size, source), Fraction(rate).limit_denominator(1000), quality=quality)
+            write_video(
+                goal, _frames(container, stream, size, source), Fraction(rate).limit_denominator(1000), quality=quality
+            )
     except FFmpegError as error:
         raise _undecodable(source, error) from error
 
@@ -108,12 +113,13 @@ def _smaller(width: int, height: int, short_side: int) -> tuple[int, int]:
     return 2 * round(width * scale / 2), short_side
 
 
-def _frames(container: InputContainer, size: tuple[int, int], source: Path) -> Iterator[Frame]:
-    """Decode every frame, averaged down to ``size`` (width, height)."""
+def _frames(container: InputContainer, stream: VideoStream, size: tuple[int, int], source: Path) -> Iterator[Frame]:
+    """Decode every frame, averaged down to ``size`` (width, height), then turned upright where the file says so."""
     try:
-        for frame in container.decode(video=0):
+        for frame in container.decode(stream):
             small = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="AREA")
-            yield small.to_ndarray().astype(np.uint8, copy=False)
+            upright = np.rot90(small.to_ndarray(), round(frame.rotation / 90))
+            yield np.ascontiguousarray(upright, dtype=np.uint8)
     except FFmpegError as error:
         raise _undecodable(source, error) from error
 
