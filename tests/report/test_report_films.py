@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from advvid.evaluation.robustness import RobustnessTable
 from advvid.evaluation.scores import ColumnScore, Score
 from advvid.report.animations import cut, films
 from advvid.report.embed import MILLISECONDS, Embedded, Room, figure, moving, still
+from advvid.report.sources import training_cost
 from advvid.tasks.classification import Classification
 from advvid.visuals.pictures import Strip, draw_sheet
 from advvid.visuals.sheets import Sheets
@@ -130,3 +132,18 @@ def test_a_figure_keeps_its_form_unless_it_is_too_large(tmp_path):
     assert figure(tmp_path / "none.png") is None
     (tmp_path / "a.txt").write_text("no picture")
     assert figure(tmp_path / "a.txt") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "pictures/pgd.png", "adversarial/a.gif", "train.log", "analysis/loss.png"]
+)
+def test_a_pipe_in_a_run_folder_is_not_waited_for(tmp_path, name):
+    """Reading a pipe that nobody writes to would hang for good."""
+    add_sheet(tmp_path, clips=1, frames=1)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    assert training_cost(tmp_path) == ""
+    assert all(film.source != path for film in films(tmp_path, RESULT, Room(1)))
+    assert figure(path) is None

@@ -6,10 +6,13 @@ nested so deep that walking it ends the process. Everything that is read from a 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 import yaml
@@ -136,11 +139,30 @@ def read_yaml(path: Path, what: str | None = None) -> Any:
     return value
 
 
+def opened(path: Path) -> BinaryIO:
+    """Open a file that somebody else may have put there; a pipe or a device, which would be waited for, is refused.
+
+    Raises:
+        OSError: if it cannot be read, or is no regular file.
+
+    Example:
+        >>> opened(Path("/dev/zero"))
+        Traceback (most recent call last):
+            ...
+        OSError: [Errno 22] it is no regular file: '/dev/zero'
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
 def _text(path: Path, most: int, what: str) -> str:
     try:
-        if not path.is_file():  # a pipe or a device would be waited for
+        if not path.is_file():
             raise AdvvidError(f"{what} cannot be read (there is no such file): check the path")
-        with path.open("rb") as file:
+        with opened(path) as file:
             content = file.read(most + 1)
     except OSError as error:
         raise AdvvidError(f"{what} cannot be read ({error.strerror}): check the path") from None

@@ -28,7 +28,7 @@ def recorded(folder: Path, texts: Mapping[str, str]) -> Iterator[None]:
     """
     place = folder / PLACE
     with at_work(folder):
-        before = {path: path.read_bytes() for path in sorted(place.glob("*.yaml"))}
+        before = {path: path.read_bytes() for path in sorted(place.glob("*.yaml")) if path.is_file()}
         stamp = _newest(folder)
         for name, text in texts.items():
             files.write_text(place / name, text)

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from advvid.core.errors import AdvvidError
 from advvid.core.escape import all_visible
+from advvid.core.plain import opened
 from advvid.evaluation.robustness import RobustnessTable
 from advvid.evaluation.tally import read_samples
 from advvid.report.embed import Embedded, Room, moving, still
@@ -84,8 +85,8 @@ def films(folder: Path, table: RobustnessTable | None, room: Room, clips: int = 
 def cut(path: Path) -> list[Clip]:
     """Cut a sheet of ``advvid.visuals.pictures.draw_sheet`` into its clips; [] for what is none, or has no square frames."""
     try:
-        with Image.open(path) as opened:
-            sheet = opened.convert("RGB")
+        with opened(path) as file, Image.open(file) as picture:
+            sheet = picture.convert("RGB")
     except (OSError, UnidentifiedImageError):
         return []
     width, height = (side / DPI for side in sheet.size)
@@ -149,12 +150,12 @@ def _shown(samples: Sequence[Mapping[str, Any]], column: str, config: Mapping[st
 def _given(path: Path, room: Room) -> Film | None:
     """Return a film that ``mode=attack`` made of a file, at half its size."""
     try:
-        with Image.open(path) as opened:
-            count = getattr(opened, "n_frames", 1)
+        with opened(path) as file, Image.open(file) as picture:
+            count = getattr(picture, "n_frames", 1)
             pages = []
             for index in sorted({round(i * (count - 1) / (MOST_FRAMES - 1)) for i in range(MOST_FRAMES)}):
-                opened.seek(index)
-                page = opened.convert("RGB")
+                picture.seek(index)
+                page = picture.convert("RGB")
                 pages.append(page.resize((page.width // 2, page.height // 2), Image.Resampling.LANCZOS))
     except (OSError, UnidentifiedImageError):
         return None

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from advvid.core.plain import opened
+
 # Kilobytes; a picture that is larger without loss is stored with some, and one that stays larger is left out.
 MOST_STILL, MOST_MOVING, MOST_DRAWN = 160, 160, 400
 # Three changes a second or more may cause seizures (WCAG 2.2, criterion 2.3.1), and an attack may make a clip flicker.
@@ -61,7 +63,8 @@ def figure(path: Path) -> Embedded | None:
     kind = TYPES.get(path.suffix.lower())
     beside = path.with_suffix(".png")
     try:
-        content = path.read_bytes()
+        with opened(path) as file:
+            content = file.read()
     except OSError:
         return None
     if kind is None or (kind == "svg+xml" and len(content) > 1000 * MOST_DRAWN):
@@ -69,7 +72,7 @@ def figure(path: Path) -> Embedded | None:
     if kind == "svg+xml":
         return Embedded(address(content, kind))
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
             if kind == "png":
                 content, kind = _repacked(image, content)

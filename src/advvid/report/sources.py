@@ -13,7 +13,7 @@ import yaml
 from advvid.core.errors import AdvvidError
 from advvid.core.escape import visible
 from advvid.core.paths import conf_dir
-from advvid.core.plain import parse_json, read_yaml
+from advvid.core.plain import opened, parse_json, read_yaml
 from advvid.evaluation.scores import Scores
 
 PROGRAM = "python -m advvid.train"
@@ -84,7 +84,7 @@ def trained_in(config: Mapping[str, Any]) -> Path | None:
 def training_cost(folder: Path) -> str:
     """Say how many epochs and forward-backward passes a run folder's training took; "" where it trained nothing."""
     try:
-        with (folder / "metrics.jsonl").open("rb") as file:
+        with opened(folder / "metrics.jsonl") as file:
             file.seek(max(0, file.seek(0, 2) - LAST_BYTES))
             last = parse_json(file.read(LAST_BYTES).decode("utf-8", "replace").splitlines()[-1], "metrics.jsonl")
         epochs, passes = int(last["epoch"]), last.get("total_passes")

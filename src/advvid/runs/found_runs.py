@@ -12,7 +12,7 @@ from typing import Any
 
 from advvid.core.errors import AdvvidError
 from advvid.core.escape import visible
-from advvid.core.plain import read_yaml
+from advvid.core.plain import opened, read_yaml
 from advvid.evaluation.robustness import RobustnessTable
 from advvid.evaluation.table_file import read_table
 from advvid.runs.sweep import not_begun
@@ -158,7 +158,7 @@ def _no_table(path: Path) -> str:
     log = path / "train.log"
     lines: list[str] = []
     if log.is_file():
-        with log.open("rb") as file:
+        with opened(log) as file:
             file.seek(max(0, log.stat().st_size - LOG_BYTES))
             lines = file.read(LOG_BYTES).decode("utf-8", errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
