@@ -7,8 +7,10 @@ from toy import accuracy, generators, gratings, trained
 from advvid.attacks.perturbation_generator import PerturbationGenerator
 from advvid.attacks.random_noise import RandomNoise
 from advvid.attacks.universal import FittedUniversal, Universal
+from advvid.attacks.universal_pgd import FittedUniversalPGD, UniversalPGD
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
+from conftest import LinearModel
 
 EPS = 0.12
 
@@ -71,3 +73,48 @@ def test_misuse_is_told(fitted):
         FittedUniversal(source=Universal())(model, clips, labels)
     with pytest.raises(AdvvidError, match="does not exist"):
         Universal(checkpoint="nowhere.pt")
+
+
+@pytest.fixture(scope="module")
+def stepped():
+    model, _, _ = trained()
+    clips, labels = gratings(50, seed=7)
+    batches = [Batch(clips[i::5], labels[i::5], [str(n) for n in range(10)]) for i in range(5)]
+    return UniversalPGD(eps=EPS, steps=40, step_size="4/255").fit(model, batches, torch.Generator().manual_seed(0))
+
+
+def test_universal_pgd_beats_noise_on_unseen_clips_at_any_offset(stepped):
+    model, clips, labels = trained()
+    noise = accuracy(model, RandomNoise(eps=EPS)(model, clips, labels, generators(len(clips))), labels)
+    for seed in (0, 1):
+        result = stepped.run(model, clips, labels, generators(len(clips), seed))
+        assert stepped.threat.contains(result.x_adv, clips, result.aux).all()
+        assert accuracy(model, result.x_adv, labels) < noise - 0.25
+    assert len(result.aux["begin"].unique()) == clips.shape[2]
+
+
+def test_a_universal_step_follows_the_mean_gradient_of_the_batch():
+    """On a linear model all clips of one class agree: after n steps every value stands at n times the step, cut at eps."""
+    shape = (3, 2, 4, 4)
+    model = LinearModel(shape)
+    clips = 0.5 + 0.05 * torch.rand(6, *shape, generator=torch.Generator().manual_seed(3))
+    labels = torch.zeros(6, dtype=torch.int64)
+    batches = [Batch(clips, labels, list("abcdef"))]
+    for steps in (2, 9):
+        attack = UniversalPGD(eps=0.05, steps=steps, step_size=0.01, any_start=False)
+        pattern = attack.fit(model, batches, torch.Generator()).state_dict()["pattern"]
+        torch.testing.assert_close(pattern, -min(0.01 * steps, 0.05) * model.w.detach().sign())
+
+
+def test_a_universal_pgd_state_is_restored_and_refused_where_it_does_not_fit(stepped):
+    model, clips, labels = trained()
+    again = FittedUniversalPGD(source=stepped.source)
+    with pytest.raises(AdvvidError, match="has no perturbation"):
+        again(model, clips, labels)
+    again.load_state_dict(stepped.state_dict())
+    expected = stepped(model, clips, labels, generators(len(clips)))
+    assert torch.equal(again(model, clips, labels, generators(len(clips))), expected)
+    with pytest.raises(AdvvidError, match="fitted to frames of 12 x 12, the clips have 8 x 8"):
+        again(model, clips[..., :8, :8], labels)
+    with pytest.raises(AdvvidError, match="no clip to learn from"):
+        stepped.source.fit(model, [], torch.Generator())

@@ -33,3 +33,4 @@ from .sparse_flickering import SparseFlickering as SparseFlickering
 from .square import Square as Square
 from .transfer import Transfer as Transfer
 from .universal import Universal as Universal
+from .universal_pgd import UniversalPGD as UniversalPGD

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult, frozen
+from advvid.attacks.cyclic import begun_anywhere, cycle
 from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.flicker import Flicker, describe, margin_hinge
 from advvid.attacks.problem import Problem
@@ -68,7 +68,7 @@ class FlickeringUniversal(Flicker):
         device = torch.device("cpu") if parameter is None else parameter.device
         pattern, descend = None, None
         with torch.enable_grad(), frozen(model):
-            for batch in _cycle(loader, self.steps):
+            for batch in cycle(loader, self.steps):
                 batch = batch.to(device)
                 draws = [generator] * len(batch)
                 problem = Problem(model, batch.inputs, batch.target, draws, None, task or Classification())
@@ -98,7 +98,7 @@ class FlickeringUniversal(Flicker):
     def _gradient(self, problem: Problem, pattern: Tensor) -> Tensor:
         """Return the gradient of the objective at one random shift per clip, for one pattern or one per clip."""
         pattern = pattern.detach().requires_grad_()
-        moved = _shifted(pattern, problem)
+        moved, _ = begun_anywhere(pattern, problem.clips.shape[2], problem.generators)
         hinge = margin_hinge(problem.model(self.threat.apply(problem.clips, moved)), problem.goal, self.margin)
         # One pattern for all is judged by its mean over clips; patterns of their own do not mix.
         total = (hinge.mean() if len(pattern) == 1 else hinge.sum()) + self.penalty(pattern).sum()
@@ -145,27 +145,6 @@ class FittedFlickering(FittedAttack):
 
 
 def _applied(threat: Offsets, problem: Problem, pattern: Tensor, steps: int) -> AttackResult:
-    moved = _shifted(pattern, problem)
+    moved, _ = begun_anywhere(pattern, problem.clips.shape[2], problem.generators)
     taken = torch.full((len(problem),), steps, device=moved.device)
     return AttackResult(threat.apply(problem.clips, moved), taken, taken.clone(), describe(moved))
-
-
-def _shifted(pattern: Tensor, problem: Problem) -> Tensor:
-    """Return a pattern ``[1 or B, C, P]`` for each clip, ``[B, C, T]``, begun at a random frame of its cycle."""
-    period, frames = pattern.shape[2], torch.arange(problem.clips.shape[2])
-    begin = torch.stack([torch.randint(period, (), generator=g) for g in problem.generators])
-    index = ((begin[:, None] + frames) % period).to(pattern.device)
-    index = index[:, None].expand(-1, pattern.shape[1], -1)
-    return pattern.expand(len(problem), -1, -1).gather(2, index)
-
-
-def _cycle(loader: Iterable[Batch], number: int) -> Iterator[Batch]:
-    """Yield this many batches, walking the loader as often as it takes; nothing where it is empty."""
-    # An iterator gives its batches once only, so that they are kept, as bytes, for the next walk.
-    loader = list(loader) if isinstance(loader, Iterator) else loader
-    given, last = 0, -1
-    while last < given < number:
-        last = given
-        for batch in itertools.islice(loader, number - given):
-            given += 1
-            yield batch

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult, frozen
+from advvid.attacks.cyclic import begun_anywhere
 from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.penalised import adversarial_term
 from advvid.attacks.perturbation_generator import PerturbationGenerator, seeded
@@ -233,10 +234,8 @@ def _applied(
     """Return clips under a perturbation from fresh noise each, begun at a random frame of its cycle, and that frame."""
     noise = draw("randn", (attack.latent,), generators, clips)
     pattern = float(attack.eps) * network(noise)
-    begin = torch.stack([torch.randint(pattern.shape[2], (), generator=g) for g in generators]).to(clips.device)
-    places = (begin[:, None] + torch.arange(clips.shape[2], device=clips.device)) % pattern.shape[2]
-    index = places[:, None, :, None, None].expand(-1, clips.shape[1], -1, *clips.shape[3:])
-    return attack.space.clamp(clips + pattern.gather(2, index)), begin
+    delta, begin = begun_anywhere(pattern, clips.shape[2], generators)
+    return attack.space.clamp(clips + delta), begin
 
 
 @lru_cache(maxsize=1)
