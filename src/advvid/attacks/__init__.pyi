@@ -18,6 +18,7 @@ from .frame_border import FrameBorder as FrameBorder
 from .frame_saliency import FrameSaliency as FrameSaliency
 from .gradient import GradientAttack as GradientAttack
 from .gradient import IteratedAttack as IteratedAttack
+from .hop_skip_jump import HopSkipJump as HopSkipJump
 from .masked_pgd import MaskedPGD as MaskedPGD
 from .mi_fgsm import MIFGSM as MIFGSM
 from .mult_av import MultAV as MultAV
