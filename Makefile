@@ -17,7 +17,7 @@ OVERRIDES ?= $(WORDS)
 endif
 # Where all tables and verdicts made so far are gathered: papers.json, claims.json, claims.md and, by make papers, the report.
 PUBLISH ?= outputs/papers
-PAPERS := $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--ucf101 $(UCF101)) $(if $(HMDB51),--hmdb51 $(HMDB51)) \
+PAPERS = $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--ucf101 $(UCF101)) $(if $(HMDB51),--hmdb51 $(HMDB51)) \
   $(if $(YOUTUBE8M),--youtube8m $(YOUTUBE8M)) $(if $(CIFAR10),--cifar10 $(CIFAR10)) $(if $(MOVING_MNIST),--moving-mnist $(MOVING_MNIST)) \
   $(foreach override,$(OVERRIDES),--override $(override)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1) --publish $(PUBLISH)
 

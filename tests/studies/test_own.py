@@ -1,6 +1,7 @@
 """Tables of our own: seeds, rows and columns without a published table, and that every one of them composes."""
 
 import json
+import subprocess
 import textwrap
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from advvid.studies.publish import read_list
 from advvid.studies.tables import make_table, markdown
 from advvid.studies.work import Runner
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "outputs" / "published"
+ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = ROOT / "outputs" / "published"
 OWN = [name for name, study in studies().items() if study.own]
 MINE = """
 scales: [demo]
@@ -174,3 +176,15 @@ def test_published_tables_are_those_of_the_studies_and_say_how_to_make_them_agai
         assert table.command == f"make study-{name}"
     for study in OWN:
         assert (PUBLISHED / f"{study}.md").is_file()
+
+
+def test_make_makes_a_study_at_demo_scale_and_takes_the_old_name_of_overrides():
+    def told(*words):
+        return subprocess.run(["make", "-n", *words], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+
+    assert "papers run --scale demo" in told("study-embedded")
+    assert told("study-embedded").rstrip().endswith(" embedded")
+    assert "papers run --scale full" in told("kinfu-table2")
+    old = told("kinfu-table2", "WORDS=seed=1")
+    assert "notice: WORDS is called OVERRIDES now" in old
+    assert "--override seed=1" in old
