@@ -1,8 +1,12 @@
 from .apgd import APGD as APGD
 from .auto_attack import AutoAttack as AutoAttack
 from .base import Attack as Attack
+from .blur_corruption import BlurCorruption as BlurCorruption
+from .camera_corruption import CameraCorruption as CameraCorruption
 from .carlini_wagner import CarliniWagner as CarliniWagner
+from .codec_corruption import CodecCorruption as CodecCorruption
 from .combined_pgd import CombinedPGD as CombinedPGD
+from .corruption import Corruption as Corruption
 from .ddn import DDN as DDN
 from .deep_fool import DeepFool as DeepFool
 from .deep_sava import DeepSAVA as DeepSAVA
@@ -22,6 +26,7 @@ from .hop_skip_jump import HopSkipJump as HopSkipJump
 from .masked_pgd import MaskedPGD as MaskedPGD
 from .mi_fgsm import MIFGSM as MIFGSM
 from .mult_av import MultAV as MultAV
+from .noise_corruption import NoiseCorruption as NoiseCorruption
 from .pgd import PGD as PGD
 from .problem import Problem as Problem
 from .random_framing import RandomFraming as RandomFraming
@@ -32,6 +37,7 @@ from .salt_and_pepper import SaltAndPepper as SaltAndPepper
 from .sparse import Sparse as Sparse
 from .sparse_flickering import SparseFlickering as SparseFlickering
 from .square import Square as Square
+from .time_corruption import TimeCorruption as TimeCorruption
 from .transfer import Transfer as Transfer
 from .universal import Universal as Universal
 from .universal_pgd import UniversalPGD as UniversalPGD

@@ -1,3 +1,4 @@
+from .any_clip import AnyClip as AnyClip
 from .balls import L2Ball as L2Ball
 from .balls import L2EachBall as L2EachBall
 from .balls import LinfBall as LinfBall
