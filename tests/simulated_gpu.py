@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from advvid.threats import base
 from gpu_rules import DeviceError, judge
 
 CUDA = torch.device("cuda:0")
@@ -93,6 +94,9 @@ class GpuGenerator(torch.Generator):
 class SimulatedGpu(TorchFunctionMode):
     """Within this block there is a GPU, ``cuda:0``.
 
+    Args:
+        own_draws: let it draw the attacks' random numbers itself, as a GPU does; the CPU's bits are not to be had then.
+
     Attributes:
         waits: how often the host waited, by (kind, place in advvid's source); kind is ``device to host`` or ``host to
             device``.
@@ -105,8 +109,9 @@ class SimulatedGpu(TorchFunctionMode):
         1
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_draws: bool = False) -> None:
         super().__init__()
+        self.own_draws = own_draws
         self.waits: Counter[tuple[str, str]] = Counter()
         self._stack = ExitStack()
 
@@ -126,7 +131,10 @@ class SimulatedGpu(TorchFunctionMode):
 
     def __enter__(self) -> SimulatedGpu:
         with ExitStack() as stack:
-            for owner, values in _driver().items():
+            driver = _driver()
+            if not self.own_draws:
+                driver[base] = {"drawn_on": lambda device: torch.device("cpu")}
+            for owner, values in driver.items():
                 for name, value in values.items():
                     stack.enter_context(mock.patch.object(owner, name, value))
             stack.enter_context(_Operators(self))

@@ -60,7 +60,7 @@ def of_attack(name: str) -> Waits:
     attack = instantiate(composed(f"attack={name}").attack, _convert_="all")
     few = {key: most for key, most in (("steps", STEPS), ("queries", QUERIES)) if getattr(attack, key, 0) > most}
     attack, (model, batch) = attack.adjusted(**few), world()
-    with SimulatedGpu() as gpu:
+    with SimulatedGpu(own_draws=True) as gpu:
         model, moved = model.to(CUDA), batch.to(CUDA)
         for _ in range(1 + isinstance(attack, Transfer)):  # whose network is uploaded with the first batch
             gpu.waits.clear()

@@ -14,6 +14,7 @@ from advvid.attacks.cascade import Round, cascade
 from advvid.attacks.expectation import draw_seeds, expected_loss
 from advvid.attacks.logits import dlr, likely_classes, require_logits, targeted_dlr
 from advvid.attacks.problem import Goal, Problem
+from advvid.attacks.search import looks_now
 from advvid.core.batch import derive_seed
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, Whole
@@ -165,6 +166,7 @@ class APGD(Attack):
             "marked_loss": low,
             "eta": torch.full((size,), 2 * float(self.eps), device=clips.device),
             "halved": torch.ones(size, dtype=torch.bool, device=clips.device),
+            "gone": torch.zeros(size, dtype=torch.bool, device=clips.device),
         }
         for step in range(steps + 1):
             last = step == steps
@@ -173,15 +175,21 @@ class APGD(Attack):
                 problem.model, now["x"], objective.loss, seeds=own, samples=self.eot, gradient=not last
             )
             hit = objective.goal.reached(out)
+            left = now["id"]
+            if self.early_exit:
+                fresh, now["gone"] = hit & ~now["gone"], now["gone"] | hit
+                # Draws of a random model depend on who is first.
+                looks = last or self.eot > 1 or looks_now(step, clips.device)
+                left = (~now["gone"]).nonzero().squeeze(1) if looks else left
+                if len(left) < len(hit) or not looks:
+                    result[now["id"]] = torch.where(per_clip(fresh, clips), now["x"], result[now["id"]])
+                    taken[now["id"]] = torch.where(fresh, step, taken[now["id"]])
             # A clip that leaves now needs no gradient, whatever its neighbours do.
-            calls[now["id"][~hit] if self.early_exit else now["id"]] += 0 if last else self.eot
+            calls[now["id"]] += (~now["gone"]).long() * (0 if last else self.eot)
             _remember(now, loss, grad, hit, step)
-            if self.early_exit and bool(hit.any()):
-                done = now["id"][hit]
-                result[done], taken[done] = now["x"][hit], step
-                left = (~hit).nonzero().squeeze(1)
-                if len(left) == 0:
-                    return AttackResult(result, taken, calls)
+            if len(left) == 0:
+                return AttackResult(result, taken, calls)
+            if len(left) < len(hit):
                 now = {name: value[left] for name, value in now.items()}
                 objective, grad = objective.select(left), grad[left]
             if last:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.problem import Goal, Problem, Targeted
+from advvid.attacks.search import looks_now
 from advvid.core.batch import Space
 from advvid.core.kinds import NotNegativeNumber, Numeral
 from advvid.threats.balls import L2Ball, LinfBall, ball
@@ -20,6 +21,8 @@ from advvid.threats.base import draw, per_clip
 # Iterations (of 10,000) at which the share of the clip that a cuboid covers is halved, Andriushchenko et al. 2020,
 # sec. 5; other numbers of queries stretch the schedule.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+# Queries on a GPU after which it looks who has left: fewer waits than a search by gradients, whose steps are dearer.
+LOOK_EVERY = 50
 # Uniform numbers that one move of one clip uses: a cuboid's form or a bump's direction, a first frame, two places; and channels' signs.
 PLACES = 6
 
@@ -77,11 +80,14 @@ class Square(Attack):
         first_loss = best_loss = goal.loss(out)
         value, fooled, best = _value(goal, out), goal.reached(out), clips
         active = torch.arange(len(clips), device=clips.device)
+        if self.early_exit:
+            asked = torch.where(fooled, 1, asked)
         for query in range(1, self.queries + 1):
-            # One check a query; `fooled` is false for all that stay when clips leave.
-            if self.early_exit and bool(fooled.any()):
-                result[active[fooled]], asked[active[fooled]] = best[fooled], query
-                left = (~fooled).nonzero().squeeze(1)
+            # `fooled` is false for all that stay when clips leave.
+            looks = query == self.queries or looks_now(query, clips.device, LOOK_EVERY)
+            left = (~fooled).nonzero().squeeze(1) if self.early_exit and looks else active
+            if len(left) < len(active):
+                result[active] = best
                 active, best, clean, value, fooled = active[left], best[left], clean[left], value[left], fooled[left]
                 first_loss, best_loss, goal = first_loss[left], best_loss[left], goal.select(left)
                 stripes, numbers = stripes[left], numbers[left]
@@ -93,8 +99,9 @@ class Square(Attack):
             hit, new = goal.reached(out), _value(goal, out)
             # The clean clip's margin is not the one to beat: the stripes are where the search begins.
             better = torch.ones_like(hit) if query == 1 else (new < value) | (hit & ~fooled)
-            if not self.early_exit:
-                better = better & (hit | ~fooled)
+            better = better & ~fooled if self.early_exit else better & (hit | ~fooled)
+            if self.early_exit:
+                asked[active] = torch.where(better & hit, query + 1, asked[active])
             best = torch.where(per_clip(better, best), tried, best)
             value, fooled = torch.where(better, new, value), fooled | (better & hit)
             best_loss = torch.where(better, goal.loss(out), best_loss)
@@ -123,7 +130,7 @@ def share(step: int, steps: int, p_init: float) -> float:
 def pick(u: Tensor, count: Tensor | int) -> Tensor:
     """Turn numbers uniform in [0, 1) into whole numbers uniform in ``0 … count - 1``."""
     # Rounding may carry u * count to count itself.
-    return torch.minimum((u * count).long(), torch.as_tensor(count - 1, device=u.device))
+    return (u * count).long().clamp(max=count - 1)
 
 
 def span(first: Tensor, length: Tensor | int, size: int) -> Tensor:
@@ -181,8 +188,8 @@ class LinfMoves:
             best, x: ``[B, C, T, H, W]``; u: uniform ``[B, PLACES + C]``.
         """
         frames, height, width = x.shape[2:]
-        both = torch.tensor([extent(share, frames, height, width, brief) for brief in (False, True)], device=x.device)
-        length, side = both[(u[:, 0] < 0.5).long()].unbind(dim=1)
+        alike, brief = (extent(share, frames, height, width, form) for form in (False, True))
+        length, side = (torch.where(u[:, 0] < 0.5, b, a) for a, b in zip(alike, brief, strict=True))
         start = pick(u[:, 1], frames - length + 1)
         rows = span(pick(u[:, 2], height - side + 1), side, height)
         columns = span(pick(u[:, 3], width - side + 1), side, width)
@@ -204,7 +211,7 @@ class L2Moves:
         """Return a grid of five by five bumps of random sign, the same in all frames, of norm eps."""
         height, width = x.shape[-2:]
         side = max(1, min(height, width) // 5)
-        table = bumps(side).to(x)
+        table = bumps(side).to(x, non_blocking=True)
         row, column = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
         tile = signs(u)[:, :, row[:, None] // side % u.shape[2], column // side]
         delta = (tile * table[row[:, None] % side, column % side])[:, :, None].expand_as(x)
@@ -236,7 +243,7 @@ class L2Moves:
         height, width = x.shape[-2:]
         row = (torch.arange(height, device=x.device) - top[:, None]).clamp(0, side - 1)[:, :, None]
         column = (torch.arange(width, device=x.device) - left[:, None]).clamp(0, side - 1)[:, None]
-        table = bumps(side).to(x)
+        table = bumps(side).to(x, non_blocking=True)
         standing = (u[:, 0] < 0.5)[:, None, None]
         return torch.where(standing, table[row, column], table[column, row])[:, None, None]
 

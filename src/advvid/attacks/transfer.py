@@ -86,7 +86,7 @@ class Transfer(Attack):
         if self.surrogate == UNTRAINED:
             with torch.no_grad():
                 classes = model(clips[:1]).shape[1]
-            return untrained(classes).to(clips.device)
+            return _untrained_on(classes, clips.device)
         path = checkpoint.find(self.surrogate, self.which)
         shape = tuple(clips.shape[1:])
         return _cached(str(path), path.stat().st_mtime_ns, shape).to(clips.device)
@@ -97,6 +97,11 @@ def untrained(classes: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return R3DTiny(classes).eval()
+
+
+@lru_cache(maxsize=1)
+def _untrained_on(classes: int, device: torch.device) -> nn.Module:
+    return untrained(classes).to(device)
 
 
 # One surrogate at a time: an evaluation asks for it once per batch.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -97,3 +97,20 @@ def numbers(sums: Sequence[Sum]) -> list[float]:
     on_gpu = [value for value in sums if isinstance(value, Tensor) and value.is_cuda]
     read = iter(torch.stack([value.double() for value in on_gpu]).tolist() if on_gpu else ())
     return [next(read) if isinstance(value, Tensor) and value.is_cuda else float(value) for value in sums]
+
+
+def on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors on the CPU; those on a GPU are packed there, and travel in one copy.
+
+    Example:
+        >>> on_host({"a": torch.ones(2)})
+        {'a': tensor([1., 1.])}
+    """
+    found = {name: value.detach().cpu() for name, value in tensors.items() if not value.is_cuda}
+    # The widest type goes first, so that every part begins where its type may.
+    away = sorted((name for name in tensors if name not in found), key=lambda name: -tensors[name].element_size())
+    packed = [tensors[name].detach().contiguous().view(-1).view(torch.uint8) for name in away]
+    parts = torch.cat(packed).cpu().split([len(part) for part in packed]) if packed else ()
+    for name, part in zip(away, parts, strict=True):
+        found[name] = part.view(tensors[name].dtype).view(tensors[name].shape)
+    return {name: found[name] for name in tensors}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from advvid.core import files
+from advvid.core.later import on_host
 
 SAMPLES = "samples.jsonl"
 Cell = Mapping[str, NDArray[Any]]
@@ -50,7 +51,8 @@ class Cells:
 
     def write(self, name: str, batch: int, cell: Mapping[str, Tensor | NDArray[Any]]) -> None:
         """Store a cell under its name when it is complete."""
-        arrays = {k: v.detach().cpu().numpy() if isinstance(v, Tensor) else np.asarray(v) for k, v in cell.items()}
+        tensors = on_host({key: value for key, value in cell.items() if isinstance(value, Tensor)})
+        arrays = {k: tensors[k].numpy() if isinstance(v, Tensor) else np.asarray(v) for k, v in cell.items()}
         files.write_arrays(self._path(name, batch), arrays)
 
     def column(self, name: str) -> Cell:

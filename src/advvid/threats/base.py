@@ -75,14 +75,30 @@ def draw(
     """Draw ``rand`` or ``randn`` of ``shape`` for each clip from its own generator.
 
     Shape:
-        result: ``[B, *shape]`` on the device and in the type of ``like``. Drawn on the CPU, so that a clip gets the
-        same numbers on every device.
+        result: ``[B, *shape]`` on the device and in the type of ``like``.
+
+    The numbers are drawn where ``like`` lies: on a CPU by the generators themselves, on a GPU by its counter-based generator
+    (Philox), which each clip's own generator seeds. A clip's numbers depend on its generator alone on either, but those of a
+    GPU are not those of a CPU.
     """
     function = {"rand": torch.rand, "randn": torch.randn}[kind]
-    noise = torch.empty(len(generators), *shape)
+    place = drawn_on(like.device)
+    noise = torch.empty(len(generators), *shape, device=place)
     for row, generator in zip(noise, generators, strict=True):
-        function(tuple(shape), generator=generator, out=row)
+        function(tuple(shape), generator=_source(generator, place), out=row)
     return noise.to(like.device, like.dtype, non_blocking=True)
+
+
+def drawn_on(device: torch.device) -> torch.device:
+    """Return where random numbers for a device are drawn: on itself where it is a GPU, else on the CPU."""
+    return device if device.type == "cuda" else torch.device("cpu")
+
+
+def _source(generator: torch.Generator, place: torch.device) -> torch.Generator:
+    """Return a clip's generator on a device; another one each time that it is asked for."""
+    if place.type == "cpu":
+        return generator
+    return torch.Generator(place).manual_seed(int(torch.randint(2**62, (), generator=generator)))
 
 
 def grey_levels(eps: float) -> str:
