@@ -111,7 +111,7 @@ def of_evaluator(folder: Path) -> Waits:
             yield Batch(batch.inputs[i : i + 2], batch.target[i : i + 2], batch.ids[i : i + 2])
 
     with SimulatedGpu() as gpu:
-        evaluator = Evaluator(model, Classification(), columns, 0, CUDA, folder)
+        evaluator = Evaluator(model=model, task=Classification(), columns=columns, seed=0, device=CUDA, run_dir=folder)
         cells, one = Counter(), evaluator._batch
 
         def counted(*args):

@@ -13,10 +13,14 @@ from torch.nn import functional as F
 from advvid.attacks.base import AttackResult
 from advvid.attacks.filled import FilledAttack
 from advvid.attacks.problem import Problem
+from advvid.attacks.search import looks_now
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, Positive, Step
 from advvid.threats.base import Aux
 from advvid.threats.rectangles import Rectangles
+
+# Places tried on a GPU after which it looks who was fooled.
+LOOK_EVERY = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,7 @@ class ROA(FilledAttack):
             return super()._choose(problem)
         clips = problem.clips
         tops, lefts = self.grid(*clips.shape[-2:])
-        places = torch.cartesian_prod(tops, lefts).to(clips.device).expand(len(clips), -1, -1)
+        places = torch.cartesian_prod(tops, lefts).to(clips.device, non_blocking=True).expand(len(clips), -1, -1)
         if self.search == "gradient":
             places = self._ranked(problem, places)
         return {"mask": self._best(problem, places)}
@@ -120,8 +124,8 @@ class ROA(FilledAttack):
             chosen[left] = torch.where(better[:, None], spot, chosen[left])
             worst[left] = torch.where(better, score, worst[left])
             # Nothing beats a place that fools, so clips may leave whether or not the search exits early.
-            if bool(hit.any()):
-                left = left[~hit]
+            if looks_now(nth, clips.device, LOOK_EVERY):
+                left = left[worst[left] < torch.inf]
                 if not len(left):
                     break
         return threat.place(chosen[:, :1], chosen[:, 1:], *size)

@@ -37,6 +37,7 @@ COMMANDS = {
     "report": Command("advvid.report.__main__", "turn runs into one page: advvid report RUN --out report.html"),
     "papers": Command("advvid.studies.__main__", "make the tables of the papers and our own: advvid papers list"),
     "list": Command("advvid.cli.listing", "show every model, data set, attack, defense, schedule and suite"),
+    "doctor": Command("advvid.cli.doctor", "say what this machine has, how fast it is, and which options suit it"),
     "prepare": Command("advvid.cli.prepare", "unpack and check a data set: advvid prepare ucf101 FOLDER_OF_ARCHIVES"),
 }
 

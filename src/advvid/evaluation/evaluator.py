@@ -201,7 +201,7 @@ class Evaluator:
         calls, distance = steps.clone(), torch.zeros(len(batch), device=self.device)
 
         def search(places: Tensor) -> None:
-            index = todo[places.to(self.device)]
+            index = todo[places.to(self.device, non_blocking=True)]
             result, far = self._craft(column, batch, index)
             x_adv[index], steps[index], calls[index], distance[index] = (
                 result.x_adv,
@@ -235,7 +235,7 @@ class Evaluator:
     def _predict(self, clips: Tensor) -> Tensor:
         def answer(places: Tensor) -> Tensor:
             with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-                return self.model(clips[places.to(clips.device)].float()).float()
+                return self.model(clips[places.to(clips.device, non_blocking=True)].float()).float()
 
         if not len(clips):
             return answer(torch.arange(0))
