@@ -26,6 +26,7 @@ from .hop_skip_jump import HopSkipJump as HopSkipJump
 from .masked_pgd import MaskedPGD as MaskedPGD
 from .mi_fgsm import MIFGSM as MIFGSM
 from .mult_av import MultAV as MultAV
+from .nes import NES as NES
 from .noise_corruption import NoiseCorruption as NoiseCorruption
 from .pgd import PGD as PGD
 from .problem import Problem as Problem
@@ -41,3 +42,4 @@ from .time_corruption import TimeCorruption as TimeCorruption
 from .transfer import Transfer as Transfer
 from .universal import Universal as Universal
 from .universal_pgd import UniversalPGD as UniversalPGD
+from .v_bad import VBAD as VBAD

@@ -45,6 +45,11 @@ class Goal:
         hit = self.task.correct(out, self.targets)
         return torch.zeros(len(out), dtype=torch.bool, device=out.device) if hit is None else hit
 
+    def ahead(self, out: Tensor) -> Tensor:
+        """Return what a search by scores lowers, ``[B]``: the label's margin where the task has one, else minus the loss."""
+        margin = self.task.margin(out, self.labels) if self.targets is None else None
+        return -self.loss(out) if margin is None else margin
+
     def select(self, index: Tensor) -> Goal:
         """Return the goal of some of the clips."""
         return Goal(self.task, self.labels[index], None if self.targets is None else self.targets[index])

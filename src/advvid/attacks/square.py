@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from advvid.attacks.base import Attack, AttackResult
-from advvid.attacks.problem import Goal, Problem, Targeted
+from advvid.attacks.problem import Problem, Targeted
 from advvid.attacks.search import looks_now
 from advvid.core.batch import Space
 from advvid.core.kinds import NotNegativeNumber, Numeral
@@ -60,6 +60,10 @@ class Square(Attack):
     targeted: Targeted = None
     early_exit: bool = True
 
+    def notes(self, classes: int) -> tuple[str, ...]:
+        """Return what the attack sees of the model, and how often."""
+        return (f"Square sees scores and asks at most {self.queries} times about each clip.",)
+
     @property
     def threat(self) -> LinfBall | L2Ball:
         """The norm ball of radius eps, cut by the range of valid pixels."""
@@ -78,7 +82,7 @@ class Square(Attack):
         asked = torch.full((len(clips),), self.queries, device=clips.device)
         out = model(clips)
         first_loss = best_loss = goal.loss(out)
-        value, fooled, best = _value(goal, out), goal.reached(out), clips
+        value, fooled, best = goal.ahead(out), goal.reached(out), clips
         active = torch.arange(len(clips), device=clips.device)
         if self.early_exit:
             asked = torch.where(fooled, 1, asked)
@@ -96,7 +100,7 @@ class Square(Attack):
             part = share(query - 1, self.queries, float(self.p_init))
             tried = moves.first(clean, stripes) if query == 1 else moves.next(best, clean, numbers[:, query], part)
             out = model(tried)
-            hit, new = goal.reached(out), _value(goal, out)
+            hit, new = goal.reached(out), goal.ahead(out)
             # The clean clip's margin is not the one to beat: the stripes are where the search begins.
             better = torch.ones_like(hit) if query == 1 else (new < value) | (hit & ~fooled)
             better = better & ~fooled if self.early_exit else better & (hit | ~fooled)
@@ -108,12 +112,6 @@ class Square(Attack):
         unharmed = ~fooled & (best_loss < first_loss)
         result[active] = torch.where(per_clip(unharmed, clean), clean, self.threat.project(best, clean))
         return AttackResult(result, asked - 1, torch.zeros_like(asked), {"queries": asked})
-
-
-def _value(goal: Goal, out: Tensor) -> Tensor:
-    """Return what the search lowers, ``[B]``: the label's margin where the task has one, else minus the goal's loss."""
-    margin = goal.task.margin(out, goal.labels) if goal.targets is None else None
-    return -goal.loss(out) if margin is None else margin
 
 
 def share(step: int, steps: int, p_init: float) -> float:

@@ -81,15 +81,28 @@ class Transfer(Attack):
             return self.attack._search(dataclasses.replace(problem, model=surrogate))
 
     def _surrogate(self, model: nn.Module, clips: Tensor) -> nn.Module:
-        if isinstance(self.surrogate, nn.Module):
-            return self.surrogate
+        classes = 0
         if self.surrogate == UNTRAINED:
             with torch.no_grad():
                 classes = model(clips[:1]).shape[1]
-            return _untrained_on(classes, clips.device)
-        path = checkpoint.find(self.surrogate, self.which)
-        shape = tuple(clips.shape[1:])
-        return _cached(str(path), path.stat().st_mtime_ns, shape).to(clips.device)
+        return surrogate_of(self.surrogate, self.which, clips, classes)
+
+
+def surrogate_of(given: str | nn.Module, which: checkpoint.Which, clips: Tensor, outputs: int) -> nn.Module:
+    """Return the network that a setting names, on the device of clips ``[B, 3, T, H, W]``.
+
+    Args:
+        given: a module, a run folder, a ``.pt`` file or ``untrained``.
+        which: checkpoint of a run folder.
+        clips: what it is to take.
+        outputs: of an untrained network.
+    """
+    if isinstance(given, nn.Module):
+        return given
+    if given == UNTRAINED:
+        return _untrained_on(outputs, clips.device)
+    path = checkpoint.find(given, which)
+    return _cached(str(path), path.stat().st_mtime_ns, tuple(clips.shape[1:])).to(clips.device)
 
 
 def untrained(classes: int) -> nn.Module:
