@@ -9,6 +9,7 @@ from advvid.attacks.eot_pgd import EOTPGD
 from advvid.attacks.expectation import expected_loss
 from advvid.attacks.mi_fgsm import MIFGSM
 from advvid.attacks.pgd import PGD
+from advvid.attacks.temporal_translation import TemporalTranslation
 from conftest import Small3D
 
 
@@ -93,3 +94,26 @@ def test_the_averaged_gradient_is_the_mean_of_its_draws(small, clips, labels):
         return nn.functional.cosine_similarity(a.flatten(1), b.flatten(1)).mean()
 
     assert cosine(averaged, mean) > cosine(singles[0], mean) + 0.05
+
+
+def test_temporal_translation_averages_the_gradients_of_shifted_clips(small, clips, labels):
+    attack = TemporalTranslation(shift=1, weights="linear", steps=1, early_exit=False, momentum=0.0)
+    result = attack.run(small, clips, labels, gens())
+    mean = torch.zeros_like(clips)
+    for shift, weight in ((-1, 0.25), (0, 0.5), (1, 0.25)):
+        moved = clips.roll(shift, dims=2).requires_grad_()
+        nn.functional.cross_entropy(small(moved), labels, reduction="sum").backward()
+        mean += weight * moved.grad.roll(-shift, dims=2)
+    expected = (clips + 8 / 255 * mean.sign()).clamp(0, 1)
+    assert ((result.x_adv - expected).abs() <= 1e-6).float().mean() > 0.999
+    assert (result.gradient_calls == 3).all()
+
+
+def test_temporal_translation_without_a_shift_is_mi_fgsm(small, clips, labels):
+    plain = MIFGSM(steps=4)(small, clips, labels, gens())
+    assert torch.equal(TemporalTranslation(steps=4, shift=0)(small, clips, labels, gens()), plain)
+    for weights in ("uniform", "linear", "gaussian"):
+        kernel = TemporalTranslation(shift=3, weights=weights).kernel()
+        assert sum(kernel) == pytest.approx(1)
+        assert kernel == kernel[::-1]
+        assert max(kernel) == kernel[3]

@@ -38,6 +38,7 @@ from .salt_and_pepper import SaltAndPepper as SaltAndPepper
 from .sparse import Sparse as Sparse
 from .sparse_flickering import SparseFlickering as SparseFlickering
 from .square import Square as Square
+from .temporal_translation import TemporalTranslation as TemporalTranslation
 from .time_corruption import TimeCorruption as TimeCorruption
 from .transfer import Transfer as Transfer
 from .universal import Universal as Universal

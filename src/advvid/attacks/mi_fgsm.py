@@ -52,12 +52,16 @@ class MIFGSM(PGD):
         return self.radius / max(self.steps, 1) if self.step_size == "eps/steps" else super().step
 
     def _gradient_rule(self, problem: Problem) -> GradientRule:
-        memory = torch.zeros_like(problem.clips)
+        memory, slope = torch.zeros_like(problem.clips), self._slope(problem)
 
         def remembered(x_adv: Tensor, out: Tensor, goal: Goal, active: Tensor) -> Tensor:
-            grad = loss_gradient(x_adv, out, goal, active)
+            grad = slope(x_adv, out, goal, active)
             size = grad.flatten(1).norm(dim=1, p=1).clamp_min(1e-30)
             memory[active] = self.momentum * memory[active] + grad / per_clip(size, grad)
             return memory[active]
 
         return remembered
+
+    def _slope(self, problem: Problem) -> GradientRule:
+        """Return what is remembered: the loss's own gradient unless a subclass averages it."""
+        return loss_gradient
