@@ -14,6 +14,7 @@ from advvid.attacks.hyperplane import lengths, scaled
 from advvid.attacks.logits import require_logits
 from advvid.attacks.minimal import MinimalNormAttack
 from advvid.attacks.problem import Goal, Problem
+from advvid.attacks.search import looks_now
 from advvid.core.kinds import Count, PositiveNumber, Share
 from advvid.threats.base import per_clip
 
@@ -95,17 +96,20 @@ class ShrinkingAttack(MinimalNormAttack):
             x = (clean + now["change"]).detach().requires_grad_()
             logits = require_logits(problem.model(x), goal.labels, type(self).__name__, several=True)
             hit, norm = goal.reached(logits), lengths(now["change"], self.norm)
-            better = hit & (norm < now["far"])
+            # A clip that is near enough is done, whether or not it has been looked at yet.
+            better = hit & (norm < now["far"]) & (now["far"] > enough)
             now["far"] = torch.where(better, norm, now["far"])
             far[row], last[row] = now["far"], x.detach()
             best[row] = torch.where(per_clip(better, clean), x.detach(), best[row])
             taken[row] = torch.where(better, number, taken[row])
             if number == self.steps:
                 break
-            left = (now["far"] > enough).nonzero().squeeze(1)
+            searching = now["far"] > enough
+            calls[row] += searching
+            looks = number == 0 or (enough > 0 and looks_now(number, device))
+            left = searching.nonzero().squeeze(1) if looks else row
             if len(left) == 0:
                 break
-            calls[row[left]] += 1
             ahead = self._objective(logits, goal)
             (gradient,) = torch.autograd.grad(ahead.sum(), x)
             step = Step(number, hit, ahead.detach(), gradient)
@@ -113,7 +117,7 @@ class ShrinkingAttack(MinimalNormAttack):
             length = float(self.step_size) * annealed(1.0, LAST_STEP, number, self.steps)
             down = now["change"] - scaled(gradient, length / lengths(gradient, "l2").clamp_min(1e-30))
             now["change"] = self.space.clamp(clean + self._project(down, now["radius"]), clean) - clean
-            if len(left) < len(row):
+            if looks and len(left) < len(row):
                 now, goal = {name: value[left] for name, value in now.items()}, goal.select(left)
         found = torch.where(per_clip(far.isinf(), clips), last, self._halve(problem, best))
         return self._judge(problem, found, taken, calls)
