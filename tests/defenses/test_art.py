@@ -155,7 +155,7 @@ def test_an_epoch_reports_the_parts_of_its_loss():
         )
         meter.add(loss.detach(), None, 4, 3.0, logs)
     assert sorted(meter.means) == ["adversarial_loss", "attention_distance", "clean_loss"]
-    assert sum(meter.means.values()) == pytest.approx(meter.loss / 2, rel=1e-5)
+    assert sum(meter.means.values()) == pytest.approx(float(meter.loss) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
