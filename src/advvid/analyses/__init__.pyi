@@ -3,6 +3,7 @@ from .base import Analysis as Analysis
 from .base import Context as Context
 from .best_step import BestStep as BestStep
 from .branch_matrix import BranchMatrix as BranchMatrix
+from .corruptions import Corruptions as Corruptions
 from .defended_clips import DefendedClips as DefendedClips
 from .detection import Detection as Detection
 from .frame_search import FrameSearch as FrameSearch
@@ -12,5 +13,6 @@ from .rho import Rho as Rho
 from .routing import RoutingTable as RoutingTable
 from .saliency import Saliency as Saliency
 from .selector_attack import SelectorAttack as SelectorAttack
+from .smoothing import Smoothing as Smoothing
 from .strength import Strength as Strength
 from .transfer_matrix import TransferMatrix as TransferMatrix

@@ -9,11 +9,13 @@ from .awp import AWP as AWP
 from .base import Defense as Defense
 from .base import Step as Step
 from .cat import CAT as CAT
+from .corruption_augmentation import CorruptionAugmentation as CorruptionAugmentation
 from .feature_denoising import FeatureDenoising as FeatureDenoising
 from .fgsm_rs import FGSMRS as FGSMRS
 from .free_at import FreeAT as FreeAT
 from .frozen_gan_at import FrozenGANAT as FrozenGANAT
 from .gat import GAT as GAT
+from .gaussian_noise import GaussianNoise as GaussianNoise
 from .injection import Injection as Injection
 from .mart import MART as MART
 from .max import MAX as MAX
