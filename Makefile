@@ -22,7 +22,7 @@ PAPERS = $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--uc
   $(foreach override,$(OVERRIDES),--override $(override)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1) --publish $(PUBLISH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format list sweep strength papers list-papers check-papers report readme build clean
+.PHONY: help install demo test test-slow lint format list sweep strength papers list-papers check-papers report readme docs build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,10 @@ report: install ## Turn run folders into one page: RUNS="outputs/demo ...", TABL
 
 readme: install ## Put the tables of outputs/published/ into the README
 	$(BIN)/python scripts/readme_results.py
+
+docs: install ## Make the documentation in site/; fails on a broken link
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	$(BIN)/python -m mkdocs build --strict
 
 build: install ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -1,4 +1,4 @@
-"""An attack, a defense, a model and a data set, added as CONTRIBUTING.md shows, need their two files and no more."""
+"""An attack, a defense, a model and a data set, added as the documents show, need their two files and no more."""
 
 import copy
 import importlib
@@ -23,8 +23,9 @@ CHOSEN = [f"{group}={option}" for group, option in ADDED.items()]
 
 
 def examples():
-    """The files of the guide: path to text. A file's path is the first that the paragraph before its text names."""
-    guide, found = (ROOT / "CONTRIBUTING.md").read_text(), {}
+    """The files of the two guides: path to text. A file's path is the first that the paragraph before its text names."""
+    guides = [ROOT / "docs" / "tutorials" / "write-an-attack.md", ROOT / "docs" / "how-to" / "extend.md"]
+    guide, found = "\n\n".join(path.read_text() for path in guides), {}
     for block in re.finditer(r"```(?:python|yaml)\n(.*?)```", guide, re.DOTALL):
         paragraph = guide[: block.start()].rstrip().rsplit("\n\n", 1)[-1]
         found[re.search(r"`((?:src|conf)/[\w/]+\.(?:py|yaml))`", paragraph)[1]] = block[1]
@@ -101,10 +102,10 @@ def scratch(tmp_path_factory):
     """A copy of the project with the examples in it, and what runs a command there."""
     folder = tmp_path_factory.mktemp("scratch")
     ignored = shutil.ignore_patterns("__pycache__")
-    for part in ("src", "conf", "tests"):
+    for part in ("src", "conf", "tests", "docs", "scripts"):
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
     shutil.copytree(ROOT / "outputs" / "published", folder / "outputs" / "published")
-    for file in ("pyproject.toml", "README.md"):
+    for file in ("pyproject.toml", "README.md", "mkdocs.yml", "Makefile"):
         shutil.copy(ROOT / file, folder / file)
     write(folder)
 

@@ -47,6 +47,8 @@ def test_only_the_agreed_things_lie_at_the_top():
         "tests",
         "examples",
         "outputs",
+        "docs",
+        "mkdocs.yml",
         "pyproject.toml",
         "Makefile",
         "README.md",

@@ -14,7 +14,7 @@ from advvid.tasks.base import DatasetTask
 class Dataset(Protocol):
     """A data set as its configuration makes it: nothing is read until ``prepare``.
 
-    Any class with these members is one; there is nothing to inherit. ``CONTRIBUTING.md`` has a whole example.
+    Any class with these members is one; there is nothing to inherit. ``docs/how-to/extend.md`` has a whole example.
 
     Example:
         >>> data: Dataset = Motion(limit_test=10)

@@ -59,6 +59,8 @@ class Defense:
             code does. Neither lets the attack move the running statistics.
         attacks: the attacks trained against; empty for the run's ``attack``.
         task: what a wrong answer is.
+
+    Attributes:
         processes: the processes that share the training, for a defense with weights of its own; the trainer fills it in.
     """
 
