@@ -15,6 +15,7 @@ from advvid.core.schedules import Schedule
 from advvid.data.memory_clips import MemoryClips
 from advvid.defenses.at import AT
 from advvid.defenses.awp import AWP
+from advvid.distributed.parallel import Processes
 from advvid.distributed.runtime import Runtime
 from advvid.distributed.sharding import groups
 from advvid.tracking.trackers import NoTracker
@@ -66,7 +67,7 @@ def trainer(fabric, processes, folder, defense=None, **settings):
         seed=0,
         tracker=NoTracker(),
         info={"classes": list("abc"), "config": {}},
-        processes=processes,
+        processes=processes or Processes(),
     )
 
 

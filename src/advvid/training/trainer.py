@@ -24,7 +24,7 @@ from advvid.core.identity import Identity
 from advvid.core.later import Pending, later
 from advvid.core.profiling import LOGGING, Profile, scope
 from advvid.core.progress import bar
-from advvid.core.resuming import go_on, may_lengthen, of_parts, with_machine
+from advvid.core.resuming import of_parts, with_machine
 from advvid.core.schedules import Schedule
 from advvid.data.loader import Clips, eval_batches, train_batches, train_length
 from advvid.data.prefetch import prefetch
@@ -35,7 +35,8 @@ from advvid.distributed.placement import placement
 from advvid.distributed.signals import StopRequest
 from advvid.tracking.trackers import Tracker
 from advvid.training.journal import Journal, summary_line
-from advvid.training.validation import Meter, quick, score
+from advvid.training.state import restore, saved
+from advvid.training.validation import Epoch, Meter, quick, score
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,12 @@ class Trainer:
     def _stop_if_asked(self) -> None:
         """Stop all processes where one got a signal; what they did is saved."""
         if self.processes.sum([float(self.stop.asked)])[0]:
-            self.stop.stop(self.run_dir / "checkpoints" / "last.pt")
+            self.stop.stop(self.last)
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that a resumed training goes on from."""
+        return self.run_dir / "checkpoints" / "last.pt"
 
     @property
     def scored(self) -> nn.Module:
@@ -183,9 +189,7 @@ class Trainer:
             return False
         # Every process learns of a loss that is not finite, and stops with the others.
         total, wanted = self.placement.reduce(self.model.parameters(), self.meter.loss, float(due))
-        require_finite_loss(
-            torch.as_tensor(total), step.epoch, step.iteration, self.run_dir / "checkpoints" / "last.pt"
-        )
+        require_finite_loss(torch.as_tensor(total), step.epoch, step.iteration, self.last)
         if last or wanted or step.iteration % READ_EVERY == READ_EVERY - 1:
             self.checks.read()
         if self.schedule.clip_norm is not None:
@@ -231,15 +235,11 @@ class Trainer:
         clean, robust = self._score(val_set, None), self._score(val_set, watched)
         # Clean accuracy on as many training clips as there are for validation: the generalisation gap's other end.
         seen = self._score(train_set, None, limit=len(val_set), name="train")
-        line: dict[str, Any] = {
-            "epoch": epoch + 1,
-            "loss": self.meter.mean_loss, "train_acc": seen.accuracy, "train_objective_acc": self.meter.accuracy,
-            "val_loss": clean.mean_loss, "val_acc": clean.accuracy,
-            "val_robust_loss": robust.mean_loss, "val_robust_acc": robust.accuracy,
-            "lr": self.optimizer.param_groups[0]["lr"], "clips_per_s": speed, "passes": float(self.meter.passes),
-            **self.defense.describe(self.attacks, step),
-            **({"resumed_with": self.resumed_with} if self.resumed_with else {}),
-        }  # fmt: skip
+        found = Epoch(self.meter, seen, clean, robust)
+        line = {"epoch": epoch + 1, **found.line, "lr": self.optimizer.param_groups[0]["lr"], "clips_per_s": speed}
+        line |= {"passes": float(self.meter.passes), **self.defense.describe(self.attacks, step)}
+        if self.resumed_with:
+            line["resumed_with"] = self.resumed_with
         if (moving := self.defense.moving(self.attacks, step)) is not None:
             line["val_trained_acc"] = self._score(val_set, quick(moving)).accuracy
         self.total_passes += float(self.meter.passes)
@@ -251,8 +251,7 @@ class Trainer:
         )
         if self.schedule.kind == "plateau":
             self.scheduler.step(clean.mean_loss)  # type: ignore[arg-type]
-        judge = robust if self.defense.monitor == "robust" else clean
-        quality = -judge.mean_loss if judge.accuracy is None else judge.accuracy
+        quality = found.quality(self.defense.monitor)
         self.meter = Meter()
         # The line goes first: a kill between the two writes it again, and a resumed run drops lines from its epoch on.
         self.journal.write(line)
@@ -278,40 +277,12 @@ class Trainer:
 
     def _save(self, name: str, epoch: int, batch: int) -> None:
         self._share_buffers()
-        meter = self.meter.together(self.processes) if batch else self.meter
-        model = self.placement.whole(self.model.state_dict())
-        average = None if self.average is None else self.placement.whole(self.average.state_dict())
-        optimizer = self.placement.whole(self.optimizer.state_dict())
-        if not self.processes.main:
-            return
-        state = {
-            "model": checkpoint.clone(model),
-            "average": None if average is None else checkpoint.clone(average),
-            "optimizer": optimizer,
-            "scheduler": self.scheduler.state_dict(),
-            "defense": self.defense.state_dict(),
-            "epoch": epoch, "batch": batch, "meter": dataclasses.asdict(meter),
-            "total_passes": self.total_passes, "best": self.best, "seed": self.seed, **self.info,
-            "identity": self.rests_on.plain(), "resumed_with": self.resumed_with,
-        }  # fmt: skip
-        checkpoint.save(self.run_dir / "checkpoints" / f"{name}.pt", state)
+        state = saved(self, epoch, batch)
+        if self.processes.main:
+            checkpoint.save(self.run_dir / "checkpoints" / f"{name}.pt", state)
 
     def _resume(self) -> None:
-        path = self.run_dir / "checkpoints" / "last.pt"
-        if path.is_file():
-            state = checkpoint.load(path)
-            longer, config = may_lengthen(self.schedule, self.defense), self.info.get("config")
-            self.resumed_with = go_on(state, self.rests_on, self.run_dir, config, longer)
-            checkpoint.load_model(self.plain, state["model"], path)
-            self.placement.load(self.model, state["model"])
-            if self.average is not None:
-                self.placement.load(self.average, state["average"])
-            self.placement.load_optimizer(self.optimizer, state["optimizer"])
-            self.scheduler.load_state_dict(state["scheduler"])
-            self.defense.load_state_dict(state["defense"])
-            self.start_epoch, self.start_batch = state["epoch"], state["batch"]
-            # What all processes had counted together goes on with the first one.
-            self.meter = Meter(**state["meter"]) if self.processes.main else Meter()
-            self.total_passes, self.best = state["total_passes"], state["best"]
+        if self.last.is_file():
+            restore(self, checkpoint.load(self.last))
             log.info("resuming at epoch %d, batch %d", self.start_epoch + 1, self.start_batch + 1)
         self.journal.rewind(self.start_epoch)

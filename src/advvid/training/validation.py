@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,45 @@ class Meter:
     def accuracy(self) -> float | None:
         """The share of right answers, or None where the task has none."""
         return float(self.correct) / self.judged if self.judged else None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to.
+
+    Args:
+        trained: the objective over the clips trained on.
+        seen: clean accuracy on as many training clips as there are for validation.
+        clean: on the validation clips.
+        robust: on the validation clips under the adversary.
+    """
+
+    trained: Meter
+    seen: Meter
+    clean: Meter
+    robust: Meter
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Losses and accuracies, by their names in ``metrics.jsonl``."""
+        return {
+            "loss": self.trained.mean_loss,
+            "train_acc": self.seen.accuracy,
+            "train_objective_acc": self.trained.accuracy,
+            "val_loss": self.clean.mean_loss,
+            "val_acc": self.clean.accuracy,
+            "val_robust_loss": self.robust.mean_loss,
+            "val_robust_acc": self.robust.accuracy,
+        }
+
+    def quality(self, monitor: str) -> float:
+        """Return what the best checkpoint is chosen by: accuracy, or the negative loss where nothing is right or wrong.
+
+        Args:
+            monitor: ``robust`` or ``clean``.
+        """
+        judge = self.robust if monitor == "robust" else self.clean
+        return -judge.mean_loss if judge.accuracy is None else judge.accuracy
 
 
 def quick(attack: Attack) -> Attack:
