@@ -22,7 +22,7 @@ PAPERS = $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--uc
   $(foreach override,$(OVERRIDES),--override $(override)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1) --publish $(PUBLISH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format list sweep strength papers list-papers check-papers report readme docs build clean
+.PHONY: help install demo test test-slow lint format list sweep strength papers list-papers check-papers report docs build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,9 +90,6 @@ RUNS ?= outputs/demo
 REPORT ?= outputs/report.html
 report: install ## Turn run folders into one page: RUNS="outputs/demo ...", TABLES=outputs/published/papers.json, REPORT=outputs/report.html
 	$(BIN)/python -m advvid.report $(RUNS) $(if $(TABLES),--tables $(TABLES)) --out $(REPORT)
-
-readme: install ## Put the tables of outputs/published/ into the README
-	$(BIN)/python scripts/readme_results.py
 
 docs: install ## Make the documentation in site/; fails on a broken link
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"

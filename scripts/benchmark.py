@@ -6,8 +6,8 @@
 
 Needs ``pip install -e .[peers]``, and for the loader real videos (``--realdata`` or $ADVVID_REALDATA). Computes on a GPU
 where there is one (``--device cpu`` does not). The trained models are those of ``scripts/compare_attacks.py``; where
-these are missing they are trained first, a few minutes more. Results go to outputs/published/speed_<device>.{md,json}
-and a paragraph to the README. On a machine with other work, ``--threads 1`` disturbs least.
+these are missing they are trained first, a few minutes more. Results go to outputs/published/speed_<device>.{md,json}.
+On a machine with other work, ``--threads 1`` disturbs least.
 """
 
 from __future__ import annotations

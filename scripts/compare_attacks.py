@@ -33,10 +33,11 @@ from advvid.evaluation.results import commit
 from advvid.metrics.statistics import wilson
 from advvid.models.build import build_model
 from peers import versions
-from readme_results import TOP, fill
 from strength_cells import Scale, Subject, cell
 from strength_rows import all_rows
-from strength_table import document, entry, summary
+from strength_table import document, entry
+
+TOP = Path(__file__).resolve().parent.parent
 
 COMMON = ["mode=train", "seed=0", "tracker=none", "runtime=cpu"]
 EMBEDDED = ["dataset=motion", "model=r3d_tiny", "schedule=embedded", "dataset.limit_val=50"]
@@ -155,11 +156,10 @@ def _said(line: dict[str, Any]) -> str:
 
 
 def publish(result: dict[str, Any], target: Path) -> None:
-    """Write the tables, and the short one into the README."""
+    """Write the tables."""
     target.mkdir(parents=True, exist_ok=True)
     (target / "attack_strength.json").write_text(json.dumps(result, indent=1) + "\n")
     (target / "attack_strength.md").write_text(document(result))
-    fill("attack_strength", summary(result), target)
 
 
 def main() -> None:

@@ -149,7 +149,7 @@ def _far(line: dict[str, Any], cell: dict[str, Any]) -> str:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """Return the short table of the README: a line per model."""
+    """Return the short table: a line per model."""
     lines = [
         f"One run of `python scripts/compare_attacks.py`, seed {result['seed']}: same clips, budget, steps and step size for advvid and",
         f"{', '.join(f'{name} {number}' for name, number in result['versions'].items() if name != 'advvid')}.",

@@ -1,4 +1,4 @@
-"""Writing what was measured: the tables and the README's paragraph."""
+"""Writing what was measured: the tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from advvid.evaluation.results import commit
 from benchmarks.measure import Setup
-from readme_results import fill
 
 # The parts of a section by name: what ``benchmark.measured`` returns.
 Parts = Mapping[str, dict[str, Any]]
@@ -81,34 +80,8 @@ def document(
     return "\n".join(text) + "\n"
 
 
-def paragraph(sections: Mapping[str, Parts], file: str) -> str:
-    """Return the README's words: attack, evaluation and training, as ratios."""
-    said = []
-    for row in results(sections["attack"]):
-        against = ", ".join(
-            f"{row['ratios'][f'ours/{peer}']['median']:.2f} times {name}"
-            for peer, name in (("torchattacks", "torchattacks"), ("foolbox", "foolbox"), ("art", "ART"))
-        )
-        said.append(f"PGD-10 on {row['model']} at equal work runs at {against}")
-    if sections["evaluation"]:
-        evaluation = ", ".join(
-            f"{row['ratio']['median']:.1f} ({row['title']})" for row in results(sections["evaluation"])
-        )
-        said.append(
-            f"An evaluation by PGD-100, early exit and all checks included, speed-up over torchattacks: {evaluation}"
-        )
-    if sections["training"]:
-        training = ", ".join(
-            f"{1 / row['ratios']['ours/floor']['median']:.2f} ({row['model']}, {row['steps']} steps)"
-            for row in results(sections["training"])
-        )
-        said.append(f"A step of AT takes, in times of its bare forward and backward passes: {training}")
-    lines = "\n".join(f"- {words}." for words in said)
-    return f"{lines}\n\nMedians of interleaved rounds of one run; everything else stands in [{file}](outputs/published/{file}).\n"
-
-
 def publish(sections: Mapping[str, Parts], modules: Mapping[str, Any], setup: Setup, command: str) -> None:
-    """Write the tables to the target, and the paragraph between the markers of the README."""
+    """Write the tables to the target."""
     missing = [
         f"{name} {key}" for name, parts in sections.items() for key in modules[name].parts(setup) if key not in parts
     ]
@@ -118,4 +91,3 @@ def publish(sections: Mapping[str, Parts], modules: Mapping[str, Any], setup: Se
     whole = {"command": command, "commit": commit(), "reached": goals, "missing": missing, "sections": sections}
     (setup.target / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n")
     (setup.target / f"{name}.md").write_text(document(sections, modules, setup.gpu, command, missing))
-    fill("benchmark", paragraph(sections, f"{name}.md"), setup.target)

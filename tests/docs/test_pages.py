@@ -122,6 +122,15 @@ def test_its_python_is_python_and_names_what_advvid_has(page):
             assert hasattr(advvid, name), name
 
 
+def test_the_readme_is_short():
+    assert len((TOP / "README.md").read_text().splitlines()) <= 150
+
+
+def test_every_defense_of_the_overview_exists():
+    table = (DOCS / "reference" / "defenses.md").read_text().split("| | `defense=` |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) <= set(groups()["defense"])
+
+
 def test_a_made_page_has_every_option_and_check():
     for group, options in groups().items():
         page = MADE[f"reference/options/{group}.md"]

@@ -38,7 +38,7 @@ def write(table: StudyTable, folder: Path) -> list[Path]:
 def publish(table: StudyTable, target: Path) -> Path:
     """Put a table, in place of the one of the same name and scale, into the file of its kind, and its pictures beside that.
 
-    A table of our own also goes into the Markdown of its study, which the README may show.
+    A table of our own also goes into the Markdown of its study, which the documentation shows.
     """
     study, _ = find_target(table.id)
     path, drawn = target / FILES[study.own], Path("figures") / f"{table.id}-{table.scale}"
