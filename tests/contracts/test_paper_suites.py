@@ -75,5 +75,8 @@ def test_sanity_has_what_every_comparison_needs():
         "loss_not_raised",
         "resumed_elsewhere",
         "small_validation",
+        "overlap",
+        "untrained_class",
+        "below_certificate",
     }
     assert {check.name for check in made} == set(RULES) - others

@@ -1,7 +1,8 @@
 import pytest
 
+from advvid.config.composed import composed
 from advvid.core.errors import AdvvidError
-from advvid.studies.keys import composed, scoring_key, training_key
+from advvid.studies.keys import scoring_key, training_key
 
 BASE = ["dataset=motion", "dataset.seed=1"]
 

@@ -1,12 +1,12 @@
 import pytest
 
+from advvid.config.composed import composed
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir
 from advvid.models.build import build_model
 from advvid.studies import catalogue as module
 from advvid.studies.catalogue import all_targets, find_target, studies
-from advvid.studies.keys import composed
 from advvid.studies.made import MADE
 from advvid.studies.measured import MEASURES
 from advvid.studies.overview import listing

@@ -10,15 +10,12 @@ import av
 import numpy as np
 import torch
 from av.error import FFmpegError
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from advvid.config.composed import composed
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
 VIDEOS = (".avi", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
@@ -80,11 +77,7 @@ def frames_of_dataset(overrides: Sequence[str]) -> Iterator[Tensor]:
     Raises:
         AdvvidError: for options that do not exist, and data without pixels.
     """
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            dataset = safe_instantiate(compose("train", overrides=list(overrides)).dataset)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise AdvvidError(f"{' '.join(overrides)} cannot be composed: {str(error).splitlines()[0]}") from None
+    dataset = safe_instantiate(composed(overrides).dataset)
     if len(dataset.clip_shape) != 4:
         raise AdvvidError("these data have no pixels: choose a data set of pictures or videos")
     dataset.prepare()

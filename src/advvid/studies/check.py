@@ -18,10 +18,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from advvid.config.composed import composed
 from advvid.core.errors import AdvvidError
 from advvid.studies.catalogue import papers, studies
 from advvid.studies.few_clips import Copies
-from advvid.studies.keys import composed
 from advvid.studies.plan import FULL, RUN, TRAIN, Study, Work
 
 CLASSES = {"ucf101": 101, "hmdb51": 51}

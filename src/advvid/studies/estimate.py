@@ -14,10 +14,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from advvid.config.catalogue import notes, option_files, settings
+from advvid.config.composed import composed
 from advvid.core.errors import AdvvidError
 from advvid.models.cards import measure, native_clip
 from advvid.studies.catalogue import papers, studies
-from advvid.studies.keys import composed
 from advvid.studies.plan import FULL, RUN
 from advvid.studies.published import read_yaml
 

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
-from advvid.config.explain import explain
+from advvid.config.composed import composed
 from advvid.core import digests
-from advvid.core.errors import AdvvidError
 from advvid.core.identity import Identity
-from advvid.core.paths import conf_dir
 
 # Changes no number, but what a study shows.
 DRAWN = ("evaluation.pictures", "analysis.pictures", "analysis.labels")
 # Characters of a key: it stands in the names of folders.
 LENGTH = 10
-
-
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """Compose a configuration as the command line would.
-
-    Raises:
-        AdvvidError: if the overrides name what does not exist.
-    """
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("train", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise AdvvidError(f"cannot be composed: {explain(error)}") from error
 
 
 def training_key(overrides: Sequence[str]) -> str:

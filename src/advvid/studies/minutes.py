@@ -17,10 +17,10 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from advvid.config.composed import composed
 from advvid.models.build import build_model
 from advvid.studies.catalogue import papers, studies
 from advvid.studies.estimate import attack_steps, frame_choices, stem
-from advvid.studies.keys import composed
 from advvid.studies.plan import DEMO, RUN, TRAIN, Study
 from advvid.studies.published import read_yaml
 
