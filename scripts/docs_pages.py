@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from advvid.cli.help import defaults, keys
+from advvid.cli.help import Key, defaults, keys
 from advvid.config.catalogue import groups, notes, option_files, settings
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir
@@ -28,6 +28,8 @@ PUBLISHED = TOP / "outputs" / "published"
 OPTIONS, RESULTS = "reference/options", "results"
 # Too long for a page of the site, which links to its HTML.
 REPORT = "report"
+# A line of the block of evaluation in train.yaml: key, default and comment.
+INNER = re.compile(r"^  (\w+):[ \t]+([^#\s]\S*)(?:[ \t]+#\s*(.*))?$", re.MULTILINE)
 MARK = re.compile(r"^<!-- (made|published): (\w+) -->$", re.MULTILINE)
 
 
@@ -39,25 +41,19 @@ def option_pages() -> dict[str, str]:
         >>> "## pgd" in option_pages()["reference/options/attack.md"]
         True
     """
-    chosen = defaults(conf_dir())
+    chosen = _chosen()
     pages = {f"{OPTIONS}/index.md": _run_page()}
     for group, options in groups().items():
         files = option_files(group)
-        lines = [f"# {group}", "", f"Choose one with `{group}=NAME`. The default is `{chosen.get(group, 'none')}`.", ""]
+        lines = [f"# {group}", "", f"Choose one with `{group}=NAME`. The default is `{chosen.get(group, 'null')}`.", ""]
         lines += ["| option | what it is |", "| --- | --- |"]
         lines += [f"| [`{name}`](#{_anchor(name)}) | {_prose(text)} |" for name, text in options.items()]
         for name, text in options.items():
             lines += ["", f"## {name} {{ #{_anchor(name)} }}", "", f"{_prose(text)}.", ""]
             lines += [f"- {key}: {_prose(note)}" for key, note in notes(files[name]).items()]
-            target = OmegaConf.to_container(settings(files[name])).get("_target_")  # type: ignore[union-attr]
-            lines += [f"- class: `{target}`"] if target else []
-            found = keys(files[name])
-            if found:
-                lines += ["", "| key | default | |", "| --- | --- | --- |"]
-                lines += [
-                    f"| `{group}.{key}` | {_code(value.default)} | {_prose(value.comment)} |"
-                    for key, value in found.items()
-                ]
+            held = settings(files[name])
+            lines += [f"- class: `{held['_target_']}`"] if "_target_" in held else []
+            lines += _table(group, {**_nested(held), **keys(files[name])})
         pages[f"{OPTIONS}/{group}.md"] = "\n".join(lines) + "\n"
     return pages
 
@@ -150,17 +146,38 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def _run_page() -> str:
     lines = ["# Options of every run", "", "`python -m advvid.train GROUP=OPTION KEY=VALUE ...`", ""]
     lines += ["| group | default | options |", "| --- | --- | ---: |"]
-    chosen = defaults(conf_dir())
     lines += [
-        f"| [`{group}`]({group}.md) | `{chosen.get(group, 'none')}` | {len(options)} |"
+        f"| [`{group}`]({group}.md) | `{_chosen().get(group, 'null')}` | {len(options)} |"
         for group, options in groups().items()
     ]
-    lines += ["", "These keys are outside all groups:", "", "| key | default | |", "| --- | --- | --- |"]
-    found = keys(conf_dir() / "train.yaml")
-    lines += [f"| `{key}` | {_code(value.default)} | {_prose(value.comment)} |" for key, value in found.items()]
-    inner = OmegaConf.load(conf_dir() / "train.yaml").evaluation
-    lines += [f"| `evaluation.{key}` | `{'null' if value is None else value}` | |" for key, value in inner.items()]
-    return "\n".join(lines) + "\n"
+    lines += ["", "These keys are outside all groups:"]
+    main = conf_dir() / "train.yaml"
+    said = {match[1]: Key(match[2], match[3] or "") for match in INNER.finditer(main.read_text(encoding="utf-8"))}
+    inner = {f"evaluation.{key}": said[key] for key in OmegaConf.load(main).evaluation}
+    return "\n".join([*lines, *_table("", {**keys(main), **inner})]) + "\n"
+
+
+def _chosen() -> dict[str, str]:
+    return {group: "null" if option == "None" else option for group, option in defaults(conf_dir()).items()}
+
+
+def _nested(held: Any, above: str = "") -> dict[str, Key]:
+    """Return the plain values of an option by their dotted names; classes are left out."""
+    found: dict[str, Key] = {}
+    for key, value in OmegaConf.to_container(held).items() if above == "" else held.items():
+        if isinstance(value, dict) and value:
+            found.update(_nested(value, f"{above}{key}."))
+        elif not key.startswith("_"):
+            found[f"{above}{key}"] = Key("null" if value is None else str(value), "")
+    return found
+
+
+def _table(group: str, found: dict[str, Key]) -> list[str]:
+    if not found:
+        return []
+    above = f"{group}." if group else ""
+    rows = [f"| `{above}{key}` | {_code(value.default)} | {_prose(value.comment)} |" for key, value in found.items()]
+    return ["", "| key | default | |", "| --- | --- | --- |", *rows]
 
 
 def _titled(name: str, text: str) -> str:

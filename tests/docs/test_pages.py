@@ -136,6 +136,8 @@ def test_a_made_page_has_every_option_and_check():
         page = MADE[f"reference/options/{group}.md"]
         assert all(f"## {option} {{" in page for option in options)
     assert "| `attack.eps` | `8/255` |" in MADE["reference/options/attack.md"]
+    assert "| `schedule.optimizer.lr` |" in MADE["reference/options/schedule.md"]
+    assert "| `evaluation.codec` | `libx264` | postprocess=codec" in MADE["reference/options/index.md"]
     table = docs_pages.checks().splitlines()
     assert [line.split("`")[1] for line in table[2:]] == list(RULES)
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 5 for line in table)
