@@ -105,8 +105,9 @@ def scratch(tmp_path_factory):
     for part in ("src", "conf", "tests", "docs", "scripts"):
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
     shutil.copytree(ROOT / "outputs" / "published", folder / "outputs" / "published")
-    for file in ("pyproject.toml", "README.md", "mkdocs.yml", "Makefile"):
-        shutil.copy(ROOT / file, folder / file)
+    documents = [*ROOT.glob("*.md"), ROOT / "CITATION.cff", ROOT / "mkdocs.yml", ROOT / "Makefile"]
+    for file in (ROOT / "pyproject.toml", *documents):
+        shutil.copy(file, folder / file.name)
     write(folder)
 
     def command(*words):
