@@ -50,7 +50,7 @@ class Found:
     """A search's result, with what ranks it against the search on other frames.
 
     Shape:
-        objective: ``[B]``, weighted penalty minus adversarial term at the last iterate. fooled: ``bool [B]``.
+        objective: ``[B]``, weighted penalty minus adversarial term at the iterate that is kept. fooled: ``bool [B]``.
     """
 
     result: AttackResult
@@ -165,7 +165,7 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
         taken[active] = torch.where(better, step, taken[active])
         fooled[active] |= inside & hit
         nearest[active] = torch.where(better & hit, far, nearest[active])
-        objective[active] = torch.where(inside, loss.detach(), objective[active])
+        objective[active] = torch.where(better, loss.detach(), objective[active])
         if last:
             break
         done = ~inside | hit if descent.early_exit else ~inside

@@ -49,7 +49,7 @@ class CorruptionAugmentation(Defense):
         return self.fit_to(model, self.corrupted(batch, attacks, step), batch.target, passes=1)
 
     def corrupted(self, batch: Batch, attacks: Mapping[str, Attack], step: Step) -> Tensor:
-        """Return the clips as they are trained on, of the form of ``batch.inputs``."""
+        """Return the clips as they are trained on, of the form of ``batch.inputs``; codecs work on the CPU, so that all do."""
         kinds = [attack for attack in attacks.values() if isinstance(attack, Corruption)]
         made = batch.inputs.cpu().clone()
         for clip, generator in zip(made, clip_generators(step.seed, step.key, batch.ids), strict=True):
