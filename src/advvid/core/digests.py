@@ -77,14 +77,14 @@ def of_tensors(tensors: Mapping[str, Any]) -> str:
         >>> of_tensors({"a": torch.zeros(2)}) == of_tensors({"a": torch.zeros(1, 2)})
         False
     """
-    digest = hashlib.blake2b(digest_size=SIZE)
+    digest = hashlib.sha256()  # twice as fast as BLAKE2 where processors have instructions for it, as most do
     for name, value in sorted(tensors.items()):
         if isinstance(value, Tensor):
             digest.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         else:
             digest.update(f"{name}|{value!r}|".encode())
-    return digest.hexdigest()
+    return digest.hexdigest()[: 2 * SIZE]
 
 
 def of_array(values: Tensor | np.ndarray[Any, Any]) -> str:
