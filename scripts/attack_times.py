@@ -19,16 +19,15 @@ import time
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from rich.console import Console
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.attacks.transfer import load_surrogate
 from advvid.config.catalogue import notes, option_files
+from advvid.config.composed import composed
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 from advvid.core.progress import bar
 from advvid.data.given import GivenFiles
 from advvid.data.loader import collate
@@ -43,8 +42,7 @@ from advvid.tasks.classification import Classification
 def attacks(names: list[str]) -> dict[str, Attack]:
     """Return every attack of conf/attack, or those named, as it composes by default."""
     found = names or list(option_files("attack"))
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return {name: safe_instantiate(compose("train", [f"attack={name}"]).attack) for name in found}
+    return {name: safe_instantiate(composed([f"attack={name}"]).attack) for name in found}
 
 
 def embedded(count: int, checkpoint: str) -> tuple[nn.Module, Tensor]:
@@ -57,10 +55,7 @@ def embedded(count: int, checkpoint: str) -> tuple[nn.Module, Tensor]:
 
 def video(path: str) -> tuple[nn.Module, Tensor]:
     """Return a network with random weights and one clip of 16 frames at 112 x 112."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        node = compose(
-            "train", ["dataset=ucf101", "dataset.frames=16", "dataset.size=112", "dataset.test_clips=1"]
-        ).dataset
+    node = composed(["dataset=ucf101", "dataset.frames=16", "dataset.size=112", "dataset.test_clips=1"]).dataset
     data = GivenFiles(node, [path], None, ["any"])
     data.prepare()
     torch.manual_seed(0)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+
+from advvid.data.encode import write_video
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
@@ -70,3 +73,11 @@ def labels(small: nn.Module, clips: torch.Tensor) -> torch.Tensor:
         answers = small(clips).argmax(dim=1)
     answers[2] = (answers[2] + 1) % 5
     return answers
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory):
+    """A video of eight frames, to be copied under the names that a test wants."""
+    path = tmp_path_factory.mktemp("film") / "a.avi"
+    write_video(path, np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3)).astype(np.uint8), 25)
+    return path

@@ -11,15 +11,14 @@ import av
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 from rich.console import Console
 
 from advvid.attacks.gradient import GradientAttack
 from advvid.attacks.transfer import load_surrogate
+from advvid.config.composed import composed_with_choices
 from advvid.core import checkpoint
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 from advvid.data.given import GivenFiles
 from advvid.data.motion import Motion
 from advvid.experiment import attack_mode
@@ -35,9 +34,7 @@ EPS = 8
 def go(folder, *overrides):
     """Carry out a run in this process, as the command line does."""
     arguments = with_saved_choices([*SMALL, *overrides])
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        choices = dict(compose("train", arguments, return_hydra_config=True).hydra.runtime.choices)
-        cfg = compose("train", arguments)
+    cfg, choices = composed_with_choices(arguments)
     cfg, choices = adopt(cfg, choices, arguments)
     folder.mkdir(parents=True, exist_ok=True)  # as Hydra does
     return run(cfg, folder, choices)

@@ -1,11 +1,11 @@
 """Every option of the project is found and described by its file."""
 
 import pytest
-from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from advvid.cli.listing import main
 from advvid.config.catalogue import describe, family, groups, option_files, settings
+from advvid.config.composed import composed
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir
 
@@ -62,8 +62,7 @@ def test_bases_are_inherited_and_are_no_options(tmp_path):
 
 @pytest.mark.parametrize(("group", "name"), [("model", "slowfast_r101"), ("attack", "fgm"), ("runtime", "fsdp")])
 def test_settings_are_those_that_hydra_composes(group, name):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        assert compose("train", [f"{group}={name}"])[group] == settings(option_files(group)[name])
+    assert composed([f"{group}={name}"])[group] == settings(option_files(group)[name])
 
 
 def test_list_shows_the_groups_asked_for():

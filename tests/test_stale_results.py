@@ -4,11 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import open_dict
 
-from advvid.core.paths import conf_dir
+from advvid.config.composed import composed_with_choices
 from advvid.data.content import Contents
 from advvid.evaluation import cells
 from advvid.experiment.run import run
@@ -31,12 +28,7 @@ SMALL = (
 
 
 def carried_out(folder, *overrides):
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=[*SMALL, *overrides], return_hydra_config=True)
-    choices = dict(cfg.hydra.runtime.choices)
-    with open_dict(cfg):
-        del cfg["hydra"]
+    cfg, choices = composed_with_choices([*SMALL, *overrides])
     folder.mkdir(parents=True, exist_ok=True)
     return run(cfg, folder, choices)
 

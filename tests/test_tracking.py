@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
 from advvid.config.command_line import several_trackers
+from advvid.config.composed import composed
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir
@@ -189,9 +189,8 @@ def test_several_trackers_are_written_as_a_list():
     ]
     for words in (["tracker=wandb"], ["tracker.tags=[a,b]"], ["tracker=none,csv"]):
         assert several_trackers(words) == words
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        words = [*several_trackers(["tracker=[wandb,csv]"]), "tracker.of.wandb.mode=disabled"]
-        made = safe_instantiate(compose("train", words).tracker)
+    words = [*several_trackers(["tracker=[wandb,csv]"]), "tracker.of.wandb.mode=disabled"]
+    made = safe_instantiate(composed(words).tracker)
     assert [type(tracker) for tracker in made.of.values()] == [WandbTracker, CsvTracker]
     assert made.of["wandb"].mode == "disabled"
 

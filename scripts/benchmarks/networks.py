@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from advvid.attacks.base import frozen
-from advvid.core.paths import conf_dir
+from advvid.config.composed import composed_with_choices
 from advvid.models.build import build_model
 from benchmarks.measure import Setup
 from compare_attacks import COMMON, MODELS, TOP
@@ -27,8 +26,7 @@ CLASSES = 400
 
 def composed(*overrides: str) -> DictConfig:
     """Return the configuration of a run."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", list(overrides))
+    return composed_with_choices(list(overrides))[0]
 
 
 def untrained(

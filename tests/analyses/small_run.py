@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from advvid.analyses.base import Context
 from advvid.attacks.pgd import PGD
+from advvid.config.composed import composed
 from advvid.core import checkpoint
-from advvid.core.paths import conf_dir
 from advvid.data.memory_clips import MemoryClips
 from advvid.models.build import build_model
 from advvid.tasks.classification import Classification
@@ -21,8 +20,7 @@ N = 12
 
 
 def configured(*overrides):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", overrides=["model.width=0.25", "name=small", *overrides])
+    return composed(["model.width=0.25", "name=small", *overrides])
 
 
 def network(number, *overrides):

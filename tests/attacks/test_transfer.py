@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 from toy import accuracy, generators, trained
 
 from advvid.attacks.pgd import PGD
 from advvid.attacks.transfer import Transfer, untrained
+from advvid.config.composed import composed
 from advvid.core import checkpoint
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 from advvid.models.build import build_model
 
 
@@ -64,8 +63,7 @@ def test_the_untrained_surrogate_wants_clips_in_colour():
 
 def test_a_runs_checkpoint_is_a_surrogate(tmp_path):
     """A checkpoint as the trainer writes it gives the same clips as its model handed over in Python."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=["model.width=0.25", "name=surrogate"])
+    cfg = composed(["model.width=0.25", "name=surrogate"])
     shape = (3, 4, 12, 12)
     torch.manual_seed(3)
     network = build_model(cfg.model, 5, shape).eval()

@@ -3,11 +3,11 @@
 import inspect
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from advvid.config.catalogue import option_files
+from advvid.config.composed import composed_with_choices
 from advvid.core.paths import conf_dir
 
 CONF = conf_dir()
@@ -16,8 +16,7 @@ OPTIONS = [(group, option) for group in GROUPS for option in option_files(group)
 
 
 def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+    return composed_with_choices(list(overrides))[0]
 
 
 def nodes(node):

@@ -6,30 +6,15 @@ import shutil
 import numpy as np
 import options_walk
 import pytest
-from hydra import compose, initialize_config_dir
+from tests import small_training
 
+from advvid.config.composed import composed
 from advvid.core import checkpoint, digests
 from advvid.core.option_parts import NEUTRAL, ROUNDING, part_of
-from advvid.core.paths import conf_dir
 from advvid.data.motion import Motion
 from advvid.experiment.run import run
 
-SMALL = (
-    "tracker=none",
-    "defense=at",
-    "name=small",
-    "runtime=cpu",
-    "model.width=0.25",
-    "schedule.epochs=1",
-    "schedule.batch_size=10",
-    "dataset.limit_train=20",
-    "dataset.limit_val=10",
-    "dataset.limit_test=10",
-    "suite=own",
-    "attack.steps=2",
-    "defense.inner_steps=1",
-    "evaluation.pictures=0",
-)
+SMALL = (*small_training.SMALL, "schedule.epochs=1")
 FILES = ("dataset=ucf101", "dataset.frames=8", "dataset.size=32", "dataset.workers=0", "dataset.root=ROOT")
 FIRST = ("defense=injection", "defense.classifier_schedule.epochs=1", "defense.attacks.deep_sava.steps=2")
 SCORE = ("mode=eval", "checkpoint=RUN")
@@ -68,8 +53,7 @@ ELSEWHERE = {"files", "labels", "whole", "choices*"}
 
 
 def go(folder, *overrides):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=[*SMALL, *overrides])
+    cfg = composed([*SMALL, *overrides])
     folder.mkdir(parents=True, exist_ok=True)
     run(cfg, folder, {"defense": "at", "attack": "pgd", "dataset": "motion", "analysis": "saliency"})
     return folder

@@ -6,14 +6,14 @@ import shutil
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from tests import small_training
 
 from advvid.attacks.pgd import PGD
+from advvid.config.composed import composed
 from advvid.config.instantiate import safe_instantiate
 from advvid.core import checkpoint, digests
 from advvid.core.errors import AdvvidError
 from advvid.core.identity import described
-from advvid.core.paths import conf_dir
 from advvid.core.resuming import may_lengthen, of_parts
 from advvid.core.schedules import Schedule
 from advvid.data.motion import Motion
@@ -24,23 +24,7 @@ from advvid.experiment.run import run
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.training.trainer import Trainer
 
-SMALL = (
-    "tracker=none",
-    "defense=at",
-    "name=small",
-    "runtime=cpu",
-    "model.width=0.25",
-    "schedule.epochs=2",
-    "schedule.batch_size=10",
-    "dataset.limit_train=20",
-    "dataset.limit_val=10",
-    "dataset.limit_test=10",
-    "suite=own",
-    "attack.steps=2",
-    "defense.inner_steps=1",
-    "evaluation.pictures=0",
-    "schedule.checkpoint_minutes=0",
-)
+SMALL = (*small_training.SMALL, "schedule.epochs=2", "schedule.checkpoint_minutes=0")
 # What a training rests on, an option of each kind, with what is said of the change.
 CHANGES = {
     "seed=1": "seed was 0 and is now 1",
@@ -80,8 +64,7 @@ FREE = (
 
 
 def go(folder, *overrides, **choices):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=[*SMALL, *overrides])
+    cfg = composed([*SMALL, *overrides])
     chosen = {"defense": "at", "attack": "pgd", "dataset": "motion"}
     chosen |= dict(o.split("=", 1) for o in overrides if o.split("=")[0] in chosen)
     folder.mkdir(exist_ok=True)
@@ -164,8 +147,7 @@ def test_videos_that_changed_are_noticed_wherever_they_lie(tmp_path):
     die(tmp_path / "run", *real, f"dataset.root={tmp_path / 'first'}")
     (tmp_path / "first").rename(tmp_path / "second")
     moved = (*real, f"dataset.root={tmp_path / 'second'}", "resume=true")
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        data = safe_instantiate(compose("train", overrides=[*SMALL, *moved]).dataset)
+    data = safe_instantiate(composed([*SMALL, *moved]).dataset)
     video, other = (data.split("train").root / data.split("train").entries[i].path for i in (0, 1))
     whole = video.read_bytes()
     video.write_bytes(other.read_bytes())

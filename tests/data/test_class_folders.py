@@ -7,13 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from advvid.core.errors import AdvvidError
 from advvid.data.class_folders import ClassFolders
 from advvid.data.content import with_version
-from advvid.data.encode import write_video
 from advvid.runs.found_runs import find_runs
 
 REAL = Path(os.environ.get("ADVVID_REALDATA", "/nowhere"))
@@ -24,13 +22,6 @@ SMALL = {"frames": 4, "size": 32, "workers": 0}
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVVID_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory):
-    path = tmp_path_factory.mktemp("film") / "a.avi"
-    write_video(path, np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3)).astype(np.uint8), 25)
-    return path
 
 
 def put(film, root, *names):

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
+from advvid.config.composed import composed
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 from advvid.data.given import UNKNOWN, GivenFiles
 from advvid.data.motion import Motion
 from advvid.data.video_folder import VideoFolder
@@ -22,8 +21,7 @@ CLASSES = ["Archery", "Basketball", "brush_hair"]
 
 
 def node(*overrides):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", list(overrides)).dataset
+    return composed(list(overrides)).dataset
 
 
 @pytest.fixture(scope="module")

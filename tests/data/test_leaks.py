@@ -2,12 +2,10 @@
 
 import shutil
 
-import numpy as np
 import pytest
 
 from advvid.core.errors import AdvvidError
 from advvid.data.class_folders import ClassFolders
-from advvid.data.encode import write_video
 from advvid.data.leaks import findings
 from advvid.data.lists import Entry, read_ucf101
 from advvid.data.video_folder import VideoFolder
@@ -19,13 +17,6 @@ SMALL = {"frames": 4, "size": 32, "workers": 0}
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVVID_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory):
-    path = tmp_path_factory.mktemp("film") / "a.avi"
-    write_video(path, np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3)).astype(np.uint8), 25)
-    return path
 
 
 def write(root, classes, train, test, film=None):

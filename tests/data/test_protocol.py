@@ -1,12 +1,11 @@
 """A data set that lacks something is refused in one sentence, before any work is done."""
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from advvid.config.composed import composed_with_choices
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 from advvid.data.motion import Motion
 from advvid.data.protocol import MEMBERS, Dataset, require_dataset
 from advvid.experiment.parts import build
@@ -75,8 +74,7 @@ def test_each_member_is_held_to_its_kind(name, value):
 
 
 def composed(*overrides):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", ["tracker=none", *overrides])
+    return composed_with_choices(["tracker=none", *overrides])[0]
 
 
 def test_a_run_refuses_a_target_that_is_no_data_set():

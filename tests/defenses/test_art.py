@@ -4,16 +4,15 @@ import dataclasses
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from training_steps import metrics, random_batch, same, split, step, trained
 
 from advvid.attacks.base import in_space
 from advvid.attacks.pgd import PGD
+from advvid.config.composed import composed_with_choices
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.core.features import FrameFeatures
-from advvid.core.paths import conf_dir
 from advvid.core.schedules import Schedule
 from advvid.defenses.a_art import AART
 from advvid.defenses.art import ART
@@ -34,8 +33,7 @@ SPACE = FrameFeatures(sizes=(32, 16))
 
 
 def composed(*overrides):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+    return composed_with_choices(list(overrides))[0]
 
 
 def swin():

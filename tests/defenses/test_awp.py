@@ -4,13 +4,12 @@ import copy
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from training_steps import random_batch, step
 
 from advvid.attacks.pgd import PGD
+from advvid.config.composed import composed
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 from advvid.defenses.avg import AVG
 from advvid.defenses.awp import AWP
 from advvid.defenses.free_at import FreeAT
@@ -64,8 +63,7 @@ def test_frozen_weights_stay_out(small):
 
 
 def test_the_variant_over_trades_follows_the_outer_inner_attack():
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=["defense=awp_trades", "defense.inner_steps=3", "defense.over.beta=2"])
+    cfg = composed(["defense=awp_trades", "defense.inner_steps=3", "defense.over.beta=2"])
     defense = safe_instantiate(cfg.defense)
     assert isinstance(defense.over, TRADES)
     assert (defense.over.inner_steps, defense.over.beta) == (3, 2)
@@ -74,8 +72,7 @@ def test_the_variant_over_trades_follows_the_outer_inner_attack():
 @pytest.mark.parametrize("name", ["mart", "avg", "fgsm_rs"])
 def test_any_defense_of_its_kind_may_be_put_below_on_the_command_line(name):
     settings = ["defense.inner_step_size=own"] if name == "avg" else []
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=["defense=awp", f"+defense@defense.over={name}", *settings])
+    cfg = composed(["defense=awp", f"+defense@defense.over={name}", *settings])
     defense = safe_instantiate(cfg.defense)
     assert type(defense.over).__name__.lower() == name.replace("_", "")
     assert defense.attacks == defense.over.attacks

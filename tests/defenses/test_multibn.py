@@ -5,17 +5,16 @@ from functools import partial
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from training_steps import metrics, random_batch, same, split, step, trained, trainer
 
 from advvid.attacks.frame_border import FrameBorder
 from advvid.attacks.pgd import PGD
 from advvid.attacks.roa import ROA
 from advvid.attacks.salt_and_pepper import SaltAndPepper
+from advvid.config.composed import composed
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 from advvid.defenses.avg import AVG
 from advvid.defenses.awp import AWP
 from advvid.defenses.multibn import MultiBN
@@ -207,8 +206,7 @@ def test_the_runs_own_attack_has_a_branch_as_well():
 
 @pytest.mark.parametrize("name", ["multibn", "multibn_manual"])
 def test_the_configuration_trains_against_what_lo_and_patel_score(name):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=[f"defense={name}", "suite=lo"])
+    cfg = composed([f"defense={name}", "suite=lo"])
     defense = safe_instantiate(cfg.defense)
     scored = {key: safe_instantiate(node) for key, node in cfg.suite.items() if hasattr(node, "_target_")}
     assert list(defense.attacks.values()) == [attack for attack in scored.values() if not attack.control]

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from training_steps import random_batch, step
 
 from advvid.attacks.apgd import APGD
@@ -11,10 +10,10 @@ from advvid.attacks.mi_fgsm import MIFGSM
 from advvid.attacks.pgd import PGD
 from advvid.attacks.roa import ROA
 from advvid.attacks.salt_and_pepper import SaltAndPepper
+from advvid.config.composed import composed
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
-from advvid.core.paths import conf_dir
 from advvid.defenses.at import AT
 from advvid.defenses.avg import AVG
 from advvid.defenses.max import MAX
@@ -101,8 +100,7 @@ def test_msd_stays_in_the_union_and_is_no_weaker_than_a_step_of_any(small, batch
 
 @pytest.mark.parametrize("name", ["avg", "max", "msd"])
 def test_the_defaults_train_against_what_lo_and_patel_score(name):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=[f"defense={name}", "suite=lo"])
+    cfg = composed([f"defense={name}", "suite=lo"])
     attacks = dict(safe_instantiate(cfg.defense).attacks)
     scored = {key: safe_instantiate(node) for key, node in cfg.suite.items() if hasattr(node, "_target_")}
     assert list(attacks.values()) == [attack for attack in scored.values() if not attack.control]

@@ -7,13 +7,12 @@ import hashlib
 import json
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from training_steps import metrics
 
 from advvid.config.catalogue import option_files
+from advvid.config.composed import composed
 from advvid.core import checkpoint
-from advvid.core.paths import conf_dir
 from advvid.data.memory_clips import MemoryClips
 from advvid.defenses.crafted import FORWARD
 from advvid.distributed.parallel import Processes
@@ -95,13 +94,12 @@ class Passes:
 
 @functools.cache
 def configured(name, *overrides):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        first = compose("train", overrides=[f"defense={name}", *overrides])
-        small = [
-            f"defense.{key}={value}" for key, value in SMALL.items() if OmegaConf.select(first.defense, key) is not None
-        ]
-        small += ["schedule.epochs=2", "schedule.batch_size=8", "schedule.checkpoint_minutes=0", "attack.steps=1"]
-        return compose("train", overrides=[f"defense={name}", *small, "model.width=0.25", *overrides])
+    first = composed([f"defense={name}", *overrides])
+    small = [
+        f"defense.{key}={value}" for key, value in SMALL.items() if OmegaConf.select(first.defense, key) is not None
+    ]
+    small += ["schedule.epochs=2", "schedule.batch_size=8", "schedule.checkpoint_minutes=0", "attack.steps=1"]
+    return composed([f"defense={name}", *small, "model.width=0.25", *overrides])
 
 
 def split(count, seed, frames):

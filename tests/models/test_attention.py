@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
+from advvid.config.composed import composed
 from advvid.core.errors import AdvvidError
 from advvid.core.features import valid_frames
-from advvid.core.paths import conf_dir
 from advvid.models.attention import attention_layers, distance, require_attention, with_attention
 from advvid.models.build import build_model
 from advvid.models.feature_transformer import FeatureTransformer
@@ -15,8 +14,7 @@ from advvid.models.feature_transformer import FeatureTransformer
 
 def swin(shape=(3, 4, 16, 16), views=1):
     torch.manual_seed(0)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return build_model(compose("train", overrides=["model=swin3d_tiny"]).model, 5, shape, views).eval()
+    return build_model(composed(["model=swin3d_tiny"]).model, 5, shape, views).eval()
 
 
 def clips(count=2, frames=4, seed=1):
@@ -181,8 +179,7 @@ def test_a_compiled_model_is_read_step_by_step():
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "layers"), [("mvit_v2_s", 16), ("swin3d_t", 12), ("mvit_base_16x4", 16)])
 def test_published_networks_are_read(name, layers):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        model = build_model(compose("train", overrides=[f"model={name}"]).model, 5, (3, 8, 64, 64)).eval()
+    model = build_model(composed([f"model={name}"]).model, 5, (3, 8, 64, 64)).eval()
     x = torch.rand(1, 3, 8, 64, 64)
     with torch.no_grad():
         out, maps = with_attention(model, x)
