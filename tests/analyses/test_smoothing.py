@@ -1,5 +1,6 @@
 """Randomised smoothing: exact on a linear model, never beaten inside its radius, and told where it is."""
 
+import dataclasses
 import math
 from statistics import NormalDist
 
@@ -116,3 +117,14 @@ def test_batches_do_not_matter(tmp_path):
         result = Smoothing(sigma=SIGMA, n0=20, n=40, radii=[0.05], attack=PGD(norm="l2", steps=1)).run(given)
         found.append([(clip["answer"], pytest.approx(clip["radius"])) for clip in result["clips"]])
     assert found[0] == found[1]
+
+
+def test_several_views_are_attacked_together(tmp_path):
+    """The noise behind the attack's gradients has all frames of a clip, not those of one view."""
+    setting = context(tmp_path, network(1), "smoothing", views=2)
+    frames = setting.clip_shape[1]
+    assert frames % 2 == 0
+    halves = dataclasses.replace(setting, clip_shape=(3, frames // 2, *setting.clip_shape[2:]))
+    result = carry_out(Smoothing(sigma=0.01, n0=4, n=8, radii=[0.001], draws=2), halves, NoTracker())
+    assert len(result["bounds"]) == 1
+    assert result["settings"][0]["eps"] == 0.001

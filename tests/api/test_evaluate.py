@@ -11,7 +11,7 @@ import advvid
 from advvid.attacks import PGD, Universal
 from advvid.core.errors import AdvvidError
 from advvid.evaluation import cells
-from advvid.purifiers import Grayscale
+from advvid.purifiers import Grayscale, Jpeg, Resize
 
 ATTACKS = {"pgd_8": PGD(eps="8/255", steps=3), "pgd_2": PGD(eps="2/255", steps=3)}
 N, K = 10, 4
@@ -227,3 +227,12 @@ def test_options_that_mean_nothing_are_refused_in_one_sentence(given, match, cli
 def test_settings_without_a_name_are_told_how_to_be_written():
     with pytest.raises(TypeError, match=r"PGD takes its settings by name, as in PGD\(eps=0.03"):
         PGD(8 / 255)
+
+
+def test_purifiers_stand_in_the_order_in_which_they_are_given(clips, labels):
+    """Names and objects alike: what comes second sees what the first one made."""
+    mixed = advvid.evaluate(Net(), (clips, labels), attacks=ATTACKS, purifiers=[Resize(scale=0.75), "jpeg"])
+    named = advvid.evaluate(Net(), (clips, labels), attacks=ATTACKS, purifiers=[Resize(scale=0.75), Jpeg()])
+    turned = advvid.evaluate(Net(), (clips, labels), attacks=ATTACKS, purifiers=["jpeg", Resize(scale=0.75)])
+    assert numbers(mixed) == numbers(named)
+    assert mixed.identity["model"] == named.identity["model"] != turned.identity["model"]

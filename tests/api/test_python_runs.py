@@ -77,3 +77,12 @@ def test_what_the_command_line_refuses_is_refused(tmp_path):
     with pytest.raises(AdvvidError, match="give a run folder"):
         advvid.load_run(tmp_path / "nowhere")
     assert not (tmp_path / "a" / "checkpoints").exists()
+
+
+def test_words_mean_what_they_mean_on_the_command_line(tmp_path):
+    """Several trackers, and packages to trust, which the command line reads before Hydra does."""
+    with pytest.raises(AdvvidError, match="trust names 'os'"):
+        advvid.train(*SMALL, "trust=os", run_dir=tmp_path / "a")
+    words = [word for word in SMALL if not word.startswith("tracker")]
+    advvid.train(*words, "tracker=[csv,none]", "mode=train", run_dir=tmp_path / "b")
+    assert list((tmp_path / "b" / "csv").glob("*.csv"))

@@ -10,6 +10,7 @@ from advvid.attacks.pgd import PGD
 from advvid.attacks.problem import Problem
 from advvid.attacks.random_noise import RandomNoise
 from advvid.attacks.v_bad import VBAD
+from advvid.core.errors import AdvvidError
 from conftest import LinearModel
 
 SHAPE = (3, 2, 4, 4)
@@ -85,3 +86,10 @@ def test_the_signs_within_a_patch_are_kept_or_turned_together():
     usable = weights.isfinite()
     first = weights.nan_to_num(-torch.inf).amax(dim=4, keepdim=True)
     torch.testing.assert_close(weights[usable], first.expand_as(weights)[usable])
+
+
+def test_an_untrained_surrogate_follows_no_loss_and_takes_colour_only():
+    with pytest.raises(AdvvidError, match="follow=loss needs a surrogate that knows the classes"):
+        VBAD(follow="loss")
+    with pytest.raises(AdvvidError, match="takes clips in colour"):
+        VBAD().require_shape((1, 4, 8, 8))

@@ -128,3 +128,10 @@ def test_a_root_whose_class_folders_all_differ_in_case_is_told(tmp_path, film):
         AdvvidError, match=r"no folder named after a class \(such as Walk; it has walk, which differs only in case\)"
     ):
         VideoFolder(root=str(root), **SMALL)
+
+
+def test_one_name_in_the_folders_of_two_splits_is_one_video():
+    splits = {"train": [Entry("train/A/1.avi", 0)], "test": [Entry("test/A/1.mp4", 0), Entry("test/A/2.avi", 0)]}
+    assert "1 of the 2 videos for test are also in train" in findings(splits, ["A"])["overlap"]
+    splits["test"] = splits["test"][1:]
+    assert findings(splits, ["A"]) == {}

@@ -93,9 +93,12 @@ def test_a_wait_has_its_file_and_line(gpu):
     gpu.waits.clear()
     from advvid.training.validation import Meter
 
-    Meter().add(clips.sum(), None, 2)
-    float(Meter().mean_loss)
-    assert all(place.startswith("training/validation.py:") for _, place in gpu.waits)
+    meter = Meter()
+    meter.add(clips.sum(), None, 2)
+    float(meter.mean_loss)
+    ((kind, place),) = gpu.waits
+    assert kind == "device to host"
+    assert place.startswith("training/validation.py:")
 
 
 def test_a_training_step_gives_the_bits_of_the_cpu(gpu):
@@ -115,7 +118,11 @@ def test_a_training_step_gives_the_bits_of_the_cpu(gpu):
 
 
 def test_there_is_no_gpu_afterwards():
+    before = torch.cuda.is_available()
     with SimulatedGpu():
         assert torch.cuda.is_available()
+        inside = torch.ones(2, device=CUDA)
+    assert torch.cuda.is_available() == before
     assert torch.Generator().device.type == "cpu"
-    assert not isinstance(torch.ones(2), SimulatedGpu)
+    assert type(torch.ones(2)) is torch.Tensor
+    assert type(inside) is not torch.Tensor

@@ -23,8 +23,8 @@ from advvid.core.errors import AdvvidError
 from advvid.evaluation.columns import Column
 from advvid.evaluation.evaluator import CLEAN, Evaluator
 from advvid.evaluation.table import percent
-from advvid.evaluation.tally import has_verdicts, verdicts
-from advvid.metrics.statistics import bootstrap_difference, bootstrap_mean, wilson
+from advvid.evaluation.tally import has_verdicts, proportion, verdicts
+from advvid.metrics.statistics import bootstrap_difference, bootstrap_mean
 from advvid.models.multi_branch import MultiBranch, Through
 from advvid.tasks.base import Task
 
@@ -162,9 +162,9 @@ def _row(label: str, right: Right) -> dict[str, Any]:
     in_all: NDArray[np.bool_] = np.logical_and.reduce(every, axis=1)
     return {
         "label": label,
-        "cells": [_proportion(column) for column in right.values()],
+        "cells": [proportion(column) for column in right.values()],
         "mean": {"acc": float(every.mean()), "ci95": list(bootstrap_mean(every, np.random.default_rng(0)))},
-        "union": _proportion(in_all),
+        "union": proportion(in_all),
     }
 
 
@@ -176,8 +176,3 @@ def _special(name: str, own: str, right: Mapping[str, Right]) -> dict[str, Any] 
     other = max(others, key=lambda branch: float(right[branch][name].mean()))
     difference, interval = bootstrap_difference(right[own][name], right[other][name], np.random.default_rng(0))
     return {"other": other, "difference": difference, "ci95": list(interval)}
-
-
-def _proportion(right: NDArray[np.bool_]) -> dict[str, Any]:
-    count, total = int(right.sum()), len(right)
-    return {"acc": count / total, "ci95": list(wilson(count, total))}

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import MinLen
-from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -21,8 +20,7 @@ from advvid.attacks.corruption import Corruption, Severity
 from advvid.core.errors import AdvvidError
 from advvid.evaluation.columns import Column
 from advvid.evaluation.table import percent
-from advvid.evaluation.tally import has_verdicts, verdicts
-from advvid.metrics.statistics import bootstrap_mean, wilson
+from advvid.evaluation.tally import average, has_verdicts, proportion, verdicts
 
 ALL = "all kinds"
 
@@ -106,23 +104,15 @@ class Corruptions(Analysis):
         clean, every = right["clean"], {name: np.stack([right[n] for n in group], 1) for name, group in names.items()}
         every[ALL] = np.concatenate(list(every.values()), axis=1)
         of_severity = [np.stack([right[group[i]] for group in names.values()], 1) for i in range(len(self.severities))]
-        whole = {"acc": float(clean.mean()), "ci95": list(wilson(int(clean.sum()), len(clean)))}
+        whole = proportion(clean)
         kinds = {
             kind: {
-                "mean": _mean(found), "relative": _mean(found[clean]),
+                "mean": average(found), "relative": average(found[clean]) if clean.any() else {},
                 "severities": [float(share) for share in found.mean(axis=0)] if kind != ALL else [],
             }
             for kind, found in every.items()
         }  # fmt: skip
         return {
             "label": model.label, "checkpoint": str(model.source), "weights": model.weights, "clean": whole,
-            "kinds": kinds, "points": [whole, *map(_mean, of_severity)],
+            "kinds": kinds, "points": [whole, *map(average, of_severity)],
         }  # fmt: skip
-
-
-def _mean(right: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return the mean over clips and columns ``[n, columns]`` with its interval; nothing where there is no clip."""
-    if not len(right):
-        return {}
-    # The seed is fixed, so that the same verdicts give the same interval.
-    return {"acc": float(right.mean()), "ci95": list(bootstrap_mean(right, np.random.default_rng(0)))}

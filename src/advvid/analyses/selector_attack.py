@@ -24,8 +24,8 @@ from advvid.core.errors import AdvvidError
 from advvid.core.kinds import NotNegativeNumber
 from advvid.evaluation.columns import Column
 from advvid.evaluation.table import percent
-from advvid.evaluation.tally import has_verdicts, summarise, verdicts
-from advvid.metrics.statistics import bootstrap_difference, wilson
+from advvid.evaluation.tally import has_verdicts, proportion, summarise, verdicts
+from advvid.metrics.statistics import bootstrap_difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +90,14 @@ class SelectorAttack(Analysis):
                 points.append(
                     {
                         "lambda": text,
-                        **_proportion(right[column]),
+                        **proportion(right[column]),
                         # Clips that are wrong without attack were not attacked.
-                        "selector_right": _proportion((chosen == branch)[right["clean"]]),
+                        "selector_right": proportion((chosen == branch)[right["clean"]]),
                         "gain": _gain(right[plain], right[column]),
                     }
                 )
             lines.append(
-                {"label": name, "branch": model.names[branch], "clean": _proportion(right["clean"]), "points": points}
+                {"label": name, "branch": model.names[branch], "clean": proportion(right["clean"]), "points": points}
             )
         totals = {text: summarise(samples, [columns[name, text].name for name in self.attacks]) for text in written}
         clean = evaluator.outputs("clean")[:, task.classes :].argmax(dim=1).numpy()
@@ -107,8 +107,8 @@ class SelectorAttack(Analysis):
             "values": list(written.values()),
             "branches": list(model.names),
             "chance": 1 / len(context.classes),
-            "clean": _proportion(right["clean"]),
-            "clean_selector_right": _proportion(clean == model.branch_of("clean")),
+            "clean": proportion(right["clean"]),
+            "clean_selector_right": proportion(clean == model.branch_of("clean")),
             "attacks": lines,
             "mean": [totals[text]["mean"] for text in written],
             "union": [totals[text]["union"] for text in written],
@@ -140,11 +140,6 @@ class SelectorAttack(Analysis):
             layout.add_row(text, *cells, percent(result["mean"][i]), percent(result["union"][i]))
         clean = f"no attack: {percent(result['clean'])}, selector right on {percent(result['clean_selector_right'])}"
         return Group(layout, Text(clean))
-
-
-def _proportion(right: NDArray[np.bool_]) -> dict[str, Any]:
-    count, total = int(right.sum()), len(right)
-    return {"acc": count / total if total else None, "ci95": list(wilson(count, total))}
 
 
 def _gain(plain: NDArray[np.bool_], joint: NDArray[np.bool_]) -> dict[str, Any]:

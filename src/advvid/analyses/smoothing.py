@@ -29,7 +29,7 @@ from advvid.core.numbers import parse_number
 from advvid.evaluation.check_rules import Check
 from advvid.evaluation.columns import Column, craft
 from advvid.evaluation.table import percent
-from advvid.metrics.statistics import wilson
+from advvid.evaluation.tally import proportion
 from advvid.tasks.classification import Classification
 from advvid.threats.balls import L2Ball
 
@@ -49,7 +49,8 @@ class Smoothing(Analysis):
         n: noisy clips by which its probability is bounded; no radius exceeds ``sigma * Phi^-1(alpha^(1/n))``.
         alpha: probability that a certificate is wrong.
         radii: l2 radii over the whole clip.
-        attack: an l2 search whose budget is set to each radius; it sees the mean probability over ``draws`` noisy clips.
+        attack: an l2 search; its budget is set to each radius, its step size to 2.5 radius / steps, and it never stops
+            early, whatever is given. It sees the mean probability over ``draws`` noisy clips.
         draws: noisy clips behind each gradient.
 
     Example:
@@ -82,9 +83,9 @@ class Smoothing(Analysis):
         """
         if not isinstance(context.task, Classification):
             raise no_answers(context)
-        noise = torch.randn(
-            self.draws, *context.clip_shape, generator=torch.Generator().manual_seed(derive_seed(context.seed, "draws"))
-        )
+        channels, frames, *side = context.clip_shape
+        source = torch.Generator().manual_seed(derive_seed(context.seed, "draws"))
+        noise = torch.randn(self.draws, channels, context.views * frames, *side, generator=source)
         scores = SmoothedScores(context.model, float(self.sigma), noise).to(context.device).eval()
         made = (repr(self), digests.of_module(context.model))
         parts = by_batch(context, context.split, "clips", made, "smoothing", lambda b: self._batch(context, scores, b))
@@ -93,9 +94,9 @@ class Smoothing(Analysis):
         bounds = [
             {
                 "radius": radius,
-                "certified": _share([c["answer"] == c["label"] and c["radius"] >= radius for c in clips]),
+                "certified": proportion([c["answer"] == c["label"] and c["radius"] >= radius for c in clips]),
                 # An upper bound: where the smoothed model abstains, the attack is not sure to have succeeded.
-                "attacked": _share([{c["answer"], c["attacked"][i]} <= {c["label"], None} for c in clips]),
+                "attacked": proportion([{c["answer"], c["attacked"][i]} <= {c["label"], None} for c in clips]),
             }
             for i, radius in enumerate(radii)
         ]
@@ -103,10 +104,10 @@ class Smoothing(Analysis):
         return {
             "sigma": float(self.sigma), "n": len(clips), "draws": [self.n0, self.n], "alpha": self.alpha,
             "largest": float(self.sigma) * torch.special.ndtri(torch.tensor(self.alpha ** (1 / self.n))).item(),
-            "right": _share([clip["answer"] == clip["label"] for clip in clips]),
+            "right": proportion([clip["answer"] == clip["label"] for clip in clips]),
             "abstained": sum(clip["answer"] is None for clip in clips), "bounds": bounds, "tries": tries,
             "checks": [dataclasses.asdict(_check(broken, tries))], "clips": clips,
-            "settings": dataclasses.asdict(self.attack),
+            "settings": [dataclasses.asdict(self.at(radius)) for radius in radii],
         }  # fmt: skip
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
@@ -152,11 +153,15 @@ class Smoothing(Analysis):
             ]
         }
 
+    def at(self, radius: float) -> GradientAttack:
+        """Return the attack at a radius, with steps of 2.5 radius / steps and no early exit."""
+        return self.attack.adjusted(
+            eps=radius, step_size=2.5 * radius / getattr(self.attack, "steps", 1), early_exit=False
+        )
+
     def _attacked(self, context: Context, scores: SmoothedScores, batch: Batch, radius: float) -> list[int | None]:
         """Attack the smoothed model at a radius and return its answers on fresh noise."""
-        steps = getattr(self.attack, "steps", 1)
-        attack = self.attack.adjusted(eps=radius, step_size=2.5 * radius / steps, early_exit=False)
-        column = Column(f"radius={radius:g}", attack)
+        column = Column(f"radius={radius:g}", self.at(radius))
         result, _ = craft(column, scores, batch.inputs, batch.target, batch.ids, context.seed, context.task)
         return self._answers(context, result.x_adv, clip_generators(context.seed, f"judged {radius:g}", batch.ids))
 
@@ -177,10 +182,6 @@ class Smoothing(Analysis):
             if clip["answer"] is not None and radius <= clip["radius"]
         ]
         return len(inside), sorted({name for name, changed in inside if changed})
-
-
-def _share(right: Sequence[bool]) -> dict[str, Any]:
-    return {"acc": sum(right) / len(right), "ci95": list(wilson(sum(right), len(right)))}
 
 
 def _check(broken: Sequence[str], tries: int) -> Check:

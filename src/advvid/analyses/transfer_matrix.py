@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +24,7 @@ from advvid.evaluation.checks import table_checks
 from advvid.evaluation.columns import Column, fingerprint
 from advvid.evaluation.results import NEAR_TIE
 from advvid.evaluation.table import percent
+from advvid.evaluation.tally import proportion
 from advvid.metrics.statistics import wilson
 
 BLANK = "untrained network"
@@ -86,7 +86,7 @@ class TransferMatrix(Analysis):
                     "label": model.label,
                     "checkpoint": str(model.source),
                     "weights": model.weights,
-                    "clean": _proportion(clean.right[model.key]),
+                    "clean": proportion(clean.right[model.key]),
                     "checks": _checks(context, attack, model, clean, rows, control),
                 }
                 for model in models
@@ -132,11 +132,6 @@ def _clean(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [model["clean"] for model in result["models"]]
 
 
-def _proportion(right: NDArray[np.bool_]) -> dict[str, Any]:
-    count, total = int(right.sum()), len(right)
-    return {"acc": count / total, "ci95": list(wilson(count, total))}
-
-
 def _summary(label: str, row: Row, clean: Row, models: Sequence[Scored]) -> dict[str, Any]:
     """Return a row of the matrix; ``fooled`` is the share of the clips that were right without attack."""
     cells = []
@@ -144,7 +139,7 @@ def _summary(label: str, row: Row, clean: Row, models: Sequence[Scored]) -> dict
         before, after = clean.right[model.key], row.right[model.key]
         fooled, could = int((before & ~after).sum()), int(before.sum())
         cells.append(
-            _proportion(before & after)
+            proportion(before & after)
             | {"fooled": {"rate": fooled / could if could else None, "ci95": list(wilson(fooled, could)), "n": could}}
             | {"near_ties": int((np.abs(row.margin[model.key]) < NEAR_TIE).sum())}
         )

@@ -115,10 +115,8 @@ def evaluate(
         first = next(iter(eval_batches(split, 1))).to(place)
         with torch.no_grad():
             outputs = system(first.inputs)
-        front = [
-            *(safe_instantiate(cfg.get("purifier")) or {}).values(),
-            *(p for p in purifiers if isinstance(p, Purifier)),
-        ]
+        named = safe_instantiate(cfg.get("purifier")) or {}
+        front = [named[purifier] if isinstance(purifier, str) else purifier for purifier in purifiers]
         if front:
             system = PurifiedModel(front, system, seed, first.inputs.shape[2]).to(place)
             columns = behind_purifiers(columns, system, cfg.evaluation.eot_samples, True)

@@ -10,9 +10,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import nn
 
-from advvid.config.command_line import as_typed
+from advvid.config.command_line import as_typed, several_trackers
 from advvid.config.composed import composed_with_choices
 from advvid.config.instantiate import safe_instantiate
+from advvid.config.trust import trust_as_typed
 from advvid.core import checkpoint, files
 from advvid.core.checkpoint import Which
 from advvid.core.errors import AdvvidError
@@ -123,8 +124,9 @@ def attack_videos(
 
 def carried_out(overrides: Sequence[str], run_dir: str | Path) -> dict[str, Any]:
     """Carry out a run as the command line does, with its files, and return its table or result as plain values."""
-    words = as_typed(with_saved_choices(overrides))
+    words = as_typed(with_saved_choices(several_trackers(overrides)))
     cfg, choices = composed_with_choices(words)
+    trust_as_typed(cfg.get("trust"), words)
     folder = files.make_folder(Path(run_dir))
     told = {"config.yaml": OmegaConf.to_yaml(cfg), "overrides.yaml": OmegaConf.to_yaml(list(words))}
     with recorded(folder, told):

@@ -56,7 +56,7 @@ class Attack(ABC):
         """
         if settings:
             names = [f.name for f in dataclasses.fields(cls) if f.init and f.name != "space"]
-            first = "eps" if "eps" in names else names[0]
+            first = "eps" if "eps" in names else (names or ["space"])[0]
             raise TypeError(f"{cls.__name__} takes its settings by name, as in {cls.__name__}({first}={settings[0]!r})")
         return super().__new__(cls)
 

@@ -62,7 +62,3 @@ class Oracle:
         self.nearest[rows] = torch.where(per_clip(better, x), x, self.nearest[rows])
         self.far[rows] = torch.where(better, far, self.far[rows])
         return hit, answered
-
-    def left(self) -> Tensor:
-        """Return the clips that may still be asked about, int64 ``[R]``."""
-        return (self.asked < self.limit).nonzero().squeeze(1)

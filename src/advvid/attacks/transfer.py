@@ -57,8 +57,7 @@ class Transfer(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.surrogate, str) and self.surrogate != UNTRAINED:
-            checkpoint.find(self.surrogate, self.which)  # a wrong path is told before any work
+        require_surrogate(self.surrogate, self.which)
 
     @property
     def threat(self) -> Threat:
@@ -68,11 +67,7 @@ class Transfer(Attack):
     def require_shape(self, shape: Sequence[int]) -> None:
         """Refuse what neither the inner attack nor the untrained surrogate can take."""
         self.attack.require_shape(shape)
-        if self.surrogate == UNTRAINED and (len(shape) != 4 or shape[0] != 3):
-            raise AdvvidError(
-                f"the untrained surrogate takes clips in colour, [B, 3, T, H, W], not inputs of shape "
-                f"{' x '.join(map(str, shape))}: give attack.surrogate a run folder of this data"
-            )
+        require_surrogate_shape(self.surrogate, shape)
 
     def _search(self, problem: Problem) -> AttackResult:
         surrogate = self._surrogate(problem.model, problem.clips)
@@ -86,6 +81,29 @@ class Transfer(Attack):
             with torch.no_grad():
                 classes = model(clips[:1]).shape[1]
         return surrogate_of(self.surrogate, self.which, clips, classes)
+
+
+def require_surrogate(given: str | nn.Module, which: checkpoint.Which) -> None:
+    """Refuse a path that names no checkpoint, before any work.
+
+    Raises:
+        AdvvidError: naming the path.
+    """
+    if isinstance(given, str) and given != UNTRAINED:
+        checkpoint.find(given, which)
+
+
+def require_surrogate_shape(given: str | nn.Module, shape: Sequence[int]) -> None:
+    """Refuse inputs that the untrained network cannot take.
+
+    Raises:
+        AdvvidError: naming the shape.
+    """
+    if given == UNTRAINED and (len(shape) != 4 or shape[0] != 3):
+        raise AdvvidError(
+            f"the untrained surrogate takes clips in colour, [B, 3, T, H, W], not inputs of shape "
+            f"{' x '.join(map(str, shape))}: give attack.surrogate a run folder of this data"
+        )
 
 
 def surrogate_of(given: str | nn.Module, which: checkpoint.Which, clips: Tensor, outputs: int) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from advvid.attacks.base import frozen
 from advvid.attacks.nes import NES, antithetic
 from advvid.attacks.problem import Problem
-from advvid.attacks.transfer import UNTRAINED, surrogate_of
+from advvid.attacks.transfer import UNTRAINED, require_surrogate, require_surrogate_shape, surrogate_of
 from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Positive
 from advvid.models.modes import mode
 from advvid.threats.base import draw
@@ -61,8 +63,17 @@ class VBAD(NES):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.surrogate, str) and self.surrogate != UNTRAINED:
-            checkpoint.find(self.surrogate, self.which)  # a wrong path is told before any work
+        require_surrogate(self.surrogate, self.which)
+        if self.follow == "loss" and self.surrogate == UNTRAINED:
+            raise AdvvidError(
+                "attack.follow=loss needs a surrogate that knows the classes: give attack.surrogate a run of this data, or "
+                "leave attack.follow=random"
+            )
+
+    def require_shape(self, shape: Sequence[int]) -> None:
+        """Refuse what the untrained surrogate cannot take."""
+        super().require_shape(shape)
+        require_surrogate_shape(self.surrogate, shape)
 
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return the number of patches in time, height and width for clips of shape ``(T, H, W)``."""

@@ -73,7 +73,7 @@ def measured(names: Sequence[str], conf: Conf = None) -> Table:
     table = Table("model", "weights", "multiply-adds", "clip", box=None, pad_edge=False)
     unknown = [name for name in names if name not in files]
     if unknown:
-        sys.exit(f"error: there is no model {unknown[0]!r}: python -m advvid.listing model shows them")
+        sys.exit(f"error: there is no model {unknown[0]!r}: advvid list model shows them")
     for name in names or files:
         try:
             cost, clip = measure(files[name]), native_clip(files[name])

@@ -1,4 +1,4 @@
-"""The small data set of real files that comes with the package."""
+"""The small data set of video files that comes with the package; a text-to-video model made them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ SHOWN = 3
 def findings(splits: Mapping[str, Sequence[Entry]], classes: Sequence[str]) -> dict[str, str]:
     """Return what is wrong between splits, in a sentence each, by the name of its check.
 
-    ``overlap``: a video stands in two splits, whatever its ending; of parts of a video, such as share a moment.
+    ``overlap``: a video stands in two splits, whatever its ending, or under one name in two folders ``train/`` and
+    ``test/``; of parts of a video, such as share a moment. A copy under another name is not found.
     ``untrained_class``: videos of a class are scored, but none is trained on.
 
     Example:
@@ -38,14 +39,15 @@ def findings(splits: Mapping[str, Sequence[Entry]], classes: Sequence[str]) -> d
 def _shared(one: str, first: Sequence[Entry], two: str, second: Sequence[Entry]) -> str:
     parts: dict[str, list[Entry]] = {}
     for entry in first:
-        parts.setdefault(_video(entry), []).append(entry)
-    both = [entry.id for entry in second if any(_meet(entry, other) for other in parts.get(_video(entry), []))]
+        parts.setdefault(_video(entry, one), []).append(entry)
+    both = [entry.id for entry in second if any(_meet(entry, other) for other in parts.get(_video(entry, two), []))]
     some = ", ".join(both[:SHOWN]) + (", ..." if len(both) > SHOWN else "")
     return f"{len(both)} of the {len(second)} videos for {two} are also in {one}, such as {some}" if both else ""
 
 
-def _video(entry: Entry) -> str:
-    return entry.path.rsplit(".", 1)[0]
+def _video(entry: Entry, split: str) -> str:
+    """Return what names a video: its path without its ending, below the folder of the split where it lies in one."""
+    return entry.path.removeprefix(f"{split}/").rsplit(".", 1)[0]
 
 
 def _meet(one: Entry, two: Entry) -> bool:

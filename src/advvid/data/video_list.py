@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,7 +16,8 @@ from advvid.data.lists import Entry, Lists, lines_of, shown, stays_inside
 from advvid.data.reading import Fraction, Reading
 from advvid.data.video_files import VideoFiles
 
-log = logging.getLogger(__name__)
+# More classes than any data set has; a number beyond is an id.
+MOST_CLASSES = 100_000
 
 
 @dataclass(kw_only=True, eq=False)
@@ -93,6 +93,11 @@ class VideoList(Reading, VideoFiles):
             number = {label: known.get(label, int(label) if numbers else len(names)) for label in labels}
         elif numbers:
             number = {label: int(label) for label in labels}
+            far = max(rows, key=lambda row: number[row.label])
+            if number[far.label] > MOST_CLASSES:
+                raise AdvvidError(
+                    f"{far.place}: the label {shown(far.label)} is no number of a class: number them from 0, or give names"
+                )
             names = [str(i) for i in range(max(number.values()) + 1)]
         else:
             names, number = labels, {label: i for i, label in enumerate(labels)}

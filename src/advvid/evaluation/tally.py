@@ -115,18 +115,18 @@ def summarise(
     in_all: NDArray[np.bool_] = np.logical_and.reduce(every, axis=1)
     result: dict[str, Any] = {
         "n": len(samples),
-        "clean": _proportion(right["clean"]),
-        "attacks": {column: _proportion(right[column]) for column in columns},
-        "mean": _average(every),
-        "union": _proportion(in_all),
-        "extra": {column: _proportion(right[column]) for column in extra},
-        "controls": {column: _proportion(right[column]) for column in controls},
+        "clean": proportion(right["clean"]),
+        "attacks": {column: proportion(right[column]) for column in columns},
+        "mean": average(every),
+        "union": proportion(in_all),
+        "extra": {column: proportion(right[column]) for column in extra},
+        "controls": {column: proportion(right[column]) for column in controls},
     }
     if attacked:
-        result["mean_attacks"] = _average(every[:, 1:])
+        result["mean_attacks"] = average(every[:, 1:])
     if types:
         result["types"] = {
-            name: _average(np.stack([right[column] for column in members], axis=1)) for name, members in types.items()
+            name: average(np.stack([right[column] for column in members], axis=1)) for name, members in types.items()
         }
     return result
 
@@ -140,11 +140,13 @@ def _hit(prediction: int, label: int | Sequence[int]) -> bool:
     return prediction in label if isinstance(label, Sequence) else prediction == label
 
 
-def _proportion(right: NDArray[np.bool_]) -> dict[str, Any]:
-    count, total = int(right.sum()), len(right)
-    return {"acc": count / total, "ci95": list(wilson(count, total))}
+def proportion(right: NDArray[np.bool_] | Sequence[bool]) -> dict[str, Any]:
+    """Return the share of the clips that are right ``[n]`` with Wilson's interval; ``acc`` is None where there is no clip."""
+    count, total = int(np.sum(right)), len(right)
+    return {"acc": count / total if total else None, "ci95": list(wilson(count, total))}
 
 
-def _average(right: NDArray[np.bool_]) -> dict[str, Any]:
+def average(right: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the mean over clips and columns ``[n, columns]``, with the interval of a paired bootstrap over clips."""
     # The seed is fixed, so that whoever has samples.jsonl finds the same interval.
     return {"acc": float(right.mean()), "ci95": list(bootstrap_mean(right, np.random.default_rng(0)))}

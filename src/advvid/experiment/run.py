@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,8 +22,6 @@ from advvid.experiment.attack_mode import check_options
 from advvid.experiment.one_run import Run, same_training
 from advvid.experiment.parts import Parts, build
 from advvid.experiment.saved import FINISHED
-
-log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig, run_dir: Path, choices: Mapping[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Multiply-adds of each network's card, times the forward and backward passes of t
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ CLIPS = {
     "youtube8m": (4_000_000, 64_000),
     "moving_mnist": (8_000, 1_000),
 }
+CRAFTING = 100  # passes of one example of the injection defense
+EVERY = ("AVG", "MAX", "MultiBN", "MultiBNManual")  # defenses that make every attack's clips for every batch
 UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -55,16 +58,37 @@ def forward(model: str, dataset: Any) -> float:
 
 
 def training_hours(cfg: DictConfig, model: str, data: str) -> float:
-    """Return the hours of one training: every attack of the defense costs its inner steps."""
-    defense = cfg.defense
-    kinds = (
-        max(1, len(defense.get("attacks") or {}))
-        if defense.get("_target_", "").rsplit(".", 1)[-1] in ("AVG", "MAX", "MultiBN", "MultiBNManual")
-        else 1
-    )
-    attacked = not str(defense.get("_target_")).endswith("NoDefense")
-    passes = 1 + (int(defense.get("inner_steps", 0)) * kinds + kinds - 1 if attacked else 0)
-    return _hours(cfg.schedule.epochs * CLIPS[data][0] * passes * forward(model, cfg.dataset))
+    """Return the hours of one training."""
+    passes = cfg.schedule.epochs * CLIPS[data][0] * update_passes(cfg.defense)
+    return _hours((passes + crafting_passes(cfg.defense, CLIPS[data][0])) * forward(model, cfg.dataset))
+
+
+def crafting_passes(defense: DictConfig, clips: int) -> float:
+    """Return the passes of the examples that a defense makes once, before its training."""
+    if kind_of(defense) != "Injection" or defense.examples != "adversarial":
+        return 0.0
+    return float(Fraction(str(defense.ratio))) * clips * CRAFTING
+
+
+def update_passes(defense: DictConfig) -> float:
+    """Return the forward-backward passes of a clip in one update of a defense, as its class says.
+
+    Example:
+        >>> update_passes(composed(["defense=at", "defense.inner_steps=5"]).defense)
+        6.0
+    """
+    kind, inner = kind_of(defense), int(defense.get("inner_steps", 0))
+    number = max(1, sum(attack is not None for attack in (defense.get("attacks") or {}).values()))
+    if kind in ("NoDefense", "Injection"):
+        return 1.0
+    if kind == "MSD":  # one search over the union of the sets, each step compared by forward passes alone
+        return inner + number * (inner + 1) / 2 * (number > 1) + 1.0
+    return (number if kind in EVERY else 1) * (inner + 1.0) + (1.5 if kind == "TRADES" else 0.0)
+
+
+def kind_of(node: DictConfig) -> str:
+    """Return the name of the class that a node of the configuration makes."""
+    return str(node.get("_target_")).rsplit(".", 1)[-1]
 
 
 def scoring_hours(cfg: DictConfig, model: str, data: str) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Collection, Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from advvid.config.composed import composed
 from advvid.models.build import build_model
 from advvid.studies.catalogue import papers, studies
-from advvid.studies.estimate import attack_steps, frame_choices, stem
+from advvid.studies.estimate import attack_steps, crafting_passes, frame_choices, kind_of, stem, update_passes
 from advvid.studies.plan import DEMO, RUN, TRAIN, Study
 from advvid.studies.published import read_yaml
 
@@ -32,7 +31,6 @@ CLIPS = {"motion": 384, "motion_look": 384, "digits": 384, "youtube8m_mini": 576
 FEATURES = (30, 1152)
 # Seconds of a pass of these beside one of the bare network: branches, a generator in front, blocks in between.
 HEAVIER = {"MultiBN": 2.0, "MultiBNManual": 2.0, "APEGAN": 1.6, "GAT": 2.2, "OUDefend": 1.7, "FeatureDenoising": 1.5}
-EVERY = ("AVG", "MAX", "MSD", "MultiBN", "MultiBNManual")  # defenses that make every attack's clips for every batch
 ACCESSES = ("APEGAN", "GAT")  # whose columns are attacked once more by those who know less
 Place = tuple[str, str, str]  # study, training, evaluation or ""
 
@@ -59,15 +57,10 @@ def seconds_of_a_pass(cfg: DictConfig, batch: int = 25, repeats: int = 3) -> flo
 
 def training_passes(cfg: DictConfig) -> float:
     """Return the passes of a training, validation included."""
-    kind = str(cfg.defense.get("_target_")).rsplit(".", 1)[-1]
-    inner = int(cfg.defense.get("inner_steps", 0))
-    attacked = kind not in ("NoDefense", "Injection")
-    kinds = max(1, len([a for a in (cfg.defense.get("attacks") or {}).values() if a])) if kind in EVERY else 1
-    each = 1 + (kinds * (inner + 1) - 1 + (kind == "TRADES") * 1.5 if attacked else 0)
+    kind, inner = kind_of(cfg.defense), int(cfg.defense.get("inner_steps", 0))
+    each = update_passes(cfg.defense)
     clips = cfg.dataset.get("limit_train") or CLIPS[_data(cfg)]
-    extra = 0.0
-    if kind == "Injection" and cfg.defense.examples == "adversarial":
-        extra = float(Fraction(str(cfg.defense.ratio))) * clips * 100
+    extra = crafting_passes(cfg.defense, clips)
     epochs = int(cfg.schedule.epochs)
     heavy = HEAVIER.get(kind, 1.0)
     return heavy * epochs * (clips * each + int(cfg.dataset.get("limit_val") or 100) * (1 + inner)) + extra
@@ -81,7 +74,7 @@ def scoring_passes(cfg: DictConfig) -> float:
     steps = sum(
         attack_steps(node, cfg) for node in cfg.suite.values() if OmegaConf.is_dict(node) and "_target_" in node
     )
-    kind = str(cfg.defense.get("_target_")).rsplit(".", 1)[-1]
+    kind = kind_of(cfg.defense)
     accesses = 2 if kind in ACCESSES or cfg.get("purifier") else 1
     return clips * HEAVIER.get(kind, 1.0) * (1 + accesses * steps)
 
