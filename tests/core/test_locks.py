@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ def forked(work):
     child = os.fork()
     if not child:
         os.setsid()
+        # The fork server of an earlier test is this process's child, not the new one's, which has to start its own.
+        vars(forkserver._forkserver).update(_forkserver_pid=None, _forkserver_address=None, _forkserver_alive_fd=None)
         try:
             work()
         finally:
@@ -57,6 +60,17 @@ def test_a_second_process_is_refused_by_name_and_a_dead_one_holds_nothing(tmp_pa
     with locked(file, "the run folder a", wait=False):
         assert json.loads(file.read_text())["pid"] == os.getpid()
     assert not file.exists()
+
+
+def test_a_forked_process_starts_its_own_fork_server(tmp_path):
+    def work():
+        with processes.pool(1, "forkserver") as pool:
+            (tmp_path / "said").write_text(str(pool.submit(abs, -1).result()))
+
+    with processes.pool(1, "forkserver") as pool:
+        assert pool.submit(abs, -1).result() == 1
+    os.waitpid(forked(work), 0)
+    assert (tmp_path / "said").read_text() == "1"
 
 
 def _sleep(folder):
