@@ -35,6 +35,16 @@ def test_kinfu_types_has_five_types_at_three_budgets():
     assert [len(members) for members in types.values()] == [3] * 5
 
 
+@pytest.mark.parametrize("name", ["ape_gan", "gat", "ape_gan_types", "gat_types"])
+def test_kinfu_trains_generators_as_the_papers_code_does(name):
+    """The recorded Adam for both networks of the game, whatever moves the classifier, against the whole system (eq. 10)."""
+    cfg = composed(f"experiment=kinfu/{name}")
+    adam = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 2e-4, "betas": [0.5, 0.999]}
+    assert cfg.defense.generator_optimizer == cfg.defense.discriminator_optimizer == adam
+    assert (cfg.schedule.optimizer._target_, cfg.schedule.optimizer.lr) == ("torch.optim.SGD", 5e-4)
+    assert (cfg.defense.gamma_mse, cfg.defense.gamma_gan, cfg.defense.crafted_on) == (0.7, 0.3, "system")
+
+
 def test_lo_has_four_attacks_of_five_steps_and_three_controls():
     attacks = columns("lo")
     searched = {name: attack for name, attack in attacks.items() if not attack.control}

@@ -34,7 +34,7 @@ ALWAYS = {"loss", "train_objective_acc", "val_acc", "val_robust_acc", "passes", 
 COST = {"multibn": 9, "multibn_manual": 9, "gat": 2 + 1.5 / 2}
 
 # One of each kind of state: a distribution, networks of its own, files, branches, replays, none.
-QUICK = {"aat", "ape_gan", "injection", "multibn", "free_at", "none"}
+QUICK = {"aat", "ape_gan", "gat", "injection", "multibn", "free_at", "none"}
 
 
 def finite(trainer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,25 +26,29 @@ from advvid.models.purified import Purified
 
 # Where the classifier's weights come from, in place of a run folder: model.checkpoint, as it stands.
 GIVEN = "model"
+# As in the paper's code, for both networks.
+ADAM = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
 
 
 @dataclass(kw_only=True)
 class APEGAN(Generative):
     """3D APE-GAN (Kinfu & Vidal, eq. 9 to 12): ``gamma_mse * MSE(G(X'), X) - gamma_gan * log D(G(X'))``, classifier frozen.
 
-    In turns: G moves with the run's optimiser and D as it is; then, on every ``discriminator_every``-th update, D moves
-    with its own optimiser on X and the new G's clips (the paper's code: two steps of G for one of D). A benign
+    In turns: G moves with its own optimiser and D as it is; then, on every ``discriminator_every``-th update, D moves
+    with its own on X and the new G's clips (the paper's code: two steps of G for one of D). A benign
     classifier is trained first, unless one is given; the cost of doing so stands in its own metrics.jsonl and as
     ``prerequisite_passes`` in this one's. Cost per clip: the inner steps, 1.5 passes (one of G and D, and F forward), and
     another 1.5 where D moves.
 
     Args:
         generator: makes G.
+        generator_optimizer: makes G's optimiser, whose learning rate stays as it is (the paper's code: Adam, 2e-4, betas 0.5
+            and 0.999); None for the schedule's.
         gamma_mse: weight of the reconstruction (eq. 10: squared distance over the channels, mean over T, H, W); the paper's
             gamma_1, 0.7 in its code.
         gamma_gan: weight of the adversarial term, the paper's gamma_2, 0.3 in its code; 0 leaves D out.
         discriminator: makes D from ``(3, T, H, W)``.
-        discriminator_optimizer: makes D's optimiser.
+        discriminator_optimizer: makes D's optimiser, the same in the paper's code.
         discriminator_every: updates of G for each of D.
         classifier: None trains a benign one on ``classifier_schedule`` in ``prerequisites/classifier``; a run folder or .pt
             file; or ``model``, the weights that ``model.checkpoint`` gave.
@@ -55,12 +59,11 @@ class APEGAN(Generative):
     """
 
     generator: Callable[[], nn.Module] = field(default_factory=lambda: partial(Generator))
+    generator_optimizer: Callable[..., torch.optim.Optimizer] | None = ADAM
     gamma_mse: NotNegativeNumber = 0.7
     gamma_gan: NotNegativeNumber = 0.3
     discriminator: Callable[..., nn.Module] = field(default_factory=lambda: partial(Discriminator))
-    discriminator_optimizer: Callable[..., torch.optim.Optimizer] = field(
-        default_factory=lambda: partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
-    )
+    discriminator_optimizer: Callable[..., torch.optim.Optimizer] = ADAM
     discriminator_every: Count = 2
     classifier: FilePath | None = None
     classifier_schedule: Schedule = field(default_factory=lambda: Schedule(epochs=20))
@@ -77,6 +80,12 @@ class APEGAN(Generative):
         system = Purified(self.generator(), model)
         system.train_only(["generator"])
         return system
+
+    def own_optimizers(self, model: nn.Module) -> Sequence[torch.optim.Optimizer]:
+        """Return the generator's."""
+        if self.generator_optimizer is None:
+            return ()
+        return [self.generator_optimizer(weights)] if (weights := list(purified(model).generator.parameters())) else []
 
     def make_ready(self, model: nn.Module, preparation: Preparation) -> None:
         """Train or load the benign classifier."""

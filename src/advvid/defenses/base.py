@@ -95,6 +95,17 @@ class Defense:
         """
         return {}
 
+    def own_optimizers(self, model: nn.Module) -> Sequence[torch.optim.Optimizer]:
+        """Return optimisers for weights of the wrapped model that the schedule's optimiser is to leave alone.
+
+        They move with every update, at the learning rate that they are made with.
+        """
+        return ()
+
+    def attacked_part(self, model: nn.Module) -> nn.Module:
+        """Return what training attacks of the wrapped model: all of it, if a defense does not say otherwise."""
+        return model
+
     def make_ready(self, model: nn.Module, preparation: Preparation) -> None:
         """Make or load, before training, what must exist by then, such as a benign classifier."""
 

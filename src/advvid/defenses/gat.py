@@ -20,7 +20,7 @@ from advvid.models.purified import Purified
 class GAT(APEGAN):
     """GAT (Kinfu & Vidal, eq. 14): the loss of APE-GAN plus the classifier's on F(G(X')), for G and F together.
 
-    One optimiser moves both. Cost per clip: the inner steps, 1 pass, and another 1.5 where the discriminator moves.
+    G has its own optimiser, F the schedule's. Cost per clip: the inner steps, 1 pass, and another 1.5 where the discriminator moves.
 
     Args:
         loss_reaches_generator: eq. 14. False is what the published code does: the classifier's loss moves F alone, and G

@@ -74,6 +74,10 @@ class Generative(Defense):
                 f"{' x '.join(map(str, shape))}: choose another defense, or a data set of videos"
             )
 
+    def attacked_part(self, model: nn.Module) -> nn.Module:
+        """Return the system, or the classifier alone; probabilities of an adaptive adversary are measured on the same."""
+        return model if self.crafted_on == "system" else purified(model).classifier
+
     def attacked(
         self, model: Purified, batch: Batch, attacks: Mapping[str, Attack], step: Step
     ) -> tuple[Tensor, Tensor]:
@@ -81,10 +85,9 @@ class Generative(Defense):
         attack = self.adversary.chosen(attacks, step)
         if getattr(attack, "eps", 1) == 0:
             return batch.inputs, torch.zeros(())
-        target: nn.Module = model if self.crafted_on == "system" else model.classifier
         generators = clip_generators(step.seed, step.key, batch.ids)
         with mode(model, self.inner_mode == "train"):  # of the whole, so that frozen parts stay in evaluation mode
-            result = attack.run(target, batch.inputs, batch.target, generators, task=self.task)
+            result = attack.run(self.attacked_part(model), batch.inputs, batch.target, generators, task=self.task)
         return result.x_adv, result.gradient_calls.float().mean()
 
     def end_epoch(self, attacks: Mapping[str, Attack], step: Step, measure: Measure) -> dict[str, Any]:

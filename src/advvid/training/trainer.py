@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from advvid.attacks.base import Attack
 from advvid.core import checkpoint
@@ -35,6 +36,7 @@ from advvid.distributed.placement import placement
 from advvid.distributed.signals import StopRequest
 from advvid.tracking.trackers import Tracker
 from advvid.training.journal import Journal, summary_line
+from advvid.training.optimizers import optimizers, rates
 from advvid.training.state import restore, saved
 from advvid.training.validation import Epoch, Meter, quick, score
 
@@ -93,8 +95,8 @@ class Trainer:
         self.placement = placement(self.processes)
         self.model = self.placement.place(model)
         self.average = self.placement.average(model, self.schedule.ema) if self.schedule.ema else None
-        trainable = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer: Any = self.fabric.setup_optimizers(self.schedule.optimizer(trainable))
+        moved, self.scheduled = optimizers(self.model, self.defense, self.schedule)
+        self.optimizer: Any = self.fabric.setup_optimizers(moved)
         self.rests_on = with_machine(
             self.identity or of_parts(self.defense, self.schedule, self.attacks, self.seed), self.fabric.device
         )
@@ -112,7 +114,7 @@ class Trainer:
         size, given, processes = self.schedule.batch_size, self.schedule.micro_batch, self.processes
         length = train_length(train_set, size, processes.share)
         updates = math.ceil(length / self.schedule.accumulate) * self.schedule.epochs
-        self.scheduler = self.schedule.scheduler(self.optimizer, updates)
+        self.scheduler = rates(self.optimizer, self.scheduled, self.schedule, updates)
         if resume:
             self._resume()
         clip = next(eval_batches(train_set, 1, [0])).to(self.fabric.device).inputs
@@ -197,7 +199,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.defense.end_update(self.model)
-        if self.schedule.kind != "plateau":
+        if not isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
@@ -244,13 +246,13 @@ class Trainer:
             line["val_trained_acc"] = self._score(val_set, quick(moving)).accuracy
         self.total_passes += float(self.meter.passes)
         line["total_passes"] = self.total_passes
+        part = self.defense.attacked_part(self.scored)
+        splits = {"val": val_set, "train": train_set}
         line |= self.meter.means | self.defense.end_epoch(
-            self.attacks,
-            step,
-            lambda attack, name: self._score(val_set if name == "val" else train_set, attack, name=name).mean_loss,
+            self.attacks, step, lambda attack, name: self._score(splits[name], attack, None, name, part).mean_loss
         )
-        if self.schedule.kind == "plateau":
-            self.scheduler.step(clean.mean_loss)  # type: ignore[arg-type]
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(clean.mean_loss)
         quality = found.quality(self.defense.monitor)
         self.meter = Meter()
         # The line goes first: a kill between the two writes it again, and a resumed run drops lines from its epoch on.
@@ -261,13 +263,22 @@ class Trainer:
         self._save("last", epoch + 1, 0)
         log.info("%s", summary_line(line, self.schedule.epochs))
 
-    def _score(self, split: Clips, attack: Attack | None, limit: int | None = None, name: str = "val") -> Meter:
+    def _score(
+        self,
+        split: Clips,
+        attack: Attack | None,
+        limit: int | None = None,
+        name: str = "val",
+        part: nn.Module | None = None,
+    ) -> Meter:
+        """Score a split; ``part`` of the model is what the attack sees, None all of it."""
         size = self.schedule.batch_size
         count = math.ceil(min(len(split), len(split) if limit is None else limit) / size)
         mine = range(self.processes.rank, count, self.processes.world_size)
         batches = eval_batches(split, size, mine, workers=self.workers)
         with self.placement.gathered(self.scored):
-            meter = score(self.scored, batches, self.defense.task, self.fabric.device, attack, self.seed, name)
+            where, draws = self.fabric.device, (self.seed, name)
+            meter = score(self.scored, batches, self.defense.task, where, attack, draws=draws, crafted_on=part)
         return meter.together(self.processes)
 
     def _share_buffers(self) -> None:

@@ -125,8 +125,8 @@ def score(
     task: Task,
     device: torch.device,
     attack: Attack | None = None,
-    seed: int = 0,
-    name: str = "val",
+    draws: tuple[int, str] = (0, "val"),
+    crafted_on: nn.Module | None = None,
 ) -> Meter:
     """Score a split in evaluation mode, clean or under an attack.
 
@@ -136,9 +136,10 @@ def score(
         task: what a wrong answer is.
         device: where to compute.
         attack: None for clean clips.
-        seed: of the attack's random numbers, which depend on (seed, name, clip id) alone.
-        name: of the split.
+        draws: seed and name of the split; the attack's random numbers depend on these and the clip's id alone.
+        crafted_on: the part of the model that the attack sees; None for all of it.
     """
+    seen = model if crafted_on is None else crafted_on
     meter = Meter()
     was_training = model.training
     model.eval()
@@ -147,10 +148,10 @@ def score(
         clips = batch.inputs
         # A budget of 0 leaves the clip as it is; searching would only cost time.
         if attack is not None and getattr(attack, "eps", 1) != 0:
-            clips = attack.run(model, clips, batch.target, clip_generators(seed, name, batch.ids), task=task).x_adv
+            clips = attack.run(seen, clips, batch.target, clip_generators(*draws, batch.ids), task=task).x_adv
         with torch.no_grad():
             out = model(clips)
-            require_finite(out, batch.ids, f"the {'clean' if attack is None else 'attacked'} clips of split {name}")
+            require_finite(out, batch.ids, f"the {'clean' if attack is None else 'attacked'} clips of split {draws[1]}")
             meter.add(task.loss(out, batch.target).sum(), task.correct(out, batch.target), len(batch))
     model.train(was_training)
     return meter
