@@ -39,7 +39,7 @@ def require_honest(
     """
     far = threat.distance(result.x_adv, clips)
     allowed = threat.contains(result.x_adv, clips, result.aux)
-    written = (given[0] != clips).any() | (given[1] != labels).any()
+    written = (_bits(given[0]) != _bits(clips)).any() | (given[1] != labels).any()
     below = (result.steps < 0).any() | (result.gradient_calls < 0).any()
     overwritten, negative, outside = torch.stack([written, below.to(written.device), ~allowed.all()]).tolist()
     if overwritten:
@@ -61,3 +61,9 @@ def require_honest(
             f"the attack of column {column} counts fewer than 0 steps or gradient calls: mend what it reports as its cost"
         )
     return far
+
+
+def _bits(values: Tensor) -> Tensor:
+    """Return values as whole numbers of 64 bits where they divide into such, which compare several times as fast."""
+    whole = values.is_contiguous() and values.dim() > 0 and values.shape[-1] * values.element_size() % 8 == 0
+    return values.view(torch.int64) if whole else values

@@ -51,7 +51,7 @@ class Snapshot:
         }
         return Snapshot(
             {
-                name: (id(m), *(tuple(vars(m).get(h) or ()) for h in HOOKS), "forward" in vars(m))
+                name: (id(m), "forward" in vars(m), *(tuple(held) for held in map(vars(m).get, HOOKS) if held))
                 for name, m in modules.items()
             },
             {name: module.training for name, module in modules.items()},
