@@ -26,7 +26,9 @@ def described(name):
 
 
 def config(name):
-    return OmegaConf.create({"model": settings(FILES[name])}).model
+    cfg = OmegaConf.create({"model": settings(FILES[name])}).model
+    cfg.checkpoint = None  # efficientnet_lite0 begins with a package's, which need not be there
+    return cfg
 
 
 def no_softmax(logits):

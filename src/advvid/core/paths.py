@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from advvid.core.errors import AdvvidError
@@ -29,16 +30,28 @@ def cache_dir() -> Path:
     return Path(chosen) if chosen else Path.home() / ".cache" / "advvid"
 
 
+# In front of a file that an installed package brings: package:<its name>/<path in it>.
+PACKAGE = "package:"
+
+
 def user_path(text: str | Path) -> Path:
     """Return the path that a user means: ``~`` is the home folder, unless something of that very name lies here.
 
+    ``package:<name>/<path>`` is a file of an installed package, whose code is not run; where it is not installed, the
+    path stays as it was given, and whoever opens it says so.
+
     Example:
-        >>> user_path("runs/~a").as_posix()
-        'runs/~a'
+        >>> user_path("runs/~a").as_posix(), user_path("package:advvid/core/paths.py").name
+        ('runs/~a', 'paths.py')
     """
     path = Path(text)
     if path.exists():
         return path
+    if str(text).startswith(PACKAGE):
+        name, _, inside = str(text).removeprefix(PACKAGE).partition("/")
+        spec = find_spec(name) if name.isidentifier() else None
+        places = list(spec.submodule_search_locations or ()) if spec else []
+        return Path(places[0], inside) if places else path
     try:
         return path.expanduser()
     except RuntimeError:  # ~name of nobody

@@ -3,6 +3,7 @@ from .ape_gan import Generator as Generator
 from .c3d import C3D as C3D
 from .classifier import VideoClassifier as VideoClassifier
 from .cnn_recurrent import CNNRecurrent as CNNRecurrent
+from .efficientnet_lite import EfficientNetLite0 as EfficientNetLite0
 from .feature_transformer import FeatureTransformer as FeatureTransformer
 from .hugging_face import HuggingFaceClassifier as HuggingFaceClassifier
 from .i3d import I3D as I3D

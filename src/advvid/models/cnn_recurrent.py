@@ -11,12 +11,13 @@ from torchvision import models
 from advvid.core.allowed import checked
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Positive
+from advvid.models.efficientnet_lite import FEATURES, EfficientNetLite0
 from advvid.models.inception_v3 import InceptionV3
 from advvid.models.per_frame import channels_last, on_frames
 
 CELLS: dict[str, type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
-Backbone = Literal["small", "resnet18", "inception_v3"]
+Backbone = Literal["small", "resnet18", "inception_v3", "efficientnet_lite0"]
 
 
 @checked
@@ -30,7 +31,7 @@ class CNNRecurrent(nn.Module):
         num_classes: number of logits, K.
         cell: ``rnn`` (tanh), ``lstm`` or ``gru``.
         backbone: ``small`` (three strided convolutions and a linear layer, for frames from 8 pixels a side upwards),
-            or torchvision's ``resnet18`` or ``inception_v3`` (75 pixels upwards) without its last layer.
+            torchvision's ``resnet18`` or ``inception_v3`` (75 pixels upwards) or ``efficientnet_lite0``, without last layers.
         hidden: size of the recurrent state.
         layers: recurrent layers.
         bidirectional: read the frames in both orders.
@@ -144,6 +145,8 @@ def _backbone(name: Backbone, width: float) -> tuple[nn.Module, int]:
         return SmallCNN((first, second, third), features), features
     if width != 1:
         raise AdvvidError(f"model.width={width} is for backbone=small: {name} has one width, so leave it at 1")
+    if name == "efficientnet_lite0":
+        return EfficientNetLite0(), FEATURES
     if name == "resnet18":
         net: models.ResNet | InceptionV3 = models.resnet18(weights=None)
     else:

