@@ -180,3 +180,15 @@ def test_a_run_goes_on_for_longer_only_where_its_rate_does_not_depend_on_the_len
     go(tmp_path / "c", 1, kind="one_cycle")
     with pytest.raises(AdvvidError, match=r"schedule\.epochs was 1 and is now 2"):
         go(tmp_path / "c", 2, kind="one_cycle")
+
+
+def test_what_is_validated_seldom_ends_with_the_same_weights(tmp_path):
+    ends = {}
+    for every in (1, 2):
+        made = trainer(tmp_path / str(every), epochs=5, validate_every=every)
+        ends[every] = made.fit(TRAIN, VAL).state_dict()
+    often, seldom = lines(tmp_path / "1"), lines(tmp_path / "2")
+    assert [row["epoch"] for row in seldom if "val_acc" in row] == [2, 4, 5]
+    for first, second in zip(often, seldom, strict=True):
+        assert second == {key: first[key] for key in second}
+    assert all(torch.equal(ends[1][key], ends[2][key]) for key in ends[1])

@@ -1,5 +1,6 @@
 """Batches: the order is a function of seed and epoch, and nothing is seen twice or lost."""
 
+import multiprocessing
 import os
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from advvid.core.errors import AdvvidError
 from advvid.data import loader
 from advvid.data.limits import round_robin
-from advvid.data.loader import eval_batches, train_batches, train_length, worker_count
+from advvid.data.loader import Feed, eval_batches, train_batches, train_length, worker_count
 from advvid.data.memory_clips import MemoryClips
 
 
@@ -59,6 +60,30 @@ def test_a_late_start_gives_the_tail_of_the_epoch(start):
 def test_loader_processes_change_nothing():
     assert same(train_batches(clips(), 4, 1, 0, workers=2), train_batches(clips(), 4, 1, 0))
     assert same(eval_batches(clips(), 4, workers=2), eval_batches(clips(), 4))
+
+
+def test_the_processes_of_a_feed_stay_and_change_nothing():
+    train, val = clips(), clips(7)
+    with Feed([train, val], workers=2) as feed:
+        given = set()
+        for epoch in range(3):
+            assert same(train_batches(train, 4, 1, epoch, workers=feed), train_batches(train, 4, 1, epoch))
+            next(iter(train_batches(train, 2, 1, epoch, workers=feed)))  # a walk that is left
+            assert same(eval_batches(val, 4, workers=feed), eval_batches(val, 4))
+            given.add(tuple(child.pid for child in multiprocessing.active_children()))
+    assert len(given) == 1
+    assert len(next(iter(given))) == 2
+    assert not multiprocessing.active_children()
+
+
+def test_two_walks_at_once_are_refused():
+    train, val = clips(), clips(7)
+    with Feed([train, val], workers=1) as feed:
+        first = train_batches(train, 4, 1, 0, workers=feed)
+        next(first)
+        next(eval_batches(val, 4, workers=feed))
+        with pytest.raises(RuntimeError, match="one at a time"):
+            list(first)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 10, 64])

@@ -112,7 +112,7 @@ def validation_of(model):
 
     def measure(attack, split):
         assert split == "val"
-        return score(model, [batch], Classification(), torch.device("cpu"), attack).mean_loss
+        return score(model, [batch], Classification(), torch.device("cpu"), {"": attack})[""].mean_loss
 
     return measure
 
@@ -136,10 +136,11 @@ def test_a_sound_model_is_not_warned_about(small, caplog):
     batch = random_batch(0)
 
     def measure(attack, split):
-        return score(small, [batch], Classification(), torch.device("cpu"), attack).mean_loss
+        return score(small, [batch], Classification(), torch.device("cpu"), {"": attack})[""].mean_loss
 
     found = FGSMRS(monitor_margin=1.0).end_epoch(ATTACKS, step(), measure)
-    by_hand = score(small, [batch], Classification(), torch.device("cpu"), FGSMRS().one_step(PGD(eps=EPS))).accuracy
+    attacks = {"": FGSMRS().one_step(PGD(eps=EPS))}
+    by_hand = score(small, [batch], Classification(), torch.device("cpu"), attacks)[""].accuracy
     assert found["val_one_step_acc"] == by_hand >= found["val_pgd_acc"]
     assert not caplog.records
 

@@ -29,7 +29,7 @@ TRAIN, TEST = split(120, 0), split(60, 1)
 def robust_accuracy(tmp_path, defense, attacks):
     run = trainer(tmp_path, defense, attacks, epochs=10, batch_size=16, checkpoint_minutes=10.0)
     model = run.fit(TRAIN, TEST)
-    return score(model, eval_batches(TEST, 60), Classification(), run.fabric.device, PGD_12).accuracy
+    return score(model, eval_batches(TEST, 60), Classification(), run.fabric.device, {"": PGD_12})[""].accuracy
 
 
 @pytest.mark.slow

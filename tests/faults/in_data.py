@@ -120,7 +120,7 @@ def _validation(setup: Setup) -> list[str]:
         def forward(self, clips: Tensor) -> Tensor:
             return setup.model(clips) / clips.flatten(1).amax(dim=1, keepdim=True)
 
-    score(Dark(), [Batch(setup.clips, setup.labels, setup.ids)], Classification(), CPU)
+    score(Dark(), [Batch(setup.clips, setup.labels, setup.ids)], Classification(), CPU, {"clean": None})
     return []
 
 

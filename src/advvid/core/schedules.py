@@ -34,6 +34,8 @@ class Schedule:
             then sees these clips at once, not the batch.
         accumulate: steps whose gradients are added before the weights move.
         select: which checkpoint is scored on the test split: ``last`` or ``best`` (chosen on validation).
+        validate_every: epochs from one validation to the next; the last epoch ends with one in any case. ``best`` and
+            ``plateau`` know the epochs with a validation alone.
         checkpoint_minutes: time between checkpoints within an epoch (each epoch ends with one anyway).
     """
 
@@ -52,6 +54,7 @@ class Schedule:
     accumulate: Count = 1
     micro_batch: Count | None = None
     select: Literal["last", "best"] = "last"
+    validate_every: Count = 1
     checkpoint_minutes: NotNegative = 10.0
 
     def __post_init__(self) -> None:

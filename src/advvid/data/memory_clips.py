@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from advvid.core import digests
@@ -48,27 +47,48 @@ class MemoryClips(Dataset[tuple[Tensor, int, str]]):
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int, str]:
         """Return (clip uint8 ``[3, views * T, H, W]``, label, id); see ``advvid.data.loader.Clips`` for the key."""
-        index, draw = key if isinstance(key, tuple) else (key, None)
-        video = self.videos[index]
-        room = video.shape[1] - (self.frames - 1) * self.stride - 1
-        if draw is None:
-            # Clips spread evenly: one lies in the middle, several reach from the first frame to the last.
-            starts = [room // 2] if self.views == 1 else [round(i * room / (self.views - 1)) for i in range(self.views)]
-            clip = torch.cat([self._cut(video, start) for start in starts], dim=1)
-        else:
-            generator = torch.Generator().manual_seed(draw)
-            clip = self._cut(video, int(torch.randint(room + 1, (), generator=generator)))
-            clip = self._shifted(clip, generator)
-        return clip, self.targets[index], self.ids[index]
+        clips, targets, ids = self.together([key])
+        return clips[0], int(targets[0]), ids[0]
+
+    def together(self, keys: Sequence[int | tuple[int, int]]) -> tuple[Tensor, Tensor, list[str]]:
+        """Return a batch as ``(uint8 [B, 3, views * T, H, W], labels [B], ids)``, a few operations for all its clips."""
+        cuts, moves, indices, generator = [], [], [], torch.Generator()
+        room = self.videos.shape[2] - (self.frames - 1) * self.stride - 1
+        for key in keys:
+            index, draw = key if isinstance(key, tuple) else (key, None)
+            video, move = self.videos[index], [self.shift, self.shift]
+            if draw is None:
+                # Clips spread evenly: one lies in the middle, several reach from the first frame to the last.
+                last = max(1, self.views - 1)
+                starts = [room // 2] if self.views == 1 else [round(i * room / last) for i in range(self.views)]
+            else:
+                generator.manual_seed(draw)
+                starts = [int(torch.randint(room + 1, (), generator=generator))]
+                if self.shift:
+                    move = torch.randint(2 * self.shift + 1, (2,), generator=generator).tolist()
+            cuts.append(torch.cat([self._cut(video, start) for start in starts], dim=1))
+            moves.append(move)
+            indices.append(index)
+        clips = torch.stack(cuts)
+        if any(move != [self.shift, self.shift] for move in moves):
+            clips = moved(clips, torch.tensor(moves) - self.shift)
+        return clips, torch.tensor([self.targets[i] for i in indices]), [self.ids[i] for i in indices]
 
     def _cut(self, video: Tensor, start: int) -> Tensor:
         return video[:, start : start + (self.frames - 1) * self.stride + 1 : self.stride]
 
-    def _shifted(self, clip: Tensor, generator: torch.Generator) -> Tensor:
-        """Move all frames of a clip by the same few pixels, repeating the edge."""
-        if not self.shift:
-            return clip
-        down, right = torch.randint(2 * self.shift + 1, (2,), generator=generator).tolist()
-        padded = F.pad(clip.float(), (self.shift,) * 4, mode="replicate").to(clip.dtype)
-        height, width = clip.shape[-2:]
-        return padded[..., down : down + height, right : right + width]
+
+def moved(clips: Tensor, by: Tensor) -> Tensor:
+    """Return clips of which each shows all its frames moved by a few pixels; the edge is repeated.
+
+    Shape:
+        clips: ``[B, C, T, H, W]``, like the result; by: int64 ``[B, 2]``, rows and columns, positive for up and left.
+
+    Example:
+        >>> moved(torch.tensor([1, 2, 3]).view(1, 1, 1, 1, 3), torch.tensor([[0, 1]])).flatten().tolist()
+        [2, 3, 3]
+    """
+    *most, height, width = clips.shape
+    rows, columns = ((by[:, i, None] + torch.arange(side)).clamp(0, side - 1) for i, side in enumerate((height, width)))
+    places = (rows[:, :, None] * width + columns[:, None, :]).view(len(clips), 1, 1, -1)
+    return clips.view(*most, -1).gather(3, places.expand(*most, -1)).view(clips.shape)

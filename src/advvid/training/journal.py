@@ -49,9 +49,9 @@ def summary_line(line: Mapping[str, Any], epochs: int) -> str:
         'epoch 3/60: loss 0.412, validation 84.0% clean, 40.0% robust, 61.2 clips/s'
     """
     said = [f"loss {line['loss']:.3g}"]
-    if line.get("val_acc") is None:
+    if "val_loss" in line and line["val_acc"] is None:
         said.append(f"validation loss {line['val_loss']:.3g} clean, {line['val_robust_loss']:.3g} robust")
-    else:
+    elif "val_loss" in line:
         said.append(f"validation {line['val_acc']:.1%} clean, {line['val_robust_acc']:.1%} robust")
     said.append(f"{line['clips_per_s']:.3g} clips/s")
     return f"epoch {line['epoch']}/{epochs}: {', '.join(said)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from advvid.core.profiling import LOGGING, Profile, scope
 from advvid.core.progress import bar
 from advvid.core.resuming import of_parts, with_machine
 from advvid.core.schedules import Schedule
-from advvid.data.loader import Clips, eval_batches, train_batches, train_length
+from advvid.data.loader import Clips, Feed, eval_batches, train_batches, train_length
 from advvid.data.prefetch import prefetch
 from advvid.defenses.base import Defense, Step
 from advvid.distributed.micro_batches import micro_batch, out_of_memory
@@ -38,7 +39,7 @@ from advvid.tracking.trackers import Tracker
 from advvid.training.journal import Journal, summary_line
 from advvid.training.optimizers import optimizers, rates
 from advvid.training.state import restore, saved
-from advvid.training.validation import Epoch, Meter, quick, score
+from advvid.training.validation import Attacks, Meter, Watched, quick, score
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,8 @@ class Trainer:
             micro = micro_batch(self.model, clip, size, given, "training", processes.world_size)
         self.micro = self.placement.agreed(micro)
         # A GPU is not waited for at every step: what has to hold is read at a few of them, and before a checkpoint.
-        with self.stop, later(self.fabric.device.type == "cuda") as self.checks:
+        on_gpu = self.fabric.device.type == "cuda"
+        with Feed([train_set, val_set], self.workers) as self.feed, self.stop, later(on_gpu) as self.checks:
             for epoch in range(self.start_epoch, self.schedule.epochs):
                 began = time.perf_counter()
                 already = self.meter.clips
@@ -154,7 +156,7 @@ class Trainer:
             self.seed,
             epoch,
             start=self.start_batch,
-            workers=self.workers,
+            workers=self.feed,
             share=self.processes.share,
         )
         first, self.start_batch = self.start_batch, 0
@@ -232,54 +234,53 @@ class Trainer:
         step = Step(epoch, self.schedule.epochs, length - 1, length, self.seed)
         self.meter = self.meter.together(self.processes)
         self._share_buffers()
-        # Validation watches the adversary with the inner attack's steps.
-        watched = quick(self.defense.inner(next(iter(self.attacks.values()))))
-        clean, robust = self._score(val_set, None), self._score(val_set, watched)
-        # Clean accuracy on as many training clips as there are for validation: the generalisation gap's other end.
-        seen = self._score(train_set, None, limit=len(val_set), name="train")
-        found = Epoch(self.meter, seen, clean, robust)
-        line = {"epoch": epoch + 1, **found.line, "lr": self.optimizer.param_groups[0]["lr"], "clips_per_s": speed}
-        line |= {"passes": float(self.meter.passes), **self.defense.describe(self.attacks, step)}
+        self.total_passes += float(self.meter.passes)
+        rate = self.optimizer.param_groups[0]["lr"]
+        line = {"epoch": epoch + 1, **self.meter.line, "total_passes": self.total_passes, "lr": rate}
+        line |= {"clips_per_s": speed, **self.defense.describe(self.attacks, step)}
         if self.resumed_with:
             line["resumed_with"] = self.resumed_with
-        if (moving := self.defense.moving(self.attacks, step)) is not None:
-            line["val_trained_acc"] = self._score(val_set, quick(moving)).accuracy
-        self.total_passes += float(self.meter.passes)
-        line["total_passes"] = self.total_passes
-        part = self.defense.attacked_part(self.scored)
-        splits = {"val": val_set, "train": train_set}
-        line |= self.meter.means | self.defense.end_epoch(
-            self.attacks, step, lambda attack, name: self._score(splits[name], attack, None, name, part).mean_loss
+        quality = None
+        if (epoch + 1) % self.schedule.validate_every == 0 or epoch + 1 == self.schedule.epochs:
+            found = self._validate(train_set, val_set, step)
+            line |= found.line
+            quality = found.quality(self.defense.monitor)
+            if isinstance(self.scheduler, ReduceLROnPlateau):
+                self.scheduler.step(found.clean.mean_loss)
+        part, splits = self.defense.attacked_part(self.scored), {"val": val_set, "train": train_set}
+        line |= self.defense.end_epoch(
+            self.attacks, step, lambda attack, name: self._score(splits[name], {"": attack}, name, part)[""].mean_loss
         )
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(clean.mean_loss)
-        quality = found.quality(self.defense.monitor)
         self.meter = Meter()
         # The line goes first: a kill between the two writes it again, and a resumed run drops lines from its epoch on.
         self.journal.write(line)
-        if quality >= self.best:
+        if quality is not None and quality >= self.best:
             self.best = quality
             self._save("best", epoch + 1, 0)
         self._save("last", epoch + 1, 0)
         log.info("%s", summary_line(line, self.schedule.epochs))
 
+    def _validate(self, train_set: Clips, val_set: Clips, step: Step) -> Watched:
+        """Score the validation split in one walk, and as many training clips: the generalisation gap's other end."""
+        # Validation watches the adversary with the inner attack's steps.
+        watched = quick(self.defense.inner(next(iter(self.attacks.values()))))
+        attacks = {"clean": None, "robust": watched}
+        if (moving := self.defense.moving(self.attacks, step)) is not None:
+            attacks["moving"] = quick(moving)
+        found = self._score(val_set, attacks, "val")
+        return Watched(**found, **self._score(train_set, {"seen": None}, "train", limit=len(val_set)))
+
     def _score(
-        self,
-        split: Clips,
-        attack: Attack | None,
-        limit: int | None = None,
-        name: str = "val",
-        part: nn.Module | None = None,
-    ) -> Meter:
-        """Score a split; ``part`` of the model is what the attack sees, None all of it."""
-        size = self.schedule.batch_size
-        count = math.ceil(min(len(split), len(split) if limit is None else limit) / size)
+        self, split: Clips, attacks: Attacks, name: str, part: nn.Module | None = None, limit: int = sys.maxsize
+    ) -> dict[str, Meter]:
+        """Score a split; ``part`` of the model is what the attacks see, None all of it."""
+        count = math.ceil(min(len(split), limit) / self.schedule.batch_size)
         mine = range(self.processes.rank, count, self.processes.world_size)
-        batches = eval_batches(split, size, mine, workers=self.workers)
+        batches = eval_batches(split, self.schedule.batch_size, mine, workers=self.feed)
         with self.placement.gathered(self.scored):
             where, draws = self.fabric.device, (self.seed, name)
-            meter = score(self.scored, batches, self.defense.task, where, attack, draws=draws, crafted_on=part)
-        return meter.together(self.processes)
+            meters = score(self.scored, batches, self.defense.task, where, attacks, draws, crafted_on=part)
+        return {key: meter.together(self.processes) for key, meter in meters.items()}
 
     def _share_buffers(self) -> None:
         self.processes.average_buffers(self.model)

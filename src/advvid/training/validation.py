@@ -16,6 +16,9 @@ from advvid.core.later import Sum, numbers, wide
 from advvid.distributed.parallel import Processes
 from advvid.tasks.base import Task
 
+# By name; None stands for clean clips.
+Attacks = Mapping[str, Attack | None]
+
 
 @dataclass
 class Meter:
@@ -70,39 +73,44 @@ class Meter:
         return {name: float(value) / max(1, self.clips) for name, value in self.further.items()}
 
     @property
+    def line(self) -> dict[str, Any]:
+        """What an epoch of training came to, by its names in ``metrics.jsonl``."""
+        found = {"loss": self.mean_loss, "train_objective_acc": self.accuracy, "passes": float(self.passes)}
+        return found | self.means
+
+    @property
     def accuracy(self) -> float | None:
         """The share of right answers, or None where the task has none."""
         return float(self.correct) / self.judged if self.judged else None
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What an epoch came to.
+class Watched:
+    """What validation came to.
 
     Args:
-        trained: the objective over the clips trained on.
         seen: clean accuracy on as many training clips as there are for validation.
         clean: on the validation clips.
         robust: on the validation clips under the adversary.
+        moving: on the validation clips under the attack of a defense whose budget moves; None where none does.
     """
 
-    trained: Meter
     seen: Meter
     clean: Meter
     robust: Meter
+    moving: Meter | None = None
 
     @property
     def line(self) -> dict[str, Any]:
         """Losses and accuracies, by their names in ``metrics.jsonl``."""
-        return {
-            "loss": self.trained.mean_loss,
+        found = {
             "train_acc": self.seen.accuracy,
-            "train_objective_acc": self.trained.accuracy,
             "val_loss": self.clean.mean_loss,
             "val_acc": self.clean.accuracy,
             "val_robust_loss": self.robust.mean_loss,
             "val_robust_acc": self.robust.accuracy,
         }
+        return found if self.moving is None else found | {"val_trained_acc": self.moving.accuracy}
 
     def quality(self, monitor: str) -> float:
         """Return what the best checkpoint is chosen by: accuracy, or the negative loss where nothing is right or wrong.
@@ -124,34 +132,39 @@ def score(
     batches: Iterable[Batch],
     task: Task,
     device: torch.device,
-    attack: Attack | None = None,
+    attacks: Attacks,
     draws: tuple[int, str] = (0, "val"),
     crafted_on: nn.Module | None = None,
-) -> Meter:
-    """Score a split in evaluation mode, clean or under an attack.
+) -> dict[str, Meter]:
+    """Score a split in evaluation mode, clean and under attacks, in one walk over it.
 
     Args:
         model: maps clips to the task's output; its modes are put back.
         batches: of the split.
         task: what a wrong answer is.
         device: where to compute.
-        attack: None for clean clips.
-        draws: seed and name of the split; the attack's random numbers depend on these and the clip's id alone.
-        crafted_on: the part of the model that the attack sees; None for all of it.
+        attacks: by name; None stands for clean clips.
+        draws: seed and name of the split; the attacks' random numbers depend on these and the clip's id alone.
+        crafted_on: the part of the model that the attacks see; None for all of it.
+
+    Returns:
+        a meter for each attack, by its name.
     """
     seen = model if crafted_on is None else crafted_on
-    meter = Meter()
+    meters = {key: Meter() for key in attacks}
     was_training = model.training
     model.eval()
     for raw in batches:
         batch = raw.to(device)
-        clips = batch.inputs
-        # A budget of 0 leaves the clip as it is; searching would only cost time.
-        if attack is not None and getattr(attack, "eps", 1) != 0:
-            clips = attack.run(seen, clips, batch.target, clip_generators(*draws, batch.ids), task=task).x_adv
-        with torch.no_grad():
-            out = model(clips)
-            require_finite(out, batch.ids, f"the {'clean' if attack is None else 'attacked'} clips of split {draws[1]}")
-            meter.add(task.loss(out, batch.target).sum(), task.correct(out, batch.target), len(batch))
+        for key, attack in attacks.items():
+            clips = batch.inputs
+            # A budget of 0 leaves the clip as it is; searching would only cost time.
+            if attack is not None and getattr(attack, "eps", 1) != 0:
+                clips = attack.run(seen, clips, batch.target, clip_generators(*draws, batch.ids), task=task).x_adv
+            with torch.no_grad():
+                out = model(clips)
+                which = f"the {'clean' if attack is None else 'attacked'} clips of split {draws[1]}"
+                require_finite(out, batch.ids, which)
+                meters[key].add(task.loss(out, batch.target).sum(), task.correct(out, batch.target), len(batch))
     model.train(was_training)
-    return meter
+    return meters
