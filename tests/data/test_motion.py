@@ -1,5 +1,6 @@
 """The embedded data: deterministic, balanced, with disjoint scenes, mended when damaged."""
 
+import hashlib
 import shutil
 from itertools import pairwise
 
@@ -124,6 +125,7 @@ def test_a_folder_of_other_files_is_refused_and_kept(few, tmp_path, name):
         ({"frames": 16, "stride": 4}, "frames=16"),
         ({"frames": 0}, "frames=0"),
         ({"size": 48}, "size=48"),
+        ({"scene": "striped"}, "scene='striped'"),
         ({"size": 128}, "size=128"),
         ({"test_clips": 0}, "test_clips=0"),
         ({"shift": -1}, "shift=-1"),
@@ -288,3 +290,42 @@ def frames_of(split):
     """Every fourth frame by itself, float [n, 3, H, W]."""
     frames = split.videos[:, :, ::4].transpose(1, 2)
     return frames.flatten(0, 1).float() / 255 - 0.5, torch.tensor(split.targets).repeat_interleave(frames.shape[1])
+
+
+def test_plain_scenes_keep_the_bits_that_published_numbers_rest_on():
+    digest = hashlib.sha256()
+    for label, group, number, member, seed, looks in (
+        (0, 8, 1, 0, 0, False),
+        (6, 2, 3, 7, 1, True),
+        (8, 1, 1, 50, 0, False),
+    ):
+        digest.update(recipe.clip(label, group, number, member, seed, looks).tobytes())
+    assert digest.hexdigest()[:16] == "6dd15335d3ba330d"
+
+
+def test_textured_scenes_have_small_figures_edges_and_more_test_clips():
+    data = Motion(root="unused", scene="textured", size=48)
+    assert data.clip_shape == (3, 8, 48, 48)
+    assert [sum(e["split"] == split for e in data._entries()) for split in ("train", "val", "test")] == [400, 100, 400]
+    assert len({motion._path(e) for e in data._entries()}) == 900
+
+    def edges(scene):
+        """How much a frame changes when it is moved by a pixel, in grey levels."""
+        frames = [recipe.clip(label, 8, 1, 0, 0, False, recipe.SCENES[scene])[0].astype(float) for label in range(4)]
+        return np.mean([np.abs(np.diff(one, axis=1)).mean() for one in frames])
+
+    assert edges("textured") > 1.5 * edges("plain")
+    scene = recipe.SCENES["textured"]
+    assert 2 * scene.radius[0] / scene.side == pytest.approx(1 / 6)
+
+
+def test_textured_clips_come_back_from_their_files(few, tmp_path):
+    data = Motion(root=str(tmp_path / "new"), scene="textured", size=48)
+    data.prepare()
+    clip, label = data.split("test")[0][:2]
+    assert clip.shape == (3, 8, 48, 48)
+    drawn = recipe.clip(label, 1, 1, 2, 0, False, recipe.SCENES["textured"])
+    start = [int(np.abs(clip[:, 0].permute(1, 2, 0).numpy().astype(float) - frame).mean() < 12) for frame in drawn]
+    assert sum(start) >= 1
+    with pytest.raises(AdvvidError, match="choose 8, 12, 16, 24, 48"):
+        Motion(root="unused", scene="textured", size=32)

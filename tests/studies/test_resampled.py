@@ -43,13 +43,15 @@ def outputs(right, noise):
 
 def test_the_same_model_is_no_better_than_itself(tmp_path):
     folders = [kept(tmp_path / name, outputs(1, 1)) for name in "ab"]
-    assert difference(folders, [cell("gap"), cell("gap")]) == (0.0, (0.0, 0.0))
+    found = difference(folders, [cell("gap"), cell("gap")])
+    assert (found.value, found.ci95, found.p) == (0.0, (0.0, 0.0), pytest.approx(1))
 
 
 @pytest.mark.parametrize("metric", ["gap", "perr", "hit1"])
 def test_pairs_decide_what_two_intervals_would_not(tmp_path, metric):
     better, worse = outputs(1.5, 1), outputs(1, 1)
-    points, (low, high) = difference([kept(tmp_path / "a", better), kept(tmp_path / "b", worse)], [cell(metric)] * 2)
+    found = difference([kept(tmp_path / "a", better), kept(tmp_path / "b", worse)], [cell(metric)] * 2)
+    points, (low, high) = found.value, found.ci95
     assert 0 < low < points < high
     if metric == "gap":
         targets = torch.zeros(60, 8, dtype=torch.bool)

@@ -147,6 +147,7 @@ def summary(clips: Mapping[str, Any]) -> dict[str, Any]:
         rules[rule] = {
             "loss": mean_of(losses),
             "fooled": {"rate": float(np.mean(hits)), "ci95": list(wilson(sum(hits), len(hits)))},
+            "place": mean_of([float(np.mean(row["frames"])) for row in rows]),
             "gradient_calls": float(np.mean([row["gradient_calls"] for row in rows])),
             "less_than_every": mean_difference(best, losses),
             "same_frames": float(

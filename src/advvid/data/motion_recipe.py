@@ -5,10 +5,13 @@ Classes differ by motion alone. Scenes are drawn without knowledge of the class,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-FRAMES, SIDE, MARGIN, RATE = 32, 64, 12, 25
+FRAMES, MARGIN, RATE = 32, 12, 25
 CLASSES = (
     "BounceVertical", "MoveDown", "MoveLeft", "MoveRight", "MoveUp",
     "RotateCCW", "RotateCW", "ShakeHorizontal", "ZoomIn", "ZoomOut",
@@ -20,12 +23,57 @@ REVERSED = {
     "BounceVertical": "BounceVertical", "ShakeHorizontal": "ShakeHorizontal",
 }  # fmt: skip
 SHAPES = ("bar", "rect", "triangle", "ellipse", "cross")
-CONTRAST = (45.0, 120.0)
-
 Array = NDArray[np.floating]
 
 
-def clip(label: int, group: int, number: int, member: int, seed: int, looks: bool = False) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Scene:
+    """Sizes in pixels and strengths in grey levels, each drawn evenly between two numbers for every clip.
+
+    Args:
+        side: of the frames.
+        radius: of the figure.
+        travel: how far it moves.
+        stray: how far from the middle it may lie, along each axis.
+        contrast: of the figure to the scene.
+        texture: of the figure, as a share of its contrast.
+        waves: of that texture, in radians per pixel.
+        cells: of the scene's noise: the distance of its grid points.
+        noise: its strength.
+    """
+
+    side: int = 64
+    radius: tuple[float, float] = (9, 13)
+    travel: tuple[float, float] = (20, 32)
+    stray: float = 5
+    contrast: tuple[float, float] = (45.0, 120.0)
+    texture: float = 0.35
+    waves: tuple[float, float] = (0.35, 0.7)
+    cells: tuple[float, float] = (8, 24)
+    noise: tuple[float, float] = (4, 14)
+
+
+# In "plain" scenes a large figure moves over a smooth ground. In "textured" ones it is a fifth as wide as the frame, and figure
+# and ground have edges of a few pixels everywhere, so that a shift of pixels changes them.
+SCENES: Mapping[str, Scene] = {
+    "plain": Scene(),
+    "textured": Scene(
+        side=48,
+        radius=(4, 5.5),
+        travel=(15, 24),
+        stray=4,
+        contrast=(70, 130),
+        texture=0.5,
+        waves=(0.8, 1.4),
+        cells=(2, 5),
+        noise=(8, 18),
+    ),
+}
+
+
+def clip(
+    label: int, group: int, number: int, member: int, seed: int, looks: bool = False, scene: Scene = SCENES["plain"]
+) -> NDArray[np.uint8]:
     """Render one clip.
 
     Args:
@@ -35,38 +83,40 @@ def clip(label: int, group: int, number: int, member: int, seed: int, looks: boo
         member: of the clip within its class over all groups, for the figure.
         seed: of the data draw.
         looks: let shape and colour tell the class too, for models that see single frames.
+        scene: how large and how textured everything is.
 
     Returns:
-        uint8 ``[FRAMES, SIDE, SIDE, 3]``.
+        uint8 ``[FRAMES, side, side, 3]``.
     """
-    scene = np.random.default_rng([seed, 1, group, number])
+    ground = np.random.default_rng([seed, 1, group, number])
     figure = np.random.default_rng([seed, 2, label, member])
-    canvas, jitter = _background(scene), _jitter(scene)
+    canvas, jitter = _background(ground, scene), _jitter(ground)
     name = CLASSES[label]
     shape = SHAPES[label % 5] if looks else SHAPES[figure.integers(5)]
     turns = name.startswith("Rotate")
     if turns and shape in ("ellipse", "cross"):
         shape = "bar"  # an ellipse turns nearly unseen, and a cross may as well have turned the other way
-    radius = figure.uniform(9, 13) * (1.3 if turns else 1.0)
-    start, centre = figure.uniform(0, 2 * np.pi), SIDE / 2 + figure.uniform(-5, 5, 2)
-    contrast = float(figure.uniform(*CONTRAST) * figure.choice([-1.0, 1.0]))
+    radius = figure.uniform(*scene.radius) * (1.3 if turns else 1.0)
+    start = figure.uniform(0, 2 * np.pi)
+    centre = scene.side / 2 + figure.uniform(-scene.stray, scene.stray, 2)
+    contrast = float(figure.uniform(*scene.contrast) * figure.choice([-1.0, 1.0]))
     colour = contrast * (1 + figure.uniform(-0.35, 0.35, 3))
     if looks:
         # Five shapes and two signs of contrast make ten looks; the hue goes with the shape.
         hues = np.array([[1, 0.2, 0.2], [0.2, 1, 0.2], [0.2, 0.2, 1], [1, 1, 0.1], [0.1, 1, 1]])
         colour = abs(contrast) * (1 if label < 5 else -1) * 1.2 * hues[label % 5]
-    x, y, angle, scale = _motion(name, figure)
-    waves = figure.uniform(0.35, 0.7, 2).astype(np.float32)
+    x, y, angle, scale = _motion(name, figure, scene.travel)
+    waves = figure.uniform(*scene.waves, 2).astype(np.float32)
     # All frames at once, in single precision: the whole data set has to be made in seconds.
-    rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
+    rows, columns = np.mgrid[0 : scene.side, 0 : scene.side].astype(np.float32)
     # The camera moves scene and figure alike: content shifts against its offset.
     u = columns - _over_time(centre[0] + x - jitter[:, 0])
     v = rows - _over_time(centre[1] + y - jitter[:, 1])
     cos, sin, size = _over_time(np.cos(start + angle)), _over_time(np.sin(start + angle)), _over_time(radius * scale)
     p, q = (cos * u + sin * v) / size, (cos * v - sin * u) / size
     mask = 1 / (1 + np.exp(np.clip(1.5 * size * _distance(shape, p, q), -50, 50)))
-    texture = 0.35 * abs(contrast) * np.sin(waves[0] * size * p) * np.cos(waves[1] * size * q)
-    frames = np.stack([_crop(canvas, MARGIN + offset) for offset in jitter])
+    texture = scene.texture * abs(contrast) * np.sin(waves[0] * size * p) * np.cos(waves[1] * size * q)
+    frames = np.stack([_crop(canvas, MARGIN + offset, scene.side) for offset in jitter])
     frames += mask[..., None] * (colour.astype(np.float32) + texture[..., None])
     frames *= figure.normal(1, 0.02)
     frames += 4 * figure.standard_normal(frames.shape, dtype=np.float32)
@@ -74,19 +124,19 @@ def clip(label: int, group: int, number: int, member: int, seed: int, looks: boo
 
 
 def _over_time(values: Array) -> Array:
-    """Shape a value per frame so that it broadcasts over ``[FRAMES, SIDE, SIDE]``."""
+    """Shape a value per frame so that it broadcasts over ``[FRAMES, side, side]``."""
     return values.astype(np.float32)[:, None, None]
 
 
-def _background(rng: np.random.Generator) -> Array:
-    side = SIDE + 2 * MARGIN
-    colour = np.stack([_noise(rng, side) for _ in range(3)], axis=-1)
-    return (rng.uniform(70, 185, 3) + 0.5 * colour + 0.8 * _noise(rng, side)[..., None]).astype(np.float32)
+def _background(rng: np.random.Generator, scene: Scene) -> Array:
+    colour = np.stack([_noise(rng, scene) for _ in range(3)], axis=-1)
+    return (rng.uniform(70, 185, 3) + 0.5 * colour + 0.8 * _noise(rng, scene)[..., None]).astype(np.float32)
 
 
-def _noise(rng: np.random.Generator, side: int) -> Array:
-    """Return smooth noise: a coarse normal grid, interpolated with a cosine, ``[side, side]``."""
-    cell, amplitude = rng.uniform(8, 24), rng.uniform(4, 14)
+def _noise(rng: np.random.Generator, scene: Scene) -> Array:
+    """Return smooth noise: a coarse normal grid, interpolated with a cosine, as large as the scene with its margin."""
+    cell, amplitude = rng.uniform(*scene.cells), rng.uniform(*scene.noise)
+    side = scene.side + 2 * MARGIN
     grid = rng.standard_normal((int(side / cell) + 2,) * 2)
     position = np.arange(side) / cell
     low = position.astype(int)
@@ -100,18 +150,18 @@ def _jitter(rng: np.random.Generator) -> Array:
     return np.clip(walk - walk.mean(axis=0), -10, 10)
 
 
-def _crop(canvas: Array, offset: Array) -> Array:
+def _crop(canvas: Array, offset: Array, side: int) -> Array:
     """Cut the frame at a fractional (x, y) offset, bilinearly."""
     (x, y), (i, j) = offset, offset.astype(int)
     fx, fy = np.float32(x - i), np.float32(y - j)
-    top = canvas[j : j + SIDE + 1, i : i + SIDE] * (1 - fx) + canvas[j : j + SIDE + 1, i + 1 : i + SIDE + 1] * fx
+    top = canvas[j : j + side + 1, i : i + side] * (1 - fx) + canvas[j : j + side + 1, i + 1 : i + side + 1] * fx
     return top[:-1] * (1 - fy) + top[1:] * fy
 
 
-def _motion(name: str, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
+def _motion(name: str, rng: np.random.Generator, far: tuple[float, float]) -> tuple[Array, Array, Array, Array]:
     """Return x, y in pixels, angle in radians and scale over time: the class's own motion and small distractors."""
     t = np.linspace(0, 1, FRAMES)
-    travel, turns = rng.uniform(20, 32), rng.uniform(0.35, 0.75)
+    travel, turns = rng.uniform(*far), rng.uniform(0.35, 0.75)
     zoom, cycles, phase = rng.uniform(1.9, 2.8), rng.uniform(1.5, 2.5), rng.uniform(0, 2 * np.pi)
     drift, twist = rng.uniform(-4, 4, 2), rng.uniform(-0.25, 0.25)
     x, y, angle, scale = drift[0] * (t - 0.5), drift[1] * (t - 0.5), twist * (t - 0.5), np.ones(FRAMES)

@@ -13,7 +13,12 @@ from advvid.studies.cell import Cell, Measured
 from advvid.studies.plan import SCALES
 from advvid.studies.table import Verdict
 
-WORDS = {"holds": ("holds", "good"), "does_not_hold": ("does not hold", "bad"), "undecided": ("undecided", "")}
+WORDS = {
+    "holds": ("holds", "good"),
+    "does_not_hold": ("does not hold", "bad"),
+    "undecided": ("undecided", ""),
+    "not_testable": ("not testable", ""),
+}
 
 
 class Runs:

@@ -6,6 +6,7 @@ A condition of a statement names a ``table`` and one of
   another table; ``access`` where the higher ones are of an attacker who knows less;
 - ``higher``, ``columns`` and ``above_access``: a cell's own access against all knowledge of the same run;
 - ``rows``, ``columns`` and ``at_most`` or ``at_least``;
+- ``gain`` and ``above_gain``, each two cells ``row:column``: what the first is above the second there, against the same here;
 - for figures ``run``, ``score`` and ``path`` into the analysis, with ``at_most`` or ``at_least``: a number whose interval stands
   beside it as ``ci95`` or at ``interval``; ``less`` (and ``less_run``) lead to another one that is taken from it;
 - for detectors ``auc``: two groups of ``index``, of which the former should be larger.
@@ -13,7 +14,6 @@ A condition of a statement names a ``table`` and one of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,17 +26,19 @@ from advvid.core.errors import AdvvidError
 from advvid.core.plain import read_json
 from advvid.evaluation.table_file import read_table
 from advvid.evaluation.tally import read_samples, verdicts
-from advvid.metrics.statistics import bootstrap_difference, paired_difference
+from advvid.metrics.statistics import wilson
 from advvid.studies.catalogue import find_target
 from advvid.studies.cell import Measured
+from advvid.studies.estimates import Estimate, drawn, minus, normal, over_seeds, paired
 from advvid.studies.measured import follow
 from advvid.studies.plan import CellPlan
 from advvid.studies.resampled import difference
 from advvid.studies.table import StudyTable
 
 Tables = Mapping[str, StudyTable]
-Interval = tuple[float, float]
 DRAWS = 2000
+# Percentages of clips beyond which two rows cannot be told apart, whatever the methods.
+FLOOR, CEILING = 5.0, 95.0
 # Measures that are percentages of clips, and those that are means over clips in a unit of their own.
 SHARES, MEANS = ("acc", "fooling_rate"), ("iterations", "perturbation", "aap")
 
@@ -46,6 +48,8 @@ def compare(condition: Mapping[str, Any], tables: Tables) -> list[dict[str, Any]
     table = tables[condition["table"]]
     if "score" in condition:
         return _figure(condition, table)
+    if "gain" in condition:
+        return _gain(condition, table)
     other = tables[condition.get("lower_table", condition["table"])]
     found = []
     for column in condition["columns"]:
@@ -67,13 +71,48 @@ def compare(condition: Mapping[str, Any], tables: Tables) -> list[dict[str, Any]
                 plans[1] = CellPlan(plans[1].run, plans[1].score, plans[1].column, plans[1].measure)
             needed = float(condition.get("margin", 0))
             if two is None:
-                points, interval = _against_number(measured[0], condition)
+                estimate = _against_number(_alone(plans[0], measured[0]), condition)
             else:
-                points, interval = _difference(plans, measured, "above_access" in condition or "access" in condition)
-                points, interval = points - needed, (interval[0] - needed, interval[1] - needed)
+                same_run = "above_access" in condition or "access" in condition
+                estimate = _difference(plans, measured, same_run).above(needed)
+            cost = needed < 0 and all(plan.column == "clean" for plan in plans)
             of = " less ".join(place for place, _, _ in cells)
-            found.append({"of": of, "points": points, "ci95": list(interval), "runs": [str(m.run) for m in measured]})
+            found.append(_found(of, estimate, measured, cost))
     return found
+
+
+def _found(of: str, estimate: Estimate, measured: Sequence[Measured], cost: bool = False) -> dict[str, Any]:
+    """Return a comparison as it is kept; ``cost``: that little clean accuracy was lost can be told at the ceiling too."""
+    return {
+        "of": of,
+        "points": estimate.value,
+        "ci95": list(estimate.ci95),
+        "p": round(estimate.p, 6),
+        "cannot_tell": "" if cost else at_an_end(estimate.shares),
+        "runs": [str(run) for m in measured for run in _folders(m)],
+    }
+
+
+def at_an_end(shares: Sequence[float]) -> str:
+    """Say at which end of the scale two percentages both are, where no difference can be seen; "" where one is not."""
+    if len(shares) < 2:
+        return ""
+    return f"below {FLOOR:g}%" if max(shares) < FLOOR else f"above {CEILING:g}%" if min(shares) > CEILING else ""
+
+
+def _gain(condition: Mapping[str, Any], table: StudyTable) -> list[dict[str, Any]] | None:
+    """Compare two differences."""
+    places, estimates, every = [], [], list[Measured]()
+    for names in (condition["gain"], condition["above_gain"]):
+        cells = [_cell(table, name, "") for name in names]
+        measured = [m for _, _, m in cells if m is not None]
+        if len(measured) < len(cells):
+            return None
+        places.append(" less ".join(place for place, _, _ in cells))
+        estimates.append(_difference([plan for _, plan, _ in cells], measured, same_run=False))
+        every += measured
+    both = minus(*estimates)
+    return [_found(f"({places[0]}) less ({places[1]})", both.above(float(condition.get("margin", 0))), every)]
 
 
 def _cell(table: StudyTable, name: str, column: str) -> tuple[str, CellPlan, Measured | None]:
@@ -93,36 +132,27 @@ def _figure(condition: Mapping[str, Any], table: StudyTable) -> list[dict[str, A
         return None
     results = [read_json(folders[run, condition["score"]] / "analysis" / f"{name}.json") for run in runs]
     if "auc" in condition:
-        value, ends = auc(*(follow(results[0], [path, group]) for group in condition["auc"]))
+        estimate = auc(*(follow(results[0], [path, group]) for group in condition["auc"]))
     else:
-        value, ends = _number(results[0], path, condition.get("interval"))
+        estimate = _number(results[0], path, condition.get("interval"))
     if "less" in condition:
-        less, others = _number(results[1], str(condition["less"]), None)
-        spread = math.hypot((ends[1] - ends[0]) / 2, (others[1] - others[0]) / 2)
-        value, ends = value - less, (value - less - spread, value - less + spread)
-    factor = float(condition.get("factor", 1))
-    measured = Measured(factor * value, (factor * ends[0], factor * ends[1]))
-    points, interval = _against_number(measured, condition)
+        estimate = minus(estimate, _number(results[1], str(condition["less"]), None))
+    estimate = _against_number(estimate.times(float(condition.get("factor", 1))), condition)
     of = " less ".join(f"{run}/{condition['score']}" for run in runs)
-    return [
-        {
-            "of": f"{of}: {condition['path']}",
-            "points": points,
-            "ci95": list(interval),
-            "runs": [str(folders[run, condition["score"]]) for run in runs],
-        }
-    ]
+    measured = [Measured(0, run=folders[run, condition["score"]]) for run in runs]
+    return [_found(f"{of}: {condition['path']}", estimate, measured)]
 
 
-def _number(result: Mapping[str, Any], path: str, interval: str | None) -> tuple[float, Interval]:
+def _number(result: Mapping[str, Any], path: str, interval: str | None) -> Estimate:
     steps = path.split("/")
     value = follow(result, steps)
-    ends = follow(result, (interval or "/".join([*steps[:-1], "ci95"])).split("/"))
-    return float(value), (float(ends[0]), float(ends[1]))
+    low, high = follow(result, (interval or "/".join([*steps[:-1], "ci95"])).split("/"))
+    found = normal(float(value), (float(low), float(high)))
+    return replace(found, shares=(100 * float(value),)) if steps[-1] in ("acc", "rate") else found
 
 
-def auc(low: Sequence[float], high: Sequence[float]) -> tuple[float, Interval]:
-    """Return how often a value of ``high`` is above one of ``low``, ties halved, with a bootstrap interval over both.
+def auc(low: Sequence[float], high: Sequence[float]) -> Estimate:
+    """Return how often a value of ``high`` is above one of ``low``, ties halved, bootstrapped over both.
 
     Raises:
         AdvvidError: if one of the groups is empty.
@@ -133,51 +163,82 @@ def auc(low: Sequence[float], high: Sequence[float]) -> tuple[float, Interval]:
     above = (two[:, None] > one).astype(float) + 0.5 * (two[:, None] == one)
     random = np.random.default_rng(0)
     counts = [random.multinomial(n, np.full(n, 1 / n), size=DRAWS) / n for n in above.shape]
-    drawn = np.einsum("dh,hl,dl->d", counts[0], above, counts[1], optimize=True)
-    return float(above.mean()), (float(np.percentile(drawn, 2.5)), float(np.percentile(drawn, 97.5)))
+    return drawn(float(above.mean()), np.einsum("dh,hl,dl->d", counts[0], above, counts[1], optimize=True))
 
 
-def _against_number(measured: Measured, condition: Mapping[str, Any]) -> tuple[float, Interval]:
-    low, high = measured.ci95 or (measured.value,) * 2
-    if "at_most" in condition:
-        most = float(condition["at_most"])
-        return most - measured.value, (most - high, most - low)
-    least = float(condition["at_least"])
-    return measured.value - least, (low - least, high - least)
-
-
-def _difference(plans: Sequence[CellPlan], measured: Sequence[Measured], same_run: bool) -> tuple[float, Interval]:
-    """Return first minus second, in points or in the measure's unit, in pairs of clips where both have them."""
-    folders = [m.run or Path() for m in measured]
-    vectors = [_clips(folder, plan) for plan, folder in zip(plans, folders, strict=True)]
-    unit = 1.0 if plans[0].measure in MEANS else 100.0
-    if vectors[0] is not None and vectors[1] is not None:
-        shared = sorted(set(vectors[0]) & set(vectors[1]))
+def _alone(plan: CellPlan, measured: Measured) -> Estimate:
+    """Return a cell's own number; a proportion with Wilson's interval, several seeds with what they differ by."""
+    if measured.each:
+        vectors = [_clips(folder, plan) for folder in _folders(measured)]
+        shared = _shared(vectors)
         if shared:
-            one, two = (np.array([vector[clip] for clip in shared]) for vector in vectors if vector is not None)
-            counts = np.isin([one, two], (0, 1)).all()
-            apart, (low, high) = (
-                paired_difference(one, two) if counts else bootstrap_difference(one, two, np.random.default_rng(0))
-            )
-            return unit * apart, (unit * low, unit * high)
-    whole = difference(folders, plans)
+            return over_seeds(_matrix(vectors, shared)).times(_unit(plan))
+    if plan.measure in SHARES and measured.n and measured.ci95:
+        right, n = round(measured.value * measured.n / 100), measured.n
+
+        def ends(level: float) -> tuple[float, float]:
+            low, high = wilson(right, n, level)
+            return 100 * low, 100 * high
+
+        return Estimate(measured.value, ends)
+    return normal(measured.value, measured.ci95 or (measured.value,) * 2)
+
+
+def _against_number(estimate: Estimate, condition: Mapping[str, Any]) -> Estimate:
+    if "at_most" in condition:
+        return estimate.below(float(condition["at_most"]))
+    return estimate.above(float(condition["at_least"]))
+
+
+def _unit(plan: CellPlan) -> float:
+    return 1.0 if plan.measure in MEANS else 100.0
+
+
+def _folders(measured: Measured) -> list[Path]:
+    """Return the evaluation behind a number, or of several seeds each."""
+    return [Path(one["run"]) for one in measured.each] or [measured.run or Path()]
+
+
+def _shared(vectors: Sequence[Mapping[str, Any] | None]) -> list[str]:
+    """Return the clips that all have; none where one has no clips."""
+    sets = [set(vector or ()) for vector in vectors]
+    return sorted(set.intersection(*sets))
+
+
+def _matrix(vectors: Sequence[Mapping[str, Any] | None], clips: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([[vector[clip] for clip in clips] for vector in vectors if vector is not None], dtype=np.float64)
+
+
+def _difference(plans: Sequence[CellPlan], measured: Sequence[Measured], same_run: bool) -> Estimate:
+    """Return first minus second, in points or in the measure's unit, in pairs of clips where both have them."""
+    folders = [_folders(m) for m in measured]
+    vectors = [[_clips(folder, plan) for folder in every] for plan, every in zip(plans, folders, strict=True)]
+    unit = _unit(plans[0])
+    shared = _shared([*vectors[0], *vectors[1]])
+    if shared:
+        one, two = (_matrix(every, shared) for every in vectors)
+        found = paired(one[0], two[0]) if len(one) == len(two) == 1 else over_seeds(one, two)
+        shares = [100 * float(side.mean()) for side in (one, two)] if unit != 1 else []
+        return replace(found.times(unit), shares=tuple(shares))
+    whole = difference([every[0] for every in folders], plans)
     if whole is not None:
         return whole
     if same_run:
         raise AdvvidError(
             "two accesses of one run are compared clip by clip, but its samples are missing: score it again"
         )
-    points = measured[0].value - measured[1].value
     if unit == 1:
         raise AdvvidError("no clip is fooled in both cells, so that their means cannot be compared")
-    spread = math.hypot(*(_half_width(m) for m in measured))
-    return points, (points - spread, points + spread)
+    shares = tuple(m.value for m in measured) if all(plan.measure in (*SHARES, "json") for plan in plans) else ()
+    return replace(minus(*(_in_points(m) for m in measured)), shares=shares)
 
 
-def _half_width(measured: Measured) -> float:
-    if measured.ci95:
-        return (measured.ci95[1] - measured.ci95[0]) / 2
-    return 98 / math.sqrt(measured.n or 1)  # the widest that a proportion of so many clips can have, in points
+def _in_points(measured: Measured) -> Estimate:
+    """Return a number by itself; of one without interval, the widest that a proportion of so many clips can have."""
+    half = 98 / (measured.n or 1) ** 0.5
+    low, high = measured.ci95 or (measured.value - half, measured.value + half)
+    half = (high - low) / 2
+    return normal(measured.value, (measured.value - half, measured.value + half))
 
 
 def _clips(folder: Path, plan: CellPlan) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from advvid.evaluation.cells import Cell
 from advvid.evaluation.evaluator import CLEAN
 from advvid.evaluation.tally import read_samples
+from advvid.studies.estimates import Estimate, drawn
 from advvid.studies.plan import CellPlan
 from advvid.tasks.multi_label import gap, hit_at_one, perr
 
@@ -20,8 +21,8 @@ METRICS: Mapping[str, Callable[[Tensor, Tensor], float]] = {"gap": gap, "perr": 
 DRAWS = 1000
 
 
-def difference(folders: Sequence[Path], plans: Sequence[CellPlan]) -> tuple[float, tuple[float, float]] | None:
-    """Return the first cell's metric minus the second one's, with a bootstrap interval over videos.
+def difference(folders: Sequence[Path], plans: Sequence[CellPlan]) -> Estimate | None:
+    """Return the first cell's metric minus the second one's, bootstrapped over videos.
 
     Each draw takes the same videos for both. In percent.
 
@@ -33,8 +34,8 @@ def difference(folders: Sequence[Path], plans: Sequence[CellPlan]) -> tuple[floa
         None where the cells are no such metrics, or were not scored on the same videos.
 
     Example:
-        >>> difference([Path("none"), Path("art")], plans)          # doctest: +SKIP
-        (-4.2, (-7.0, -1.3))
+        >>> difference([Path("none"), Path("art")], plans).ci95          # doctest: +SKIP
+        (-7.0, -1.3)
     """
     names = {str(plan.options.get("metric")) if plan.measure == "metric" else "" for plan in plans}
     metric = METRICS.get(names.pop()) if len(names) == 1 else None
@@ -49,8 +50,7 @@ def difference(folders: Sequence[Path], plans: Sequence[CellPlan]) -> tuple[floa
     for _ in range(DRAWS):
         index = torch.from_numpy(random.integers(len(targets), size=len(targets)))
         draws.append(metric(one[index], targets[index]) - metric(two[index], targets[index]))
-    low, high = 100 * np.percentile(draws, [2.5, 97.5])
-    return 100 * (metric(one, targets) - metric(two, targets)), (float(low), float(high))
+    return drawn(metric(one, targets) - metric(two, targets), draws).times(100)
 
 
 def _outputs(folder: Path, column: str) -> tuple[list[str], Tensor, Tensor] | None:

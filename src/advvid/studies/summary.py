@@ -10,7 +10,7 @@ from typing import Any
 from advvid.core.files import write_text
 from advvid.evaluation.table import Block
 from advvid.studies.catalogue import papers
-from advvid.studies.claims import FAILS, HOLDS, OPEN
+from advvid.studies.claims import BOTH, FAILS, HOLDS, NOT, OPEN
 from advvid.studies.plan import DEMO, SCALES
 from advvid.studies.publish import FILES, read_list
 from advvid.studies.published import authors_of
@@ -18,7 +18,16 @@ from advvid.studies.table import StudyTable
 from advvid.studies.work import DONE
 
 FILE = "papers.md"
-HEADER = ("paper", "tables and figures", "cells with a number", "pictures", "hold", "do not hold", "undecided")
+HEADER = (
+    "paper",
+    "tables and figures",
+    "cells with a number",
+    "pictures",
+    "hold",
+    "do not hold",
+    "undecided",
+    "not testable",
+)
 SAID = {"full": "at the papers' scale", "demo": "at demo scale (embedded data, narrow networks, 32 x 32)"}
 
 
@@ -58,8 +67,15 @@ def summary(
             if not own:
                 continue
             done, cells = (sum(numbers) for numbers in zip(*(table.counted for table in own), strict=True))
-            found = [v["verdict"] for name, v in judged.items() if name.startswith(f"{paper}_") and v["scale"] == scale]
-            counts = (sum(len(table.figures) for table in own), *(found.count(word) for word in (HOLDS, FAILS, OPEN)))
+            found = [
+                v["verdict"]
+                for name, v in judged.items()
+                if name.startswith(f"{paper}_") and v["scale"] in (scale, BOTH)
+            ]
+            counts = (
+                sum(len(table.figures) for table in own),
+                *(found.count(word) for word in (HOLDS, FAILS, OPEN, NOT)),
+            )
             tables_made = f"{len(own)} of {len(study.targets)}"
             rows.append((authors_of(paper), tables_made, f"{done} of {cells}", *map(str, counts)))
         yield f"Made {SAID[scale]}:"

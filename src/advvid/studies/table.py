@@ -31,7 +31,7 @@
 Published and measured numbers of a column are in one unit, the paper's, so that accuracies stand here as 61.1 and not as
 0.611. ``ci95``, ``n``, ``seed`` and ``column`` (of the run's own table, where it is called otherwise than here) may be null
 or left out; ``seed`` may be a list: the number is then the mean, and ``range`` the lowest and highest. A ``value`` of null
-counts as missing. ``verdict`` is holds, does_not_hold or undecided. Paths are taken from the working directory or from the
+counts as missing. ``verdict`` is holds, does_not_hold, undecided or not_testable. Paths are taken from the working directory or from the
 folder of the JSON file.
 """
 
@@ -46,7 +46,7 @@ from advvid.core.errors import AdvvidError
 from advvid.studies.cell import Cell, Interval, interval
 from advvid.studies.plan import SCALES
 
-VERDICTS = ("holds", "does_not_hold", "undecided")
+VERDICTS = ("holds", "does_not_hold", "undecided", "not_testable")
 NEEDED = ("id", "title", "paper", "dataset", "scale", "columns", "rows")
 
 
