@@ -66,7 +66,7 @@ SCENES: Mapping[str, Scene] = {
         texture=0.5,
         waves=(0.8, 1.4),
         cells=(2, 5),
-        noise=(8, 18),
+        noise=(16, 32),
     ),
 }
 

@@ -218,8 +218,8 @@ def _difference(plans: Sequence[CellPlan], measured: Sequence[Measured], same_ru
     if shared:
         one, two = (_matrix(every, shared) for every in vectors)
         found = paired(one[0], two[0]) if len(one) == len(two) == 1 else over_seeds(one, two)
-        shares = [100 * float(side.mean()) for side in (one, two)] if unit != 1 else []
-        return replace(found.times(unit), shares=tuple(shares))
+        means = (100 * float(one.mean()), 100 * float(two.mean()))
+        return replace(found.times(unit), shares=means if unit != 1 else ())
     whole = difference([every[0] for every in folders], plans)
     if whole is not None:
         return whole
