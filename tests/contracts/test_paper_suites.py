@@ -10,6 +10,7 @@ from advvid.config.catalogue import notes, option_files
 from advvid.evaluation.check_rules import RULES
 from advvid.evaluation.checks import table_checks
 from advvid.evaluation.columns import Column
+from advvid.experiment.parts import build
 
 
 def columns(suite):
@@ -43,6 +44,25 @@ def test_kinfu_trains_generators_as_the_papers_code_does(name):
     assert cfg.defense.generator_optimizer == cfg.defense.discriminator_optimizer == adam
     assert (cfg.schedule.optimizer._target_, cfg.schedule.optimizer.lr) == ("torch.optim.SGD", 5e-4)
     assert (cfg.defense.gamma_mse, cfg.defense.gamma_gan, cfg.defense.crafted_on) == (0.7, 0.3, "system")
+
+
+@pytest.mark.parametrize("name", ["aat_types", "ape_gan_types", "gat_types"])
+def test_kinfu_trains_on_types_with_the_recorded_steps(name):
+    cfg = composed(
+        f"experiment=kinfu/{name}", "dataset=motion", "dataset.frames=8", "dataset.size=32", "~dataset.scale"
+    )
+    assert (cfg.defense.inner_steps, cfg.defense.inner_step_size) == ("own", "own")
+    parts = build(cfg, "pgd")
+    chosen = getattr(parts.defense, "adversary", parts.defense)
+    inner = chosen.choices(parts.attacks)
+    found = {key: (attack.radius, attack.steps, attack.step) for key, attack in inner.items()}
+    assert found == {
+        "one_shot": (0.015, 100, 0.003),
+        "saliency": (0.015, 100, 0.0004),
+        "masked_pgd": (1.0, 300, 0.005),
+        "frame_border": (1.0, 300, 0.005),
+    }
+    assert inner["masked_pgd"].ratio == inner["frame_border"].ratio == 0.15
 
 
 def test_lo_has_four_attacks_of_five_steps_and_three_controls():

@@ -52,7 +52,7 @@ class Defense:
     """Training without an adversary, and the base of every defense.
 
     Args:
-        inner_steps: iterations of the inner attack of training.
+        inner_steps: iterations of the inner attack of training; ``own`` leaves every attack as many as it is set to.
         inner_step_size: its step size: a number or fraction, ``optimal``, ``optimal/2`` or ``eps``
             (Kinfu & Vidal, table 1); ``own`` leaves every attack the step size that it is set to.
         inner_mode: ``eval`` crafts on running BatchNorm statistics; ``train`` on batch statistics, as the paper's
@@ -69,7 +69,7 @@ class Defense:
     # Why runtime=fsdp cannot train it: it does this to the weights. Empty where calls of the whole model are all.
     unsharded: ClassVar[str] = ""
 
-    inner_steps: Count = 5
+    inner_steps: Count | Literal["own"] = 5
     inner_step_size: OwnStep = "optimal"
     inner_mode: Literal["eval", "train"] = "eval"
     attacks: Mapping[str, Attack] = field(default_factory=dict)
@@ -165,7 +165,12 @@ class Defense:
     def inner(self, attack: Attack, eps: float | None = None) -> Attack:
         """Return an attack as the inner maximisation of training, on another budget where ``eps`` is given."""
         own = getattr(attack, "step_size", "optimal")  # an attack without step size leaves the rule aside
-        return attack.inner(self.inner_steps, own if self.inner_step_size == "own" else self.inner_step_size, eps)
+        size = own if self.inner_step_size == "own" else self.inner_step_size
+        return attack.inner(self.steps_of(attack), size, eps)
+
+    def steps_of(self, attack: Attack) -> int:
+        """Return how many steps the inner attack takes; 1 for an attack that has no such setting."""
+        return int(getattr(attack, "steps", 1)) if self.inner_steps == "own" else self.inner_steps
 
     def craft(self, model: nn.Module, batch: Batch, attack: Attack, step: Step) -> AttackResult:
         """Make adversarial clips for training; the model's modes come back as they were."""

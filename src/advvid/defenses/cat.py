@@ -62,9 +62,9 @@ class CAT(AT):
         """Return the inner attack of this step."""
         eps = self.budget(step)
         largest = max(float(self.eps_from), float(self.eps_to))
-        steps = self.inner_steps
+        steps = self.steps_of(attack)
         if self.scale_steps and largest > 0:
-            steps = max(1, math.ceil(self.inner_steps * eps / largest - 1e-9))
+            steps = max(1, math.ceil(steps * eps / largest - 1e-9))
         return dataclasses.replace(self, inner_steps=steps).inner(attack, eps)
 
     def chosen(self, attacks: Mapping[str, Attack], step: Step) -> Attack:

@@ -171,6 +171,8 @@ def _target(
     printed = published_tables().get(node.get("published", name))
     rows, columns = _named(node.get("rows", {})), _named(node.get("columns", {}))
     common, own = {"why": node["why"]} if "why" in node else None, node.get("cells", {})
+    # Rows of ours below the paper's; others name rows of the paper, or of another table that shares the list.
+    added = [row for row, settings in rows.items() if isinstance(settings, Mapping) and settings.get("added")]
     cells = {
         row: {
             column: _cell(
@@ -181,7 +183,7 @@ def _target(
             )
             for column in (printed.columns if printed else columns)
         }
-        for row in (printed.rows if printed else rows)
+        for row in ([*printed.rows, *added] if printed else rows)
     }
     figures = tuple((members.get(str(run), [str(run)])[0], str(score)) for run, score in node.get("figures", []))
     said = _by_scale(node.get("note", {}))
@@ -197,7 +199,7 @@ def _cell(row: str, column: str, settings: Sequence[Any], members: Mapping[str, 
         merged |= {"run": found} if isinstance(found, str) else (found or {})
     names = {key: value for key, value in merged.items() if isinstance(value, str)}
     filled = {key: _filled(value, names) for key, value in merged.items()}
-    known = ("row", "run", "score", "column", "show", "measure", "why", "seeds")
+    known = ("row", "run", "score", "column", "show", "measure", "why", "seeds", "added")
     options = {key: value for key, value in filled.items() if key not in known}
     run = str(filled["run"])
     first, *others = members.get(run, [run])[: filled.get("seeds")]

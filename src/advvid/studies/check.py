@@ -141,7 +141,7 @@ def attempt(trial: Trial, copies: Copies, folder: Path) -> str:
 
 def _cheaper(defense: DictConfig) -> list[str]:
     """Return the overrides that cut the attacks of a training to one step, and trainings before it to one epoch."""
-    overrides = ["defense.inner_steps=1"] if int(defense.get("inner_steps") or 0) > 1 else []
+    overrides = ["defense.inner_steps=1"] if defense.get("inner_steps", 0) not in (0, 1) else []
     for name, node in (defense.get("attacks") or {}).items():
         overrides += (
             [f"defense.attacks.{name}.steps=1"] if OmegaConf.is_dict(node) and int(node.get("steps") or 0) > 1 else []

@@ -59,7 +59,7 @@ def forward(model: str, dataset: Any) -> float:
 
 def training_hours(cfg: DictConfig, model: str, data: str) -> float:
     """Return the hours of one training."""
-    passes = cfg.schedule.epochs * CLIPS[data][0] * update_passes(cfg.defense)
+    passes = cfg.schedule.epochs * CLIPS[data][0] * update_passes(cfg)
     return _hours((passes + crafting_passes(cfg.defense, CLIPS[data][0])) * forward(model, cfg.dataset))
 
 
@@ -70,20 +70,30 @@ def crafting_passes(defense: DictConfig, clips: int) -> float:
     return float(Fraction(str(defense.ratio))) * clips * CRAFTING
 
 
-def update_passes(defense: DictConfig) -> float:
-    """Return the forward-backward passes of a clip in one update of a defense, as its class says.
+def update_passes(cfg: DictConfig) -> float:
+    """Return the forward-backward passes of a clip in one update of a configuration's defense, as its class says.
 
     Example:
-        >>> update_passes(composed(["defense=at", "defense.inner_steps=5"]).defense)
+        >>> update_passes(composed(["defense=at", "defense.inner_steps=5"]))
         6.0
     """
-    kind, inner = kind_of(defense), int(defense.get("inner_steps", 0))
-    number = max(1, sum(attack is not None for attack in (defense.get("attacks") or {}).values()))
+    kind, inner = kind_of(cfg.defense), inner_steps(cfg)
+    number = max(1, sum(attack is not None for attack in (cfg.defense.get("attacks") or {}).values()))
     if kind in ("NoDefense", "Injection"):
         return 1.0
     if kind == "MSD":  # one search over the union of the sets, each step compared by forward passes alone
         return inner + number * (inner + 1) / 2 * (number > 1) + 1.0
     return (number if kind in EVERY else 1) * (inner + 1.0) + (1.5 if kind == "TRADES" else 0.0)
+
+
+def inner_steps(cfg: DictConfig) -> float:
+    """Return the steps of the inner attack of training, on average over several attacks that have their own."""
+    given = cfg.defense.get("inner_steps", 0)
+    if given != "own":
+        return float(given)
+    attacks = cfg.defense.get("attacks") or (cfg.defense.get("adversary") or {}).get("attacks") or {"": cfg.attack}
+    steps = [attack_steps(attack, cfg) for attack in attacks.values() if attack is not None]
+    return sum(steps) / len(steps)
 
 
 def kind_of(node: DictConfig) -> str:

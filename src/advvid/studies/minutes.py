@@ -19,7 +19,15 @@ from omegaconf import DictConfig, OmegaConf
 from advvid.config.composed import composed
 from advvid.models.build import build_model
 from advvid.studies.catalogue import papers, studies
-from advvid.studies.estimate import attack_steps, crafting_passes, frame_choices, kind_of, stem, update_passes
+from advvid.studies.estimate import (
+    attack_steps,
+    crafting_passes,
+    frame_choices,
+    inner_steps,
+    kind_of,
+    stem,
+    update_passes,
+)
 from advvid.studies.plan import DEMO, RUN, TRAIN, Study
 from advvid.studies.published import read_yaml
 
@@ -57,8 +65,8 @@ def seconds_of_a_pass(cfg: DictConfig, batch: int = 25, repeats: int = 3) -> flo
 
 def training_passes(cfg: DictConfig) -> float:
     """Return the passes of a training, validation included."""
-    kind, inner = kind_of(cfg.defense), int(cfg.defense.get("inner_steps", 0))
-    each = update_passes(cfg.defense)
+    kind, inner = kind_of(cfg.defense), inner_steps(cfg)
+    each = update_passes(cfg)
     clips = cfg.dataset.get("limit_train") or CLIPS[_data(cfg)]
     extra = crafting_passes(cfg.defense, clips)
     epochs = int(cfg.schedule.epochs)

@@ -13,6 +13,7 @@ from advvid.studies.made import MADE, PERCENT, fill_made
 from advvid.studies.measured import measure_all
 from advvid.studies.plan import DEMO, CellPlan, Study, Target
 from advvid.studies.published import PublishedTable, authors_of, published_tables
+from advvid.studies.remarks import remarks
 from advvid.studies.table import Analysis, Figure, StudyTable
 from advvid.studies.work import TROUBLE, Runner
 
@@ -47,7 +48,8 @@ def make_table(runner: Runner, study: Study, target: Target, command: str) -> St
     said = "" if study.own else f"Demo: {data}, narrow networks." if runner.scale == DEMO else "At the paper's scale."
     told = f"Every run was told {' '.join(runner.given[''])}." if runner.given.get("") else ""
     note = target.note.get(runner.scale, "")
-    notes = (said, told, printed.note if printed else "", note, starts(study, target, runner.scale))
+    first = starts(study, target, runner.scale)
+    notes = (said, told, printed.note if printed else "", note, first, remarks(target, folders))
     return StudyTable(
         id=target.id,
         scale=runner.scale,
@@ -94,7 +96,7 @@ def starts(study: Study, target: Target, scale: str) -> str:
 
 
 def _cell(scale: str, printed: PublishedTable | None, place: tuple[str, str], plan: CellPlan, found: _Found) -> Cell:
-    number = printed.cell(*place) if printed else None
+    number = printed.cell(*place) if printed and place[0] in printed.rows else None
     value, spread = (number.value, number.spread) if number else (None, None)
     failed = [found.problems[pair] for pair in plan.pairs if pair in found.problems]
     if scale in plan.why:
