@@ -60,7 +60,7 @@ def test_a_file_of_the_data_set_gives_the_data_sets_own_clip(motion, settings):
         clip, label, name = given.split("test")[i]
         assert torch.equal(clip, split[i][0])
         assert (label, name) == (UNKNOWN, Path(paths[i]).stem)
-        assert given.rate(i) == Fraction(25) / given.view.stride
+        assert given.rate(i) == Fraction(25) / given.view.step(32)
 
 
 @real

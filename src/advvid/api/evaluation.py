@@ -94,6 +94,9 @@ def evaluate(
         # Attacks need gradients, whatever the caller had switched off.
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
+        if isinstance(model, PurifiedModel):  # such as load_run gives of a network that was trained behind purifiers
+            purifiers = [*purifiers, *(p for p in model.purifiers if isinstance(p, Purifier))]
+            model = model.model
         network = Network(model)
         stack.enter_context(left_as_found(model))
         split, own = _split(data, "test", layout)

@@ -40,6 +40,7 @@ class Options:
     files: FilePath | Annotated[Sequence[FilePath], MinLen(1)] | None
     labels: str | int | Sequence[str | int | None] | None
     whole: bool
+    purify_training: bool
     resume: bool
     overwrite: bool
     postprocess: Postprocess | Annotated[Sequence[Postprocess], MinLen(1)] | None

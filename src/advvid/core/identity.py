@@ -105,8 +105,9 @@ class Identity:
 
     @property
     def training(self) -> Identity:
-        """What a training rests on."""
-        return self.without(*SCORED, ROUNDING)
+        """What a training rests on; where purifiers stand in front of the model in training, on these as well."""
+        behind = self.parts.get("training", {}).get("purify_training") is True
+        return self.without(*(part for part in SCORED if not (behind and part == "front")), ROUNDING)
 
     @property
     def scoring(self) -> Identity:

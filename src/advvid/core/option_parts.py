@@ -48,6 +48,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("dataset.*", "data"),
     ("model.freeze", "training"),
     ("model.*", "model"),
+    ("purify_training", "training"),
     ("purifier*", "front"), ("detector*", "front"),
     ("attack.*", "attack"),
     ("defense.*", "defense"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
 from pytorchvideo.data.clip_sampling import ClipInfo, ClipSampler, RandomClipSampler
@@ -22,6 +22,9 @@ from advvid.data.cache import DamagedError, FrameCache, Stored
 from advvid.data.content import of_videos, with_version
 from advvid.data.decoders import FrameVideo
 from advvid.data.lists import Entry
+
+# The stride that takes a clip's frames from the whole video.
+SPREAD: Final = "spread"
 
 # Frames that are decoded at once where a whole video is: full-sized ones are megabytes.
 CHUNK = 16
@@ -42,13 +45,22 @@ class SpreadClips(ClipSampler):
         return ClipInfo(start, start + self._clip_duration, index, 0, self._next == 0)
 
 
+class SpreadFrames(ClipSampler):
+    """One clip over a whole video, from its first frame: the same in training and in testing (``dataset.stride=spread``)."""
+
+    def __call__(self, last_clip_time: float | None, video_duration: Fraction, annotation: dict[str, Any]) -> ClipInfo:
+        """Return the clip's start and end in seconds; see PyTorchVideo's ``ClipSampler``."""
+        return ClipInfo(Fraction(0), Fraction(self._clip_duration), 0, 0, True)
+
+
 @dataclass(frozen=True)
 class Cut:
     """How clips are cut from videos.
 
     Args:
         frames: of a clip.
-        stride: between them, at the video's own rate; a short video starts again at its end.
+        stride: between them, at the video's own rate; a short video starts again at its end. ``spread`` takes the frames
+            from the whole video, see ``step``.
         size: side of the square clip.
         short_side: to which frames are resized before the crop.
         flip: probability of a mirrored training clip.
@@ -58,13 +70,25 @@ class Cut:
     """
 
     frames: int
-    stride: int
+    stride: int | Literal["spread"]
     size: int
     short_side: int
     flip: float
     scale: tuple[float, float] | None
     views: int
     decoder: str
+
+    def step(self, length: int) -> int:
+        """Return the frames from one frame of a clip to the next in a video of so many frames.
+
+        ``spread`` takes ``length // frames``, at least 1 (the code of Lo & Patel: 40 frames from the first one on).
+
+        Example:
+            >>> cut = Cut(40, "spread", 112, 112, 0.5, None, 1, "decord")
+            >>> cut.step(200), cut.step(119), cut.step(30)
+            (5, 2, 1)
+        """
+        return max(1, length // self.frames) if self.stride == SPREAD else int(self.stride)
 
 
 class VideoClips(Dataset[tuple[Tensor, int, str]]):
@@ -144,7 +168,7 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         return clip
 
     def _open(self, entry: Entry) -> FrameVideo:
-        return FrameVideo(self.root / entry.path, self._decoder(entry), self.cut.stride, entry.start, entry.end)
+        return FrameVideo(self.root / entry.path, self._decoder(entry), start=entry.start, end=entry.end)
 
     def _decoder(self, entry: Entry) -> str:
         return self.readers.get(entry.key, self.cut.decoder)
@@ -187,19 +211,20 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         return stored or self._open(entry)
 
     def _duration(self, video: FrameVideo | Stored) -> Fraction:
-        return Fraction(self.cut.frames * self.cut.stride) / video.rate
+        return Fraction(self.cut.frames * self.cut.step(video.frames)) / video.rate
 
     def _frames(self, video: FrameVideo | Stored, starts: Sequence[Fraction | float]) -> Tensor:
         """Return the frames of clips ``[n * T, 3, H, W]``, the form that torchvision's transforms take.
 
         All are fetched at once, since some files can only be decoded from their start.
         """
-        firsts = [round(start * video.rate) for start in starts]
-        wanted = [first + i * self.cut.stride for first in firsts for i in range(self.cut.frames)]
+        firsts, step = [round(start * video.rate) for start in starts], self.cut.step(video.frames)
+        wanted = [first + i * step for first in firsts for i in range(self.cut.frames)]
         return video.fetch(wanted).transpose(0, 1)
 
     def _random(self, video: FrameVideo | Stored, draw: int) -> Tensor:
-        sampler, state = RandomClipSampler(self._duration(video)), random.getstate()
+        kind = SpreadFrames if self.cut.stride == SPREAD else RandomClipSampler
+        sampler, state = kind(self._duration(video)), random.getstate()
         # PyTorchVideo and torchvision draw from global generators: seed them for this clip, and put them back.
         random.seed(draw)
         start = sampler(None, video.frames / video.rate, {}).clip_start_sec
@@ -213,6 +238,7 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
             torch.set_rng_state(drawn)
 
     def _spread(self, video: FrameVideo) -> Tensor:
-        sampler = SpreadClips(self._duration(video), self.cut.views)
+        length = self._duration(video)
+        sampler = SpreadFrames(length) if self.cut.stride == SPREAD else SpreadClips(length, self.cut.views)
         starts = [sampler(None, video.frames / video.rate, {}).clip_start_sec for _ in range(self.cut.views)]
         return self._test(self._frames(video, starts)).transpose(0, 1)

@@ -27,7 +27,7 @@ class FileView:
 
     Args:
         frames: of a clip, T.
-        stride: between them, at the video's own rate.
+        step: from the number of frames of a file to the frames between those of a clip.
         size: side of the square frames.
         views: test clips of a video, one after the other along time.
         decoder: see ``advvid.data.decoders``.
@@ -38,7 +38,7 @@ class FileView:
     """
 
     frames: int
-    stride: int
+    step: Callable[[int], int]
     size: int
     views: int
     decoder: str
@@ -48,11 +48,13 @@ class FileView:
 
     def rate(self, path: Path) -> Fraction:
         """Return the frames per second of the clips of a file."""
-        return FrameVideo(path, self.decoder).rate / self.stride
+        video = FrameVideo(path, self.decoder)
+        return video.rate / self.step(video.frames)
 
     def length(self, path: Path) -> int:
         """Return how many frames a whole file has at the stride of the clips, at least one clip's."""
-        return max(self.frames, -(-FrameVideo(path, self.decoder).frames // self.stride))
+        frames = FrameVideo(path, self.decoder).frames
+        return max(self.frames, -(-frames // self.step(frames)))
 
     def windows(self, path: Path, hop: int) -> Iterator[tuple[int, Tensor]]:
         """Yield a whole file as clips that begin ``hop`` frames apart, the last one at its end, one in memory at a time.
@@ -68,12 +70,13 @@ class FileView:
             AdvvidError: if frames cannot be decoded.
         """
         video, last = FrameVideo(path, self.decoder), self.length(path) - self.frames
+        step = self.step(video.frames)
         held, first = torch.empty(3, 0, self.size, self.size, dtype=torch.uint8), 0
         for start in [*range(0, last, hop), last]:
             held, first = held[:, start - first :], start
             wanted = range(start + held.shape[1], start + self.frames)
             try:
-                decoded = self.shown(video.fetch([number * self.stride for number in wanted]))
+                decoded = self.shown(video.fetch([number * step for number in wanted]))
             except ValueError as error:
                 raise AdvvidError(f"{path} cannot be decoded to its end ({error}): give a video that plays") from None
             held = torch.cat([held, decoded], dim=1)

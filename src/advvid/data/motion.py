@@ -150,7 +150,7 @@ class Motion:
 
         return FileView(
             frames=data.frames,
-            stride=data.stride,
+            step=lambda _: data.stride,
             size=data.size,
             views=data.views,
             decoder="decord",

@@ -10,7 +10,7 @@ from annotated_types import Gt, Le, Lt
 
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Positive, Seed, Share
-from advvid.data.clips import Cut
+from advvid.data.clips import SPREAD, Cut
 from advvid.data.decoders import Decoder, check_decoder
 from advvid.data.groups import check_pattern
 from advvid.data.limits import Limited
@@ -18,6 +18,8 @@ from advvid.data.loader import Workers
 
 # Part of a frame that is cut out.
 Area = Annotated[float, Gt(0), Le(1)]
+# Frames from one frame of a clip to the next.
+Stride = Count | Literal["spread"]
 # Share of a list that is cut off.
 Fraction = Annotated[float, Gt(0), Lt(1)]
 
@@ -29,7 +31,8 @@ class Reading(Limited):
     Args:
         name: of the data set, in tables and reports and as the beginning of a run's folder.
         frames: of a clip.
-        stride: between its frames, at the video's own rate; a short video starts again at its end.
+        stride: between its frames, at the video's own rate; a short video starts again at its end. ``spread`` takes one
+            clip from the whole video: every (length // frames)-th frame from the first one on.
         size: side of the clips; budgets live at this resolution.
         short_side: to which frames are resized before cropping to ``size``; None for ``size``.
         flip: probability of a mirrored training clip.
@@ -55,7 +58,7 @@ class Reading(Limited):
 
     name: str | None = None
     frames: Count = 16
-    stride: Count = 1
+    stride: Stride = 1
     size: Count = 112
     short_side: Count | None = None
     flip: Share = 0.5
@@ -84,6 +87,11 @@ class Reading(Limited):
         if self.scale is not None and not self.scale[0] <= self.scale[1]:
             raise AdvvidError(
                 f"dataset.scale={list(self.scale)} is no range of areas: write two numbers such as [0.25, 1]"
+            )
+        if self.stride == SPREAD and self.test_clips > 1:
+            raise AdvvidError(
+                f"dataset.stride=spread makes one clip of a whole video, so that dataset.test_clips={self.test_clips} would be "
+                "the same clip again: leave it 1, or choose a stride in frames"
             )
         check_pattern(self.group_pattern)
         check_decoder(self.decoder)

@@ -59,7 +59,7 @@ class VideoFiles(ABC):
         none = VideoClips(Path(), [], cut)
         return FileView(
             frames=cut.frames,
-            stride=cut.stride,
+            step=cut.step,
             size=cut.size,
             views=cut.views,
             decoder=cut.decoder,

@@ -12,7 +12,7 @@ from advvid.core.paths import user_path
 from advvid.data.decoders import Decoder
 from advvid.data.lists import Lists, read_hmdb51, read_ucf101
 from advvid.data.loader import Workers
-from advvid.data.reading import Area, Fraction, Reading
+from advvid.data.reading import Area, Fraction, Reading, Stride
 from advvid.data.video_files import VideoFiles
 
 # Where each data set comes from, the folders it usually lies in, and those of its lists.
@@ -73,7 +73,7 @@ class VideoFolder(VideoFiles):
         split: Literal[1, 2, 3] = 1,
         name: str | None = None,
         frames: Count = 16,
-        stride: Count = 1,
+        stride: Stride = 1,
         size: Count = 112,
         short_side: Count | None = None,
         flip: Share = 0.5,

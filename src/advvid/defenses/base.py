@@ -68,6 +68,8 @@ class Defense:
     monitor: ClassVar[str] = "clean"
     # Why runtime=fsdp cannot train it: it does this to the weights. Empty where calls of the whole model are all.
     unsharded: ClassVar[str] = ""
+    # Why purify_training=true cannot train it, in the same words: purifiers stand before calls of the whole model alone.
+    unpurified: ClassVar[str] = ""
 
     inner_steps: Count | Literal["own"] = 5
     inner_step_size: OwnStep = "optimal"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ class Branched(AT):
         total: ``mean`` of the losses of clean clips and of each attack's, as the published code takes it; ``sum`` as the
             paper's equation, whose gradient is that many times longer.
     """
+
+    unpurified: ClassVar[str] = "asks the branches of the model one by one"
 
     inner_step_size: OwnStep = "own"
     families: Mapping[str, str] = field(default_factory=dict)

@@ -33,6 +33,7 @@ class Generative(Defense):
     """
 
     monitor: ClassVar[str] = "robust"
+    unpurified: ClassVar[str] = "asks the generator and the classifier by themselves"
 
     adversary: AT = field(default_factory=AT)
     crafted_on: Literal["system", "classifier"] = "system"

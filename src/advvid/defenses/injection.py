@@ -66,6 +66,7 @@ class Injection(Defense):
     """
 
     monitor: ClassVar[str] = "robust"
+    unpurified: ClassVar[str] = "trains on examples that it keeps, of a classifier of its own"
 
     ratio: Annotated[float | str, Numeral(), Gt(0), Le(1)] = "1000/8000"
     examples: Literal["adversarial", "clean"] = ADVERSARIAL

@@ -163,7 +163,7 @@ class _Studio:
     def __init__(self, cfg: DictConfig, parts: Parts, column: Column, run_dir: Path) -> None:
         self.task, self.column, self.seed, self.run_dir = parts.defense.task, column, int(cfg.seed), run_dir
         self.classes = list(parts.dataset.classes)
-        self.data, self.stride = parts.dataset, int(cfg.dataset.get("stride", 1))
+        self.data, self.stride = parts.dataset, cfg.dataset.get("stride", 1)
         self.rows = min(MOST_CLIPS, int(cfg.evaluation.pictures))
         self.numbers = {name: number for number, name in enumerate(getattr(parts.dataset, "ids", []))}
         self.windows = int(cfg.evaluation.batch_size)
@@ -289,7 +289,8 @@ class _Studio:
     def _rate(self, name: str) -> Fraction:
         if isinstance(self.data, GivenFiles):
             return self.data.rate(self.numbers[name])
-        return Fraction(RATE, self.stride)
+        # Frames that are spread over each video have no rate in common: their films are quick.
+        return Fraction(RATE, self.stride) if isinstance(self.stride, int) else Fraction(RATE)
 
 
 def _predict(model: nn.Module, clips: Tensor) -> Tensor:

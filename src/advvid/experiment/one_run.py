@@ -35,6 +35,7 @@ from advvid.experiment.parts import Parts
 from advvid.experiment.scoring import Scoring
 from advvid.models.build import build_model
 from advvid.models.rebuild import restore
+from advvid.purifiers.in_training import TrainingFront
 from advvid.purifiers.purified import PurifiedModel
 from advvid.tracking.trackers import NoTracker
 from advvid.training.prerequisites import Prerequisites
@@ -168,6 +169,8 @@ class Run:
             resume=cfg.resume,
             identity=identity,
         )
+        if cfg.purify_training:
+            TrainingFront(parts.purifiers, cfg.seed, parts.dataset.clip_shape[1]).put_before(model)
         parts.defense.make_ready(model, prerequisites)
         trainer = Trainer(
             fabric=self.fabric,
@@ -185,6 +188,7 @@ class Run:
             identity=identity,
         )
         scored = trainer.fit(train_set, val_set, resume=cfg.resume)
+        TrainingFront.take_away(scored)  # ``system`` puts the same purifiers before it, as it does for a checkpoint
         processes.barrier()  # the first process may still be writing
         if parts.schedule.select == "best":
             path = self.run_dir / "checkpoints" / "best.pt"

@@ -92,6 +92,8 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     if cfg.postprocess and len(dataset.clip_shape) != 4:
         raise AdvvidError("postprocess=... rounds and encodes pixels, and these data have none: leave postprocess=null")
     purifiers, routing = made_purifiers(cfg, dataset.clip_shape), made_routing(cfg, dataset.clip_shape)
+    if cfg.mode in ("train", "train_eval"):
+        check_purified_training(cfg, purifiers, defense)
     return Parts(
         dataset=dataset,
         attack=attack,
@@ -126,6 +128,26 @@ def made_purifiers(cfg: DictConfig, clip_shape: Sequence[int]) -> list[Purifier]
     return found
 
 
+def check_purified_training(cfg: DictConfig, purifiers: Sequence[Purifier], defense: Defense) -> None:
+    """Refuse a training behind purifiers where there are none, or that would not go through them.
+
+    Raises:
+        AdvvidError: naming the option.
+    """
+    if not cfg.get("purify_training"):
+        return
+    if not purifiers:
+        raise AdvvidError(
+            "purify_training=true trains behind the purifiers of the run, and there are none: add purifier=[...], such as "
+            "purifier=[halftone]"
+        )
+    if defense.unpurified:
+        raise AdvvidError(
+            f"purify_training=true cannot train with {type(defense).__name__}, which {defense.unpurified}: choose another "
+            "defense such as at, or purify_training=false"
+        )
+
+
 def made_routing(cfg: DictConfig, clip_shape: Sequence[int]) -> Routing | None:
     """Return the detector in front of the model, with the purifiers that it chooses from.
 
@@ -145,9 +167,10 @@ def _check_front(what: str, found: Sequence[Purifier], cfg: DictConfig, clip_sha
     """Refuse what cannot stand in front of the model of this run."""
     if len(clip_shape) != 4:
         raise AdvvidError(f"{what}=... changes pixels, and these data have none: leave it out")
-    if cfg.mode == "train":
+    if cfg.mode == "train" and not (what == "purifier" and cfg.get("purify_training")):
+        also = ", or purify_training=true to train behind it" if what == "purifier" else ""
         raise AdvvidError(
-            f"{what}=... stands before the finished model, not in training: choose mode=train_eval or mode=eval"
+            f"{what}=... stands before the finished model, not in training: choose mode=train_eval or mode=eval{also}"
         )
     if any(p.random for p in found) and (cfg.mode == "attack" or cfg.get("analysis")):
         raise AdvvidError(

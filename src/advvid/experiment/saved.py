@@ -44,11 +44,14 @@ def with_saved_choices(arguments: Sequence[str]) -> list[str]:
     several = "," in source and any(flag in arguments for flag in MULTIRUN)
     if given.get("mode") not in FINISHED or source in ("", "null") or several:
         return arguments
-    saved = checkpoint.load_run(checkpoint.find(typed_path(source)))["config"]["choices"]
-    homes = folders(arguments)
+    config = checkpoint.load_run(checkpoint.find(typed_path(source)))["config"]
+    saved, homes = config["choices"], folders(arguments)
     # The name that is added is that of a file which lies there: the run only says which one.
     known = {g: [name for name in _options(homes, g) if name == saved.get(g)][:1] for g in GROUPS if g not in given}
-    return [*arguments, *(f"{g}='{name}'" for g, names in known.items() for name in names)]
+    behind = config.get("purifier") if config.get("purify_training") is True and "purifier" not in given else None
+    front = [name for name in behind if name in _options(homes, "purifier")] if isinstance(behind, Mapping) else []
+    added = [f"purifier=[{','.join(map(repr, front))}]"] if front else []
+    return [*arguments, *(f"{g}='{name}'" for g, names in known.items() for name in names), *added]
 
 
 def _options(homes: Sequence[Path], group: str) -> list[str]:
@@ -71,7 +74,10 @@ def adopt(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str])
     keys = [o.lstrip("+~").split("=", 1)[0].split("@")[-1] for o in overrides]
     named = {o.split("=", 1)[0] for o in overrides if "=" in o and not o.split("=", 1)[1].startswith("'")}
     composed = cfg.copy()
+    chosen = [o for o in overrides if o.startswith("purifier=") and not o.startswith("purifier=['")]
     with open_dict(cfg):
+        if saved.get("purify_training") is True:
+            _adopt_front(cfg, saved, source, chosen)
         for part in (*GROUPS, *VALUES):
             choice = saved["choices"].get(part)
             if part in keys and (part not in GROUPS or names.get(part) != choice):
@@ -87,9 +93,23 @@ def adopt(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str])
             if choice is not None:
                 names[part] = choice
         for key in keys:
-            if "." in key and key.split(".")[0] in (*GROUPS, *VALUES):
+            if "." in key and key.split(".")[0] in (*GROUPS, *VALUES, "purifier"):
                 OmegaConf.update(cfg, key, OmegaConf.select(composed, key), force_add=True)
     return cfg, names
+
+
+def _adopt_front(cfg: DictConfig, saved: Mapping[str, Any], source: Path, chosen: Sequence[str]) -> None:
+    """Put the purifiers that a network was trained behind in front of it, unless the command line chooses its own."""
+    if chosen:
+        log.warning(
+            "%s was trained behind purifier=[%s] and is used with %s: leave it out for the front of training",
+            source,
+            ",".join(map(str, saved.get("purifier") or ())),
+            chosen[-1],
+        )
+        return
+    _check_form(saved.get("purifier"), "purifier", source)
+    cfg.purifier, cfg.purify_training = saved["purifier"], True
 
 
 def _check_form(value: Any, part: str, source: Path) -> None:

@@ -30,6 +30,8 @@ class Wrapping(Protocol):
 def rebuild(state: Mapping[str, Any], source: Path, clip_shape: Sequence[int], views: int) -> nn.Module:
     """Build the model of a run from its checkpoint, defense included, in evaluation mode on the CPU.
 
+    A model that was trained behind purifiers (``purify_training=true``) stands behind them again.
+
     Args:
         state: what ``checkpoint.load_run`` read.
         source: the file, for messages.
@@ -53,7 +55,18 @@ def rebuild(state: Mapping[str, Any], source: Path, clip_shape: Sequence[int], v
     model = defense.wrap(network)
     checkpoint.load_model(model, checkpoint.weights(dict(state)), source)
     restore(defense, state, source)
-    return model.eval()
+    return _behind_purifiers(model, cfg, clip_shape).eval()
+
+
+def _behind_purifiers(model: nn.Module, cfg: DictConfig, clip_shape: Sequence[int]) -> nn.Module:
+    """Return the model behind the purifiers that it was trained behind; itself where there were none."""
+    if cfg.get("purify_training") is not True:
+        return model
+    front = safe_instantiate({"_target_": "advvid.purifiers.PurifiedModel", "_partial_": True})
+    found: nn.Module = front(
+        list(safe_instantiate(cfg.purifier).values()), model, seed=cfg.seed, frames=int(clip_shape[1])
+    )
+    return found
 
 
 def restore(defense: Wrapping, state: Mapping[str, Any], source: Path) -> None:

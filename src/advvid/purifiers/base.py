@@ -55,7 +55,7 @@ class Purifier(nn.Module):
     def forward(self, clips: Tensor, generators: Generators | None = None) -> Tensor:
         """Return the purified clips."""
         if self.differentiable:
-            return self.purify(clips, generators).clamp(0, 1)
+            return in_range(self.purify(clips, generators))
         with torch.no_grad():
             exact = self.purify(clips.detach(), generators).clamp(0, 1)
         if not (torch.is_grad_enabled() and clips.requires_grad):
@@ -113,6 +113,15 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return grads[0], None
+
+
+def in_range(clips: Tensor) -> Tensor:
+    """Return values cut off at 0 and 1, with the gradient of a value that is 0 or 1 already.
+
+    PyTorch's ``clamp`` has none there, and black and white pixels would be out of an attack's reach.
+    """
+    inside = (clips >= 0) & (clips <= 1)
+    return torch.where(inside, clips, clips.detach().clamp(0, 1))
 
 
 def on_frames(clips: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:

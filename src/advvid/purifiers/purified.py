@@ -67,13 +67,19 @@ class PurifiedModel(nn.Module):
         seen = PurifiedModel(purifiers, self.model, self.seed, self.frames, draws)
         return seen.to(self.settings.device).train(self.training)
 
-    def purify(self, clips: Tensor, draw: int = 0) -> Tensor:
-        """Return the clips as the model gets them, by the given one of an attacker's draws."""
+    def purify(self, clips: Tensor, draw: int = 0, own_draws: bool = True) -> Tensor:
+        """Return the clips as the model gets them.
+
+        Args:
+            clips: see the class.
+            draw: which one of an attacker's draws.
+            own_draws: False draws from PyTorch's own generator in place of the clips' values.
+        """
         if not len(clips):
             return clips
         frames = self.frames or clips.shape[2]
         views = clips.unflatten(2, (-1, frames)).transpose(1, 2).flatten(0, 1)
-        generators = self._generators(views, draw) if self.random else None
+        generators = self._generators(views, draw) if self.random and own_draws else None
         for purifier in self.purifiers:
             given, views = views.shape, purifier(views, generators)
             if views.shape != given:
