@@ -93,7 +93,7 @@ def recommended(device: torch.device, decoded: float, attacked: float, room: flo
         "dataset.workers": workers,
         "runtime.precision": "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32",
         "schedule.batch_size": 32 if on_gpu else BATCH,
-        "dataset.cache": cache_dir() / "clips" if room > ROOM_FOR_CACHE else "null",
+        "dataset.cache": "auto" if room > ROOM_FOR_CACHE else "null",
     }
     return " ".join(f"{option}={value}" for option, value in words.items())
 

@@ -28,6 +28,8 @@ SPREAD: Final = "spread"
 
 # Frames that are decoded at once where a whole video is: full-sized ones are megabytes.
 CHUNK = 16
+# Videos by which the size of all of them is judged.
+JUDGED = 10
 
 
 class SpreadClips(ClipSampler):
@@ -209,6 +211,26 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
             )
             stored = cache.keep(path, how, video.frames, video.rate, parts)
         return stored or self._open(entry)
+
+    def kept(self, whole: bool) -> float:
+        """Return about how many bytes a cache keeps of the split, judged by a few of its videos.
+
+        Args:
+            whole: all frames of each video, as for training; else the clips that are scored.
+        """
+        cut = self.cut
+        if not whole:
+            return float(len(self) * 3 * cut.views * cut.frames * cut.size**2)
+        found = []
+        for entry in self.entries[:: max(1, len(self) // JUDGED)]:
+            try:
+                video = self._open(entry)
+                frame = video.fetch([0])
+            except (ValueError, OSError):
+                continue  # whoever asks for its clip hears of it
+            shown = frame if cut.scale is not None else self._resize(frame.transpose(0, 1))
+            found.append(video.frames * shown.numel())
+        return len(self) * sum(found) / max(1, len(found))
 
     def _duration(self, video: FrameVideo | Stored) -> Fraction:
         return Fraction(self.cut.frames * self.cut.step(video.frames)) / video.rate

@@ -47,9 +47,10 @@ class Reading(Limited):
         on_error: ``raise`` names every missing or undecodable video before anything starts; ``skip`` goes on without.
         decoder: see ``advvid.data.decoders``.
         workers: loader processes; ``auto`` starts one per core.
-        cache: folder in which decoded frames are kept for later epochs and runs (see ``advvid.data.cache``); None for
-            none. Of a training video all frames are kept, at ``short_side`` (with ``scale``, at full size); of the
-            others the clips that are scored. The clips are the same bit for bit with and without it.
+        cache: folder in which decoded frames are kept for later epochs and runs (see ``advvid.data.cache``); ``auto``
+            for one of advvid's own where the data set is small (``advvid.data.auto_cache``), None for none. Of a
+            training video all frames are kept, at ``short_side`` (with ``scale``, at full size); of the others the clips
+            that are scored. The clips are the same bit for bit with and without it.
         cache_gb: bound on that folder; what does not fit is decoded each time.
 
     Raises:
@@ -71,7 +72,7 @@ class Reading(Limited):
     on_error: Literal["raise", "skip"] = "raise"
     decoder: Decoder = "decord"
     workers: Workers = "auto"
-    cache: FilePath | None = None
+    cache: FilePath | Literal["auto"] | None = None
     cache_gb: Positive = 50
 
     def __post_init__(self) -> None:

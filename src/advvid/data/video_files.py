@@ -11,6 +11,7 @@ from typing import Any
 
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
+from advvid.data.auto_cache import auto_cache
 from advvid.data.cache import FrameCache
 from advvid.data.clips import VideoClips
 from advvid.data.file_view import UNKNOWN, FileView
@@ -84,7 +85,7 @@ class VideoFiles(ABC):
         """
         listed = self._splits()
         how = self.reading
-        if how.cache is not None:
+        if how.cache not in (None, "auto"):
             self._cache = FrameCache(Path(how.cache), how.cache_gb)
         strict = how.on_error == "raise"
         entries = {name: self._limited(name, found) if strict else found for name, found in listed.items()}
@@ -99,6 +100,8 @@ class VideoFiles(ABC):
         for name, found in entries.items():
             self.missing[name] = [e.id for e in found if e.key in bad]
             self._entries[name] = self._limited(name, [e for e in found if e.key not in bad])
+        if how.cache == "auto":
+            self._cache = auto_cache({name: self._clips(name) for name in self._entries}, how.cache_gb)
         if bad:
             log.warning(
                 "%d of the listed videos cannot be used and are left out, such as %s", len(bad), next(iter(bad))
@@ -141,10 +144,12 @@ class VideoFiles(ABC):
             log.warning(
                 "no readable video is left for validation: nothing is watched, and the last checkpoint is the best"
             )
+        return self._clips(name)
+
+    def _clips(self, name: str) -> VideoClips:
         entries = self._entries[name]
-        return VideoClips(
-            self.videos, entries, self.reading.cut, self._cache, {e.key: self._readers[e.key] for e in entries}
-        )
+        readers = {e.key: self._readers[e.key] for e in entries}
+        return VideoClips(self.videos, entries, self.reading.cut, self._cache, readers)
 
     def _remedy_of_twins(self) -> str:
         return "mend the list"

@@ -89,7 +89,7 @@ class VideoFolder(VideoFiles):
         on_error: Literal["raise", "skip"] = "raise",
         decoder: Decoder = "decord",
         workers: Workers = "auto",
-        cache: FilePath | None = None,
+        cache: FilePath | Literal["auto"] | None = None,
         cache_gb: Positive = 50,
     ) -> None:
         self._begin(

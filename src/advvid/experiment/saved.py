@@ -126,7 +126,7 @@ def _keep_to_own_folders(dataset: DictConfig, source: Path) -> None:
     Data that lie there are read. A data set that makes its files, and finds them not whole there, has them made where it
     would without the run; and frames are cached where the present command line says.
     """
-    if "cache" in dataset:
+    if dataset.get("cache") != "auto" and "cache" in dataset:
         dataset.cache = None
     if dataset.get("root") is None or not hasattr(find_target(dataset.get("_target_"), "dataset"), "intact"):
         return

@@ -1,0 +1,50 @@
+"""``dataset.cache=auto``: decoded frames are kept by themselves where they take little room."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from advvid.core.errors import AdvvidError
+from advvid.core.paths import cache_dir
+from advvid.data.cache import FrameCache
+from advvid.data.clips import VideoClips
+
+log = logging.getLogger(__name__)
+
+# Bytes that the decoded frames of a small data set take, and those that the disk keeps free besides.
+SMALL, SPARE = 10e9, 5e9
+
+
+def auto_cache(splits: Mapping[str, VideoClips], gigabytes: float) -> FrameCache | None:
+    """Return a cache for a data set that is small enough for the disk, or None; a line tells which, and why.
+
+    Args:
+        splits: by name; of ``train`` all frames are kept, of the others the clips that are scored.
+        gigabytes: bound on the folder, ``dataset.cache_gb``.
+    """
+    folder = cache_dir() / "clips"
+    needed = sum(split.kept(whole=name == "train") for name, split in splits.items())
+    free = shutil.disk_usage(_there(folder)).free
+    size, off = f"about {needed / 1e9:.2g} GB", "decoded frames are not kept for later epochs: %s"
+    if needed > SMALL:
+        log.info(off, f"they take {size}, and only a small data set's are (dataset.cache=<folder> keeps them)")
+    elif free < needed + SPARE:
+        log.info(off, f"they take {size}, and the disk of {folder} has {free / 1e9:.2g} GB left")
+    else:
+        try:
+            cache = FrameCache(folder, gigabytes)
+        except AdvvidError as error:
+            log.info(off, error)
+            return None
+        log.info("decoded frames, %s, are kept in %s for later epochs (dataset.cache=null: they are not)", size, folder)
+        return cache
+    return None
+
+
+def _there(folder: Path) -> Path:
+    """Return the innermost folder of a path that is there."""
+    return next(place for place in (folder, *folder.parents) if os.path.isdir(place))
