@@ -152,7 +152,7 @@ def test_heat_map_shows_the_attack_whose_settings_vary(tmp_path):
 
 def test_heat_map_cells_hold_the_right_runs(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("advvid.visuals.pictures.heat_map", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr("advvid.visuals.heat_maps.heat_map", lambda *arguments: drawn.append(arguments))
     for i, (eps, seed, pgd) in enumerate([("10/255", 0, 0.1), ("2/255", 0, 0.2), ("2/255", 1, 0.3)]):
         make_run(tmp_path / str(i), eps=eps, seed=seed, pgd=pgd)
     gather([tmp_path], tmp_path)

@@ -7,7 +7,8 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from advvid.core.errors import AdvvidError
-from advvid.visuals.pictures import RIGHT, WRONG, heat_map, magnification
+from advvid.visuals.heat_maps import heat_map
+from advvid.visuals.pictures import RIGHT, WRONG, magnification
 from advvid.visuals.sheets import contact_sheet
 
 

@@ -13,13 +13,11 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Le
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
-from lightning_fabric.strategies import DDPStrategy
 from torch.multiprocessing.spawn import ProcessException
 
 from advvid.core.allowed import check_fields
 from advvid.core.errors import AdvvidError
+from advvid.distributed.lightning import DDPStrategy, Fabric, LightningEnvironment
 from advvid.distributed.parallel import Processes
 from advvid.distributed.signals import GO_ON, Interrupted, StoppedError, handed_to_children, interruptible
 

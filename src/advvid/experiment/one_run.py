@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -22,6 +21,7 @@ from advvid.core.resuming import CLIPS, elsewhere, go_on, may_lengthen, of_run
 from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
 from advvid.distributed import low_precision
+from advvid.distributed.lightning import Fabric
 from advvid.distributed.parallel import Processes
 from advvid.evaluation.adaptive import behind_purifiers
 from advvid.evaluation.check_rules import finding

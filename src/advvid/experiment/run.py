@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
 from omegaconf import DictConfig, open_dict
 
 from advvid.config.options import check_top
@@ -17,6 +16,7 @@ from advvid.core.option_parts import ROUNDING
 from advvid.core.resuming import CLIPS, of_run
 from advvid.core.run_folder import at_work, make_room
 from advvid.core.saved_config import stored
+from advvid.distributed.lightning import Fabric
 from advvid.distributed.parallel import Processes
 from advvid.experiment.attack_mode import check_options
 from advvid.experiment.one_run import Run, same_training

@@ -15,9 +15,8 @@ from advvid.core.plain import opened
 from advvid.evaluation.robustness import RobustnessTable
 from advvid.evaluation.tally import read_samples
 from advvid.report.embed import Embedded, Room, moving, still
-from advvid.visuals.pictures import DPI, FRAME, TEXT
+from advvid.visuals.pictures import DPI, EDGE, FRAME, GAP, HEAD, TEXT
 
-HEAD, GAP, EDGE = 0.62, 0.22, 0.1  # inches: above the first clip, between clips, right of the frames
 # What the rows of a sheet show, by their number: of a classifier, and of a model that predicts frames.
 ROWS = {
     3: "Rows: clean, adversarial, difference.",

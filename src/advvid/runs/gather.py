@@ -127,7 +127,7 @@ def _heat_map(out: Path, rows: Sequence[Row], settings: Mapping[str, Sequence[st
                 "(gather other runs, or average with --over)"
             )
         return []
-    from advvid.visuals.pictures import heat_map  # Matplotlib takes a second, which most tables do without.
+    from advvid.visuals.heat_maps import heat_map  # Matplotlib takes a second, which most tables do without.
 
     # Where the attack's own settings vary, its column is the question.
     chosen = {str(run.config.get("choices", {}).get("attack")) for _, run in rows}

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from advvid.attacks.base import Attack
@@ -21,6 +20,7 @@ from advvid.core.schedules import Schedule
 from advvid.data.loader import Clips
 from advvid.defenses.base import Defense
 from advvid.defenses.preparation import FOLDER
+from advvid.distributed.lightning import Fabric
 from advvid.distributed.parallel import Processes
 from advvid.tracking.trackers import NoTracker
 from advvid.training.trainer import Trainer

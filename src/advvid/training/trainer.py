@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -31,6 +30,7 @@ from advvid.core.schedules import Schedule
 from advvid.data.loader import Clips, Feed, eval_batches, train_batches, train_length
 from advvid.data.prefetch import prefetch
 from advvid.defenses.base import Defense, Step
+from advvid.distributed.lightning import Fabric
 from advvid.distributed.micro_batches import micro_batch, out_of_memory
 from advvid.distributed.parallel import Processes
 from advvid.distributed.placement import placement

@@ -1,4 +1,4 @@
-"""What pictures are made of: strips of frames below each other, and heat maps of sweeps."""
+"""What contact sheets are made of: strips of frames below each other."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from advvid.core import files
@@ -21,7 +22,9 @@ RIGHT, WRONG, QUIET = "#0072b2", "#d55e00", "#666666"
 MOST_CLIPS, MOST_FRAMES = 4, 8
 FRAME = 1.15  # inches
 TEXT = 2.45  # inches beside the frames
+HEAD, GAP, EDGE = 0.62, 0.22, 0.1  # inches: above the first clip, between clips, right of the frames
 DPI = 110
+BORDER = 3  # white dots around a frame
 
 
 @dataclass(frozen=True)
@@ -52,26 +55,41 @@ def draw_sheet(path: Path, title: str, said: str, blocks: Sequence[tuple[str, Se
     rows = len(blocks[0][1])
     count, height, width = blocks[0][1][0].frames.shape[:3]
     tall = FRAME * height / width
-    figure = Figure(
-        figsize=(TEXT + count * FRAME + 0.1, 0.62 + len(blocks) * (rows * tall + 0.22)), dpi=DPI, facecolor="white"
-    )
-    total = figure.get_size_inches()
-    figure.text(0.12 / total[0], 1 - 0.27 / total[1], title, size=14, weight="bold", va="center")
-    figure.text(0.12 / total[0], 1 - 0.49 / total[1], said, size=9, color=QUIET, va="center")
+    sides = TEXT + count * FRAME + EDGE, HEAD + len(blocks) * (rows * tall + GAP)
+    sheet = Image.new("RGB", (_dots(sides[0]), _dots(sides[1])), "white")
+    draw = ImageDraw.Draw(sheet)
+
+    def write(middle: float, text: str, points: float, colour: str = "black", bold: bool = False) -> None:
+        line = " ".join(text.encode("utf-8", "replace").decode().splitlines())
+        draw.text((_dots(0.12), _dots(middle)), line, colour, _font(points, bold), anchor="lm")
+
+    write(0.27, title, 14, bold=True)
+    write(0.49, said, 9, QUIET)
     for i, (beside, strips) in enumerate(blocks):
-        top = total[1] - 0.62 - i * (rows * tall + 0.22)
-        figure.text(0.12 / total[0], (top - 0.14) / total[1], beside, size=10, va="center")
+        top = HEAD + i * (rows * tall + GAP)
+        write(top + 0.14, beside, 10)
         for row, strip in enumerate(strips):
-            bottom = top - (row + 1) * tall
-            axes = figure.add_axes((TEXT / total[0], bottom / total[1], count * FRAME / total[0], tall / total[1]))
-            axes.imshow(_in_a_row(strip.frames), interpolation="nearest", aspect="auto", cmap="gray", vmin=0, vmax=1)
-            axes.set_axis_off()
-            middle, lift = (bottom + tall / 2) / total[1], 0.11 / total[1]
-            figure.text(0.12 / total[0], middle + lift, strip.name, size=8, color=QUIET, va="center")
-            figure.text(
-                0.12 / total[0], middle - lift, strip.words, size=10, color=strip.colour, weight="bold", va="center"
-            )
-    _save(figure, path)
+            upper = top + row * tall
+            for j, frame in enumerate(strip.frames):
+                box = [_dots(side) for side in (TEXT + j * FRAME, upper, TEXT + (j + 1) * FRAME, upper + tall)]
+                wide, high = box[2] - box[0] - 2 * BORDER, box[3] - box[1] - 2 * BORDER
+                sheet.paste(_enlarged(frame, wide, high), (box[0] + BORDER, box[1] + BORDER))
+            write(upper + tall / 2 - 0.11, strip.name, 8, QUIET)
+            write(upper + tall / 2 + 0.11, strip.words, 10, strip.colour, bold=True)
+    held = io.BytesIO()
+    sheet.save(held, "PNG")
+    files.write_bytes(path, held.getvalue())
+
+
+def _dots(inches: float) -> int:
+    return round(inches * DPI)
+
+
+def _enlarged(frame: np.ndarray, width: int, height: int) -> Image.Image:
+    """Return a frame ``[H, W, C]`` as a picture whose pixels are squares."""
+    bytes_ = (255 * frame).round().astype(np.uint8)
+    picture = Image.fromarray(bytes_ if frame.shape[2] == 3 else bytes_[:, :, 0])
+    return picture.resize((max(1, width), max(1, height)), Image.Resampling.NEAREST)
 
 
 def magnification(largest: float) -> int:
@@ -82,47 +100,6 @@ def magnification(largest: float) -> int:
         (8, 1, 1)
     """
     return 1 if largest <= 0 else max(1, 2 ** min(8, math.floor(math.log2(0.5 / largest) + 1e-6)))
-
-
-def heat_map(
-    path: Path,
-    values: np.ndarray,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    row_name: str,
-    column_name: str,
-    title: str,
-) -> None:
-    """Write a PNG of accuracies over two settings, the percentage written in every cell.
-
-    Shape:
-        values: ``[rows, columns]`` fractions in [0, 1]; NaN where no run is.
-    """
-    figure = Figure(
-        figsize=(1.6 + 0.85 * max(len(columns), 3), 1.3 + 0.5 * max(len(rows), 2)), dpi=130, layout="constrained"
-    )
-    axes = figure.add_subplot()
-    image = axes.imshow(100 * values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    # Between two dollars Matplotlib reads formulas, and refuses most of them.
-    columns, rows = ([text.replace("$", r"\$") for text in names] for names in (columns, rows))
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set_xlabel(column_name.replace("$", r"\$"))
-    axes.set_ylabel(row_name.replace("$", r"\$"))
-    axes.set_title(title.replace("$", r"\$"), size=10)
-    for (i, j), value in np.ndenumerate(values):
-        text = "no run" if math.isnan(value) else f"{100 * value:.1f}"
-        dark = not math.isnan(value) and value < 0.6
-        axes.text(j, i, text, ha="center", va="center", color="white" if dark else "black", size=9)
-    figure.colorbar(image, ax=axes, label="percent right")
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    # The Agg canvas is used directly: pyplot would keep every figure alive and may want a display.
-    held = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(held)
-    files.write_bytes(path, held.getvalue())
 
 
 def shown_frames(frames: int) -> Tensor:
@@ -136,10 +113,12 @@ def strips(clips: Tensor, frames: Tensor) -> np.ndarray:
     return chosen.clamp(0, 1).permute(0, 2, 3, 4, 1).numpy()
 
 
-def _in_a_row(frames: np.ndarray) -> np.ndarray:
-    """``[frames, H, W, C]`` to one wide picture, enlarged, with a white gap around each frame."""
-    zoom = max(1, round(224 / frames.shape[1]))
-    gap = max(1, round(zoom * frames.shape[1] * 0.02))
-    large = frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
-    padded = np.pad(large, ((0, 0), (gap, gap), (gap, gap), (0, 0)), constant_values=1.0)
-    return np.concatenate(list(padded), axis=1)
+@cache
+def _font(points: float, bold: bool) -> ImageFont.FreeTypeFont:
+    """Return a font that has the letters of most languages; Matplotlib brings it, which takes a second to load itself."""
+    package = find_spec("matplotlib")
+    assert package is not None
+    assert package.origin is not None
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    path = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / name
+    return ImageFont.truetype(str(path), round(points * DPI / 72))
