@@ -51,6 +51,32 @@ def test_models_are_compared_on_the_same_clips_and_drawn(tmp_path):
     assert [path.name for path in pictures] == ["saliency.png", "saliency_0.png", "saliency_1.png"]
 
 
+class PredictedElsewhere(nn.Module):
+    """The class of frame 1 wins; the label's logit reads frame 2."""
+
+    def __init__(self, label):
+        super().__init__()
+        self.label, self.scale = label, nn.Parameter(torch.ones(1))
+
+    def forward(self, clips):
+        logits = clips.new_zeros(len(clips), 5).index_fill(1, torch.tensor([(self.label + 1) % 5]), 1.0)
+        mean = clips.mean(dim=(1, 3, 4))
+        return self.scale * (
+            logits * (10 + mean[:, 1:2]) + nn.functional.one_hot(torch.tensor(self.label), 5) * mean[:, 2:3]
+        )
+
+
+@pytest.mark.parametrize(("of", "shares"), [("output", [0, 1, 0, 0]), ("loss", [0, 0.5, 0.5, 0])])
+def test_the_gradient_is_that_of_the_predicted_output_unless_told_otherwise(tmp_path, of, shares):
+    """The loss of a label that is not predicted looks at the label's evidence as well."""
+    clips = split(network(1))
+    model = PredictedElsewhere(0)
+    clips.targets[:] = [0] * len(clips.targets)
+    result = Saliency(of=of, pictures=1).run(context(tmp_path, model, "saliency", clips=clips))
+    assert result["models"][0]["share"] == pytest.approx(shares, abs=1e-3)
+    assert Saliency().of == "output"
+
+
 def test_features_have_no_frames(tmp_path):
     with pytest.raises(AdvvidError, match="needs clips of frames"):
         Saliency().run(context(tmp_path, network(1), "saliency", clip_shape=(30, 1152)))

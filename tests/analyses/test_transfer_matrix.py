@@ -57,6 +57,17 @@ def test_the_same_weights_in_another_run_are_fooled_alike(tmp_path):
     assert result["control"] == []
 
 
+def test_transfer_counts_the_clips_that_fool_their_source(tmp_path, runs):
+    """Wrong on the source from the start, or never fooled there: such a clip says nothing of transfer."""
+    result = TransferMatrix(checkpoints=runs, control=False).run(given(tmp_path))
+    for i, row in enumerate(result["rows"]):
+        own = row["cells"][i]
+        assert own["transferred"]["rate"] == 1
+        assert own["transferred"]["n"] == round(own["fooled"]["rate"] * own["fooled"]["n"])
+        for cell in row["cells"]:
+            assert cell["transferred"]["n"] <= min(cell["fooled"]["n"], own["transferred"]["n"])
+
+
 def test_clips_are_made_once_per_surrogate_and_never_again(tmp_path, runs, monkeypatch):
     counted = Counted(monkeypatch)
     ctx = given(tmp_path)

@@ -140,6 +140,42 @@ def test_budget_mode_stops_inside_and_projection_is_as_strong(measure, budget):
     assert results["stop"][1] < results["project"][1]
 
 
+@pytest.mark.parametrize("at_budget", ["stop", "project"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Sparse(measure="l21", budget=0.002),
+        Sparse(measure="ssim", budget=0.001),
+        SparseFlickering(measure="l21", budget=0.002),
+        DeepSAVA(key_frame="first", measure="l21", budget=0.002),
+        DeepSAVA(key_frame="first", change_by="flow", flow_step_size=0.2, budget=0.001),
+        DeepSAVA(key_frame="first", noise_start=0.2, budget=0.001),
+        DeepSAVA(trials=3, trial_steps=1, budget=0.001),
+    ],
+    ids=lambda attack: f"{type(attack).__name__}-{attack.measure}",
+)
+def test_a_budget_below_the_first_step_is_spent_and_not_left_unused(attack, at_budget):
+    """One step of Adam goes far beyond each of these budgets: it is cut, never thrown away."""
+    model, clips, labels = trained()
+    clips, labels = clips[:6], labels[:6]
+    attack = dataclasses.replace(attack, at_budget=at_budget, steps=4)
+    result = attack.run(model, clips, labels, generators(6))
+    with torch.no_grad():
+        unfooled = model(result.x_adv).argmax(dim=1) == labels
+    far = attack.threat.distance(result.x_adv, clips)
+    assert unfooled.any()
+    assert (far[unfooled] > 0.9 * attack.budget).all()
+    assert attack.threat.contains(result.x_adv, clips, result.aux).all()
+
+
+def test_the_first_step_of_the_flow_moves_a_tenth_of_a_pixel_at_the_papers_size():
+    attack = DeepSAVA(key_frame="first", change_by="flow", steps=1, early_exit=False)
+    model = LinearModel((3, 2, 224, 224)).eval()
+    clips = torch.rand(1, 3, 2, 224, 224, generator=torch.Generator().manual_seed(0))
+    flow = attack.run(model, clips, model(clips).argmax(dim=1), generators(1)).aux["flow"][:, :, 0]
+    assert flow.abs().max().item() == pytest.approx(0.112, rel=0.01)
+
+
 def test_without_early_exit_the_nearest_change_that_fools_is_kept():
     """Late iterates of a search without a penalty go ever farther; the first that fools is the nearest."""
     model, clips, labels = trained()

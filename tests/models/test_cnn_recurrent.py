@@ -135,3 +135,17 @@ def test_mixed_precision_and_double_precision_agree():
 def test_impossible_settings_are_refused(options):
     with pytest.raises(AdvvidError, match=r"choose|leave|at least"):
         net(**options)
+
+
+def test_a_cnn_trained_by_itself_hands_its_features_to_a_recurrent_part(tmp_path):
+    """DeepSAVA, sec. 4.3: the CNN is trained on frames, then the LSTM on its features, which stay as they are."""
+    alone = net("none")
+    clips = videos()
+    frames = torch.stack([alone(clips[:, :, t : t + 1]) for t in range(clips.shape[2])])
+    torch.testing.assert_close(alone(clips), frames.mean(dim=0))
+    torch.save(alone.state_dict(), tmp_path / "cnn.pt")
+    reader = net("lstm", readout="mean", train_backbone=False)
+    load_local_weights(reader, tmp_path / "cnn.pt")
+    for name, value in alone.net.state_dict().items():
+        assert torch.equal(value, reader.net.state_dict()[name]), name
+    assert {name.split(".")[0] for name, p in reader.named_parameters() if p.requires_grad} == {"rnn", "fc"}

@@ -8,6 +8,7 @@ from .defended_clips import DefendedClips as DefendedClips
 from .detection import Detection as Detection
 from .frame_search import FrameSearch as FrameSearch
 from .generalisation_gap import GeneralisationGap as GeneralisationGap
+from .loss_by_step import LossByStep as LossByStep
 from .loss_surface import LossSurface as LossSurface
 from .rho import Rho as Rho
 from .routing import RoutingTable as RoutingTable

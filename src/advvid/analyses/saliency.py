@@ -1,4 +1,4 @@
-"""Where in time models look: the energy of the loss's gradient by frame, and maps of it over the frames."""
+"""Where in time models look: the energy of the gradient of their answer by frame, and maps of it over the frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ MOST_FRAMES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Saliency(Analysis):
-    """Gradient of the loss by frame of one or several models (Mu et al., appendix D, figure D.10).
+    """Gradient of the predicted output by frame, of one or several models (Mu et al., appendix D, figure D.10).
 
     ``evenness`` of a clip is the entropy of its frames' shares of the squared gradient over that of equal shares: 1 where
     all frames matter alike, 0 where one alone does. The authors find saliency spread over more frames after training with
@@ -39,6 +39,8 @@ class Saliency(Analysis):
     Args:
         checkpoints: further runs or ``.pt`` files, each a row of its own.
         labels: names of the models, the run's own first; made from defenses or folders where empty.
+        of: what the gradient is of: ``output``, the logit of the class that the model predicts, as in the paper, or
+            ``loss``, that of the label.
         pictures: clips whose maps are drawn over their frames.
 
     Example:
@@ -48,6 +50,7 @@ class Saliency(Analysis):
 
     checkpoints: Checkpoints = ()
     labels: Sequence[str] = ()
+    of: Literal["output", "loss"] = "output"
     pictures: Whole = 2
 
     def __post_init__(self) -> None:
@@ -67,7 +70,7 @@ class Saliency(Analysis):
         for model in scored_models(context, self.checkpoints, self.labels):
             shares, maps = list[NDArray[np.float64]](), list[Any]()
             for batch in context.batches():
-                gradient = input_gradient(model.model, batch.inputs, batch.target, context)
+                gradient = self._gradient(model.model, batch.inputs, batch.target, context)
                 shares.append(frame_shares(gradient).cpu().numpy())
                 for index in range(min(len(batch), self.pictures - len(maps))):
                     place = np.unique(np.linspace(0, gradient.shape[2] - 1, MOST_FRAMES).round().astype(int)).tolist()
@@ -89,7 +92,7 @@ class Saliency(Analysis):
             )
         for row in rows[1:]:
             row["difference"] = mean_difference(row["clips"], rows[0]["clips"])
-        return {"n": len(context.split), "models": rows, "frames": shown}
+        return {"n": len(context.split), "of": self.of, "models": rows, "frames": shown}
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the shares of the frames, and the maps of the first clips."""
@@ -127,18 +130,16 @@ class Saliency(Analysis):
                 )
         return Group(layout, *(Text(note) for note in notes))
 
-
-def input_gradient(model: torch.nn.Module, clips: Tensor, labels: Tensor, context: Context) -> Tensor:
-    """Return the gradient of the task's loss with respect to the clips.
-
-    Shape:
-        clips and result ``[B, 3, T, H, W]``, labels ``[B]``.
-    """
-    with torch.enable_grad():
-        inputs = clips.detach().requires_grad_()
-        loss = context.task.loss(model(inputs), labels).sum()
-        (gradient,) = torch.autograd.grad(loss, inputs)
-    return gradient.float()
+    def _gradient(self, model: torch.nn.Module, clips: Tensor, labels: Tensor, context: Context) -> Tensor:
+        """Return the gradient with respect to the clips, ``[B, 3, T, H, W]``."""
+        with torch.enable_grad():
+            inputs = clips.detach().requires_grad_()
+            out = model(inputs)
+            if self.of == "output" and context.task.correct(out, labels) is None:
+                raise AdvvidError(f"analysis={context.name} of the predicted class needs classes: set analysis.of=loss")
+            looked_at = out.float().amax(dim=1) if self.of == "output" else context.task.loss(out, labels)
+            (gradient,) = torch.autograd.grad(looked_at.sum(), inputs)
+        return gradient.float()
 
 
 def frame_shares(gradient: Tensor) -> Tensor:
@@ -181,5 +182,5 @@ def _overlay(result: Mapping[str, Any], number: int, clip: str) -> Figure:
             axes.set_xticks([])
             axes.set_yticks([])
         line[0].set_ylabel(row["label"], size=8)
-    figure.suptitle(f"clip {clip}: yellow where the loss's gradient is large", size=9)
+    figure.suptitle(f"clip {clip}: yellow where the gradient of the {result['of']} is large", size=9)
     return figure

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -36,7 +37,8 @@ class TransferMatrix(Analysis):
 
     Row: the surrogate that clips are made on; column: the target that is scored; diagonal: white box. Clips are made
     once per surrogate, all models see the same, and a clip that a target gets wrong without attack counts as wrong.
-    A clip made elsewhere that fools where the white-box attack does not is a sign of masked gradients, and is checked.
+    ``transferred`` counts the clips that are right on both without attack and fool their source, as the paper does, whose
+    diagonal is 100%. A clip made elsewhere that fools where the white-box attack does not is a sign of masked gradients, and is checked.
 
     Args:
         checkpoints: further runs or ``.pt`` files beside the run's own.
@@ -75,7 +77,10 @@ class TransferMatrix(Analysis):
             network = untrained(len(context.classes)).to(context.device)
             blank = Scored(BLANK, Path(UNTRAINED), network, fingerprint(network), UNTRAINED)
             control = [crafted_row(context, attack, blank, models)]
-        made = [_summary(label, row, clean, models) for label, row in rows.items()]
+        made = [
+            _summary(label, row, clean, models, source)
+            for source, (label, row) in zip(models, rows.items(), strict=True)
+        ]
         return {
             "n": len(context.split),
             "attack": context.attack_name,
@@ -132,23 +137,33 @@ def _clean(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [model["clean"] for model in result["models"]]
 
 
-def _summary(label: str, row: Row, clean: Row, models: Sequence[Scored]) -> dict[str, Any]:
-    """Return a row of the matrix; ``fooled`` is the share of the clips that were right without attack."""
+def _summary(
+    label: str, row: Row, clean: Row, models: Sequence[Scored], source: Scored | None = None
+) -> dict[str, Any]:
+    """Return a row of the matrix.
+
+    ``fooled`` is the share of the clips that were right without attack; ``transferred`` that of those among them that the
+    source had right as well and that fool it.
+    """
     cells = []
+    successes = None if source is None else clean.right[source.key] & ~row.right[source.key]
     for model in models:
         before, after = clean.right[model.key], row.right[model.key]
-        fooled, could = int((before & ~after).sum()), int(before.sum())
-        cells.append(
-            proportion(before & after)
-            | {"fooled": {"rate": fooled / could if could else None, "ci95": list(wilson(fooled, could)), "n": could}}
-            | {"near_ties": int((np.abs(row.margin[model.key]) < NEAR_TIE).sum())}
-        )
+        cell = proportion(before & after) | {"fooled": _share(before & ~after, before)}
+        if successes is not None:
+            cell["transferred"] = _share(before & ~after & successes, before & successes)
+        cells.append(cell | {"near_ties": int((np.abs(row.margin[model.key]) < NEAR_TIE).sum())})
     return {
         "label": label,
         "cells": cells,
         "max_distance": float(row.distance.max()),
         "gradient_calls": int(row.gradient_calls.sum()),
     }
+
+
+def _share(those: NDArray[np.bool_], among: NDArray[np.bool_]) -> dict[str, Any]:
+    number, could = int(those.sum()), int(among.sum())
+    return {"rate": number / could if could else None, "ci95": list(wilson(number, could)), "n": could}
 
 
 def _checks(

@@ -28,11 +28,13 @@ class DeepSAVA(SparseAttack):
     Minimised is ``weight * (1 - SSIM) - adversarial term`` over the noise and the flow; SSIM is summed over the frames.
     Distance: one minus SSIM, summed over frames (or l2,1). Defaults of the paper: one frame, chosen by Bayesian
     optimisation, 100 iterations, Adam at .01 (its code: .001 for values in [0, 1]), weight 1.0 (1.5 for CNN+LSTM).
+    The paper gives one rate for noise and flow, which differ in their units: at .01 a step of the flow would move every
+    pixel of a frame of 224 by 1.12 pixels, and the first one alone exceed the budgets of table 5. The flow takes .001.
 
     Args:
         change_by: ``both``, ``noise`` or ``flow``: the rows D+S, D and S of table 7.
         flow_step_size: Adam's learning rate of the flow, in halves of the frame's side (the units of spatial
-            transformers, in which a frame spans [-1, 1]).
+            transformers, in which a frame spans [-1, 1]): .001 is 0.11 pixels at 224.
         flow_limit: largest shift of a pixel along an axis, in pixels at 112 x 112, scaled by the shorter side / 112;
             None for no limit beyond the similarity.
         noise_start: the noise of the first iterate, everywhere (the code: .01).
@@ -52,7 +54,7 @@ class DeepSAVA(SparseAttack):
     key_frame: KeyFrame = "bayesian"
     measure: Literal["l21", "ssim"] = "ssim"
     change_by: Literal["both", "noise", "flow"] = "both"
-    flow_step_size: NotNegativeNumber = 0.01
+    flow_step_size: NotNegativeNumber = 0.001
     flow_limit: Positive | None = None
     noise_start: Annotated[float, Numeral()] = 0.0
     scales: Annotated[int, Ge(1), Le(5)] | None = None

@@ -119,16 +119,17 @@ class PenalisedDescent:
         with torch.no_grad():
             return self.distance(changed, frames)
 
-    def inside(self, far: Tensor) -> Tensor:
-        """Tell which distances are within the limit, ``bool [B]``."""
-        return torch.ones_like(far, dtype=torch.bool) if self.limit is None else far <= self.limit
+    def inside(self, changed: Tensor, frames: Tensor) -> Tensor:
+        """Tell which clips are within the limit, ``bool [B]``."""
+        assert self.limit is not None
+        return self.far(changed, frames) <= self.limit
 
 
 def penalised_search(problem: Problem, selection: Selection, change: Change, descent: PenalisedDescent) -> Found:
     """Minimise ``weight * penalty - adversarial term`` over the variables of a change (DeepSAVA, eq. 3, alg. 2).
 
-    Under ``at_limit=stop`` a clip's search ends when its distance exceeds the limit (the paper's budget mode), and
-    returns the last iterate inside; under ``project`` its variables are scaled back to the limit and it goes on.
+    Under ``at_limit=stop`` the step that would leave the limit is cut to what fits, and the clip's search ends there (the
+    paper's budget mode); under ``project`` its variables are scaled back to the limit and it goes on.
     Once an iterate fools the model, only a nearer one that fools replaces it; under ``early_exit`` the clip leaves there.
 
     Args:
@@ -141,13 +142,16 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
     size, device = len(clips), clips.device
     frames, whole = selection.take(clips), selection
     variables = change.start(frames)
-    adam = {name: Descent(rate, True, torch.zeros_like(variables[name])) for name, rate in change.step_sizes().items()}
+    none = {name: torch.zeros_like(value) for name, value in variables.items()}
+    variables, _ = _cut(change, frames, variables, none, descent)
+    adam = {name: Descent(rate, True, none[name].clone()) for name, rate in change.step_sizes().items()}
     best = {name: value.clone() for name, value in variables.items()}
     objective = torch.full((size,), torch.inf, device=device)
     fooled = torch.zeros(size, dtype=torch.bool, device=device)
     nearest = torch.full((size,), torch.inf, device=device)
     taken = torch.zeros(size, dtype=torch.int64, device=device)
     calls = torch.zeros_like(taken)
+    ended = torch.zeros_like(fooled)  # at the limit
     active = torch.arange(size, device=device)
     clean, here = clips, problem.goal
     for step in range(steps + 1):
@@ -158,17 +162,16 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
         loss = descent.weight * change.penalty(changed, frames, variables, selection) - descent.raised(out, here)
         hit = here.reached(out)
         far = descent.far(changed, frames)
-        inside = descent.inside(far)
-        better = inside & torch.where(hit, far < nearest[active], ~fooled[active])
+        better = torch.where(hit, far < nearest[active], ~fooled[active])
         for name, value in variables.items():
             best[name][active] = torch.where(per_clip(better, value), value.detach(), best[name][active])
         taken[active] = torch.where(better, step, taken[active])
-        fooled[active] |= inside & hit
+        fooled[active] |= hit
         nearest[active] = torch.where(better & hit, far, nearest[active])
         objective[active] = torch.where(better, loss.detach(), objective[active])
         if last:
             break
-        done = ~inside | hit if descent.early_exit else ~inside
+        done = ended[active] | hit if descent.early_exit else ended[active]
         left = (~done).nonzero().squeeze(1)
         if len(left) == 0:
             break
@@ -176,30 +179,39 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
         calls[active[left]] += 1
         with torch.no_grad():
             pairs = zip(variables.items(), gradients, strict=True)
+            before = {name: value.detach() for name, value in variables.items()}
             variables = change.tidy(frames, {n: adam[n](v.detach(), g) for (n, v), g in pairs})
             if len(left) < len(active):
-                variables = {name: value[left] for name, value in variables.items()}
+                variables, before = ({name: value[left] for name, value in v.items()} for v in (variables, before))
                 for own in adam.values():
                     own.select(left)
                 active, frames, clean = active[left], frames[left], clean[left]
                 here, selection = here.select(left), selection.rows(left)
-            if descent.limit is not None and descent.at_limit == "project":
-                variables = _scaled_back(change, frames, variables, descent)
+            if descent.at_limit == "project":
+                before = {name: torch.zeros_like(value) for name, value in before.items()}
+            variables, cut = _cut(change, frames, variables, before, descent)
+            ended[active] = cut & (descent.at_limit == "stop")
     with torch.no_grad():
         x_adv = whole.put(clips, change.apply(whole.take(clips), best))
         aux = {"frames": whole.mask(), **change.describe(clips, best, whole)}
     return Found(AttackResult(x_adv, taken, calls, aux), objective, fooled)
 
 
-def _scaled_back(change: Change, frames: Tensor, variables: Variables, descent: PenalisedDescent) -> Variables:
-    """Scale each clip's variables down until the change is inside the limit; zero variables change nothing."""
-    low = torch.zeros(len(frames), device=frames.device)
-    high = torch.ones_like(low)
-    inside = descent.inside(descent.far(change.apply(frames, variables), frames))
-    for _ in range(10):
+def _cut(
+    change: Change, frames: Tensor, variables: Variables, inner: Variables, descent: PenalisedDescent
+) -> tuple[Variables, Tensor]:
+    """Draw each clip's variables towards ``inner``, which is inside the limit, until they are; tell which clips had to."""
+    if descent.limit is None:
+        return variables, torch.zeros(len(frames), dtype=torch.bool, device=frames.device)
+    cut = ~descent.inside(change.apply(frames, variables), frames)
+    low, high = torch.zeros(len(frames), device=frames.device), torch.ones(len(frames), device=frames.device)
+
+    def between(share: Tensor) -> Variables:
+        return {n: inner[n] + per_clip(share, value) * (value - inner[n]) for n, value in variables.items()}
+
+    for _ in range(12):
         middle = (low + high) / 2
-        tried = {name: per_clip(middle, value) * value for name, value in variables.items()}
-        within = descent.inside(descent.far(change.apply(frames, tried), frames))
+        within = descent.inside(change.apply(frames, between(middle)), frames)
         low, high = torch.where(within, middle, low), torch.where(within, high, middle)
-    share = torch.where(inside, 1.0, low)
-    return {name: per_clip(share, value) * value for name, value in variables.items()}
+    nearer = between(low)
+    return {n: torch.where(per_clip(cut, value), nearer[n], value) for n, value in variables.items()}, cut

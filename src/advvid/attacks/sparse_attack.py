@@ -36,8 +36,8 @@ class SparseAttack(Attack):
         measure: ``l21`` or ``ssim``: the distance that is reported and that ``budget`` limits.
         budget: largest distance (for ssim: of one minus it); None for the iteration limit alone. DeepSAVA's tables 5
             and B.14 to B.16 give 500 steps then.
-        at_budget: ``stop``: a clip's search ends at its first iterate beyond the budget, as in those tables, and
-            returns the one before. ``project``: it is scaled back to the budget and goes on, which is stronger.
+        at_budget: ``stop``: a clip's search ends at the budget, as in those tables; the step that would go beyond is cut
+            to what fits. ``project``: the change is scaled back to the budget and the search goes on, which is stronger.
         trials: sets of frames that ``bayesian`` tries (K of DeepSAVA's algorithm 1).
         trial_steps: updates in each trial of ``bayesian``, before the best set gets all ``steps``; None for ``steps``,
             which leaves nothing to repeat. The published code takes 1.

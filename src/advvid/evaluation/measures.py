@@ -86,6 +86,30 @@ def average_absolute_perturbation(
     return mean * rate + limit * (1 - rate)
 
 
+def survival(samples: Sequence[Mapping[str, Any]], column: str, after: str = "codec") -> tuple[int, int]:
+    """Return how many clips that an attack fools still fool after a postprocessing, and of how many (sec. 4.2.3).
+
+    Counted are clips that the model has right, as they are and after the postprocessing.
+
+    Args:
+        samples: lines of ``samples.jsonl`` of an evaluation with ``postprocess``.
+        column: the attack.
+        after: the postprocessing.
+
+    Raises:
+        AdvvidError: if the samples hold no such results.
+    """
+    names = (column, f"{column}@{after}", f"clean@{after}")
+    if not samples or any(name not in line["attacks"] for line in samples for name in names):
+        raise AdvvidError(f"the samples hold no results of {column} after {after}: evaluate with postprocess={after}")
+    fooled = [
+        line
+        for line in samples
+        if line["clean"] == line["label"] == line["attacks"][names[2]]["pred"] != line["attacks"][column]["pred"]
+    ]
+    return sum(line["attacks"][names[1]]["pred"] != line["label"] for line in fooled), len(fooled)
+
+
 def sparse_measures(samples: Sequence[Mapping[str, Any]], column: str) -> SparseMeasures:
     """Return the measures of one column from the lines of ``samples.jsonl``.
 

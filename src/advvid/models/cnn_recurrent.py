@@ -1,4 +1,4 @@
-"""CNN features of every frame, read in order by a vanilla RNN, an LSTM or a GRU."""
+"""CNN features of every frame, read in order by a vanilla RNN, an LSTM or a GRU, or one by one."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ class CNNRecurrent(nn.Module):
     """CNN + vanilla RNN, LSTM or GRU (Donahue et al. 2015; Mu et al., DeepSAVA, sec. 4.2.7; Jia et al., table 3).
 
     The papers take features of Inception-v3 and train the recurrent part on them: ``backbone=inception_v3`` with
-    ``train_backbone=False``. Attacks pass through the CNN to the pixels either way.
+    ``train_backbone=False``. Attacks pass through the CNN to the pixels either way. Trained against attacks is the CNN by
+    itself (``cell=none``), on whose features a recurrent part then learns (DeepSAVA, sec. 4.3).
 
     Args:
         num_classes: number of logits, K.
-        cell: ``rnn`` (tanh), ``lstm`` or ``gru``.
+        cell: ``rnn`` (tanh), ``lstm``, ``gru``, or ``none``: each frame is classified by itself and the logits averaged.
         backbone: ``small`` (three strided convolutions and a linear layer, for frames from 8 pixels a side upwards),
             torchvision's ``resnet18`` or ``inception_v3`` (75 pixels upwards) or ``efficientnet_lite0``, without last layers.
         hidden: size of the recurrent state.
@@ -53,7 +54,7 @@ class CNNRecurrent(nn.Module):
     def __init__(
         self,
         num_classes: Count,
-        cell: Literal["rnn", "lstm", "gru"] = "lstm",
+        cell: Literal["rnn", "lstm", "gru", "none"] = "lstm",
         backbone: Backbone = "small",
         hidden: Count = 128,
         layers: Count = 1,
@@ -66,7 +67,11 @@ class CNNRecurrent(nn.Module):
         # Below the name that files of torchvision's weights are matched with.
         net, features = _backbone(backbone, width)
         self.net = channels_last(net)
-        self.rnn = CELLS[cell](features, hidden, layers, batch_first=True, bidirectional=bidirectional)
+        self.rnn: nn.RNN | nn.LSTM | nn.GRU | None = None
+        if cell == "none":
+            hidden, bidirectional, readout = features, False, "mean"
+        else:
+            self.rnn = CELLS[cell](features, hidden, layers, batch_first=True, bidirectional=bidirectional)
         self.fc = nn.Linear(hidden * (2 if bidirectional else 1), num_classes)
         self.hidden, self.bidirectional, self.readout = hidden, bidirectional, readout
         self.train_backbone = train_backbone
@@ -97,6 +102,8 @@ class CNNRecurrent(nn.Module):
 
     def _states(self, features: Tensor) -> Tensor:
         """Return the states of the last layer after each frame, ``[B, T, hidden]`` (twice as many in both directions)."""
+        if self.rnn is None:
+            return features.to(self.fc.weight.dtype)
         # cuDNN refuses to go backwards through an RNN in evaluation mode, which is what attacks do; PyTorch's own
         # kernels do not. The recurrent part is small, so it computes in its weights' own precision.
         device = features.device.type

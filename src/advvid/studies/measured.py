@@ -14,7 +14,7 @@ from advvid.config.instantiate import safe_instantiate
 from advvid.core import checkpoint
 from advvid.core.errors import AdvvidError
 from advvid.core.plain import read_json, read_lines
-from advvid.evaluation.measures import average_absolute_perturbation, sparse_measures
+from advvid.evaluation.measures import average_absolute_perturbation, sparse_measures, survival
 from advvid.evaluation.robustness import JSON, RobustnessTable
 from advvid.evaluation.scores import Score
 from advvid.evaluation.table_file import read_table
@@ -127,6 +127,15 @@ def _sparse(name: str) -> Callable[[Path, CellPlan], Read]:
     return read
 
 
+def _survival(folder: Path, cell: CellPlan) -> Read:
+    """Percent of the clips that fooled and still fool after a codec."""
+    still, fooled = survival(read_samples(folder / "samples.jsonl"), cell.column)
+    if not fooled:
+        raise AdvvidError("the attack fooled no clip, so that nothing can survive")
+    common = {"n": fooled, "seed": _table(folder).seed}
+    return {**common, "value": 100 * still / fooled, "ci95": [100 * end for end in wilson(still, fooled)]}
+
+
 def _metric(folder: Path, cell: CellPlan) -> Read:
     """A metric of the task, such as GAP, in percent; ``factor`` is another unit."""
     table = _table(folder)
@@ -230,6 +239,7 @@ def _same(value: Any, wanted: str) -> bool:
 MEASURES: Mapping[str, Callable[[Path, CellPlan], Read]] = {
     "acc": _accuracy,
     **{name: _sparse(name) for name in ("fooling_rate", "iterations", "perturbation", "seconds", "aap", "largest")},
+    "survival": _survival,
     "metric": _metric,
     "weights": _weights,
     "json": _json,

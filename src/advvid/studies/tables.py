@@ -129,7 +129,7 @@ def _percent(cell: CellPlan) -> bool:
         return float(cell.options.get("factor", 1)) == 100
     if cell.measure == "metric":
         return float(cell.options.get("factor", 100)) == 100
-    return cell.measure in ("acc", "fooling_rate", "constant", *PERCENT)
+    return cell.measure in ("acc", "fooling_rate", "survival", "constant", *PERCENT)
 
 
 def _pictures(folder: Path, only: str) -> list[Path]:

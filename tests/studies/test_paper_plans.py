@@ -1,0 +1,85 @@
+"""What the plans of DeepSAVA, A-ART and Jia et al. say at full scale is what the papers say."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from advvid.config.composed import composed
+from advvid.evaluation.measures import survival
+from advvid.studies.catalogue import studies
+from advvid.studies.plan import RUN, SCALES
+
+
+def config(paper, run, score="", scale="full"):
+    told = studies()[paper].overrides(run, score, scale)
+    return composed([RUN.sub("x", override) for override in told])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("run", ["cnn_lstm", "rnn", "gru", "hmdb51_cnn_lstm"])
+def test_recurrent_networks_answer_from_all_frames(run, scale):
+    net = config("deepsava", run, scale=scale).model.net
+    assert net.readout == "mean"
+    assert net.train_backbone is (scale == "demo")  # at full scale the CNN gives features and is not trained
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("kind", ["pgd", "combined"])
+def test_cnn_lstm_is_defended_by_its_cnn(kind, scale):
+    """Sec. 4.3: adversarial training of the CNN, then the recurrent part on its features without attacks."""
+    work = studies()["deepsava"].runs[f"cnn_lstm_{kind}"]
+    cnn = config("deepsava", work.start[scale], scale=scale)
+    assert cnn.model.net.cell == "none"
+    assert cnn.model.net.train_backbone
+    assert cnn.defense.inner_steps == 10
+    reader = config("deepsava", work.name, scale=scale)
+    assert (reader.model.net.cell, reader.model.net.train_backbone) == ("lstm", False)
+    assert "NoDefense" in reader.defense._target_
+
+
+def test_every_column_of_table_6_has_its_limit():
+    suite = config("deepsava", "i3d", "aap").suite
+    columns = {name: node for name, node in suite.items() if OmegaConf.is_dict(node)}
+    limits = {"l21": 0.1, "ssim": 0.08}
+    assert len(columns) == 6
+    assert {name: node.budget for name, node in columns.items()} == {
+        name: limits[node.measure] for name, node in columns.items()
+    }
+
+
+def test_both_attacks_of_table_12_change_the_same_frames():
+    for scale in SCALES:
+        one, two = (config("deepsava", "cnn_lstm", f"transfer_{kind}", scale).attack for kind in ("sparse", "deepsava"))
+        assert one.key_frame == two.key_frame == "first"
+        assert one.frames == two.frames
+    assert config("deepsava", "cnn_lstm", "transfer_sparse").attack.frames == 7
+
+
+def test_the_curves_of_figure_c9_lie_within_its_ball():
+    attack = config("deepsava", "next_frame", "per_step").analysis.attack
+    assert (attack.measure, attack.budget, attack.at_budget) == ("l21", 0.03, "project")
+
+
+def test_figure_6_draws_the_baselines_as_well():
+    target = studies()["deepsava"].targets["deepsava-fig6"]
+    drawn = {
+        config("deepsava", cell.run, cell.score).attack._target_
+        for row in target.cells.values()
+        for cell in row.values()
+    }
+    assert drawn == {f"advvid.attacks.{name}" for name in ("Sparse", "SparseFlickering", "DeepSAVA")}
+
+
+def line(label, clean, coded, attacked, after):
+    found = {"clean@codec": coded, "sparse": attacked, "sparse@codec": after}
+    return {"label": label, "clean": clean, "attacks": {name: {"pred": pred} for name, pred in found.items()}}
+
+
+def test_survivors_are_counted_among_the_clips_that_fooled():
+    samples = [
+        line(1, 1, 1, 2, 2),  # fools and survives
+        line(1, 1, 1, 2, 1),  # fools and does not
+        line(1, 1, 1, 1, 2),  # did not fool before
+        line(1, 2, 2, 2, 2),  # wrong without attack
+        line(1, 1, 2, 2, 2),  # wrong by the codec alone
+    ]
+    assert survival(samples, "sparse") == (1, 2)
