@@ -67,6 +67,7 @@ class LossByStep(Analysis):
             AdvvidError: if an attack leaves its threat.
         """
         attack = in_space(self.attack, context.attack.space)
+        assert isinstance(attack, SparseAttack)
         columns = {
             (rule, steps): Column(
                 f"{rule}_{steps}", dataclasses.replace(attack, key_frame=rule, steps=steps, early_exit=False)
