@@ -20,7 +20,7 @@ LAYERS = (
     ("analyses",),
     ("experiment",),
     ("runs", "api"),
-    ("studies",),
+    ("studies", "sharing"),
     ("report",),
     ("cli",),
 )

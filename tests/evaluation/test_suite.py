@@ -15,7 +15,7 @@ def test_corruptions_are_controls_at_five_severities_each_and_no_attack():
     assert len(columns) == 19 * 5
     assert all(column.attack.control for column in columns)
     assert columns[0].name == "gaussian_noise_1"
-    types = suite_types(suite, columns)
+    types = suite_types(suite, [column.name for column in columns])
     assert [name for members in types.values() for name in members] == [column.name for column in columns]
     severities = {column.name: column.attack.severity for column in columns}
     assert all([severities[name] for name in members] == [1, 2, 3, 4, 5] for members in types.values())

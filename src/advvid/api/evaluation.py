@@ -138,7 +138,7 @@ def evaluate(
             run_dir=folder,
             batch_size=batch_size,
             postprocess=[Postprocessing(name) for name in postprocess],  # type: ignore[arg-type]
-            types={} if attacks is not None else suite_types(cfg.suite, columns),
+            types={} if attacks is not None else suite_types(cfg.suite, [column.name for column in columns]),
             config=config,
             identity=Identity.of(config),
         )

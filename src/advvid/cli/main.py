@@ -35,6 +35,8 @@ COMMANDS = {
     "attack": Command(RUNS, "make adversarial videos: advvid attack checkpoint=RUN files=clip.avi", ("mode=attack",)),
     "gather": Command("advvid.runs.gather", "put the tables of many runs into one: advvid gather FOLDER --over seed"),
     "report": Command("advvid.report.__main__", "turn runs into one page: advvid report RUN --out report.html"),
+    "export": Command("advvid.sharing.export", "make a folder for others: advvid export RUN --to FOLDER"),
+    "verify": Command("advvid.sharing.verify", "attack an exported model again and compare: advvid verify FOLDER"),
     "papers": Command("advvid.studies.__main__", "make the tables of the papers and our own: advvid papers list"),
     "list": Command("advvid.cli.listing", "show every model, data set, attack, defense, schedule and suite"),
     "doctor": Command("advvid.cli.doctor", "say what this machine has, how fast it is, and which options suit it"),

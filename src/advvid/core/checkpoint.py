@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from advvid.core import files
+from advvid.core import exported, files
 from advvid.core.errors import AdvvidError
 from advvid.core.finite import require_finite_state
 from advvid.core.paths import user_path
@@ -60,8 +60,11 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise AdvvidError(f"there is no checkpoint at {path}: give a run folder or a .pt file that exists")
     try:
-        _check_sizes(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if path.name == exported.WEIGHTS:
+            state = {"format": FORMAT, **exported.read(path)}
+        else:
+            _check_sizes(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise AdvvidError(
             f"the checkpoint {path} was refused because it is damaged or holds more than tensors and plain values "
@@ -76,7 +79,7 @@ def load(path: Path) -> dict[str, Any]:
         raise AdvvidError(
             f"{path} is no checkpoint of an advvid run: for weights from elsewhere use model.checkpoint={path} with a training run"
         )
-    for part, kinds in (("model", dict), ("average", dict | None), ("classes", list), ("defense", dict)):
+    for part, kinds in (("model", dict), ("average", dict | None), ("classes", list), ("defense", dict | None)):
         if part in state and not isinstance(state[part], kinds):
             raise AdvvidError(
                 f"the checkpoint {path} is damaged ({part} is a {type(state[part]).__name__}): take another one"
@@ -130,13 +133,15 @@ def find(path: str | Path, which: Which = "last") -> Path:
     """Return the checkpoint file that a run folder or file name means.
 
     Args:
-        path: a ``.pt`` file, or a run folder with ``checkpoints/`` in it.
+        path: a ``.pt`` file, a run folder with ``checkpoints/`` in it, or a folder that ``advvid export`` wrote.
         which: ``last`` or ``best``, for a folder.
 
     Raises:
         AdvvidError: if there is none.
     """
     path = user_path(path)
+    if path.is_dir() and exported.is_exported(path):
+        return path / exported.WEIGHTS
     if path.is_dir():
         file = path / "checkpoints" / f"{which}.pt"
         if not file.is_file():

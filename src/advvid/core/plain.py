@@ -11,8 +11,9 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 import yaml
@@ -139,7 +140,7 @@ def read_yaml(path: Path, what: str | None = None) -> Any:
     return value
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BufferedReader:
     """Open a file that somebody else may have put there; a pipe or a device, which would be waited for, is refused.
 
     Raises:

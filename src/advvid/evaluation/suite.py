@@ -62,17 +62,20 @@ def suite_columns(suite: DictConfig, attack_name: str, attack: Attack) -> list[C
         raise AdvvidError(
             "the suite has no attack: add one with +attack@suite.pgd=pgd or set suite.include_attack=true"
         )
-    suite_types(suite, unique)
+    suite_types(suite, [column.name for column in unique])
     return unique
 
 
-def suite_types(suite: DictConfig, columns: Sequence[Column]) -> Mapping[str, list[str]]:
+def suite_types(suite: DictConfig, known: Sequence[str]) -> Mapping[str, list[str]]:
     """Return the suite's types of attack: a name to the columns whose mean is its accuracy.
+
+    Args:
+        suite: of the configuration.
+        known: names of its columns.
 
     Raises:
         AdvvidError: if a type names a column that the suite does not have.
     """
-    known = [column.name for column in columns]
     given = _plain(suite, TYPES)
     require(given, Mapping[str, Sequence[str]] | None, "suite.types")
     types = {str(name): [str(member) for member in members] for name, members in (given or {}).items()}

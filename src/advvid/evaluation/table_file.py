@@ -32,8 +32,20 @@ def read_table(path: Path) -> RobustnessTable:
     Raises:
         AdvvidError: if it cannot be read, or something in it has another form; it names the file and the place.
     """
-    what = path.name
-    table = all_visible(read_json(path, what))
+    return table_of(read_json(path, path.name), path.name)
+
+
+def table_of(content: Any, what: str) -> RobustnessTable:
+    """Return the table of plain values that somebody else may have written; see ``read_table``.
+
+    Args:
+        content: as ``robustness.json`` holds it.
+        what: names it in messages.
+
+    Raises:
+        AdvvidError: if something in it has another form.
+    """
+    table = all_visible(content)
     if not isinstance(table, dict):
         raise AdvvidError(f"{what} holds no table: evaluate the run again with mode=eval")
     if table.get("schema") != SCHEMA:

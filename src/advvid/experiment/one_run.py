@@ -222,7 +222,7 @@ class Run:
             micro=cfg.evaluation.micro_batch,
             pictures=cfg.evaluation.pictures,
             postprocess=parts.postprocess,
-            types=suite_types(cfg.suite, columns),
+            types=suite_types(cfg.suite, [column.name for column in columns]),
             config=self.config,
             identity=Identity.of(cfg),
             missing=data.missing.get(cfg.evaluation.split, []),

@@ -70,11 +70,13 @@ def _behind_purifiers(model: nn.Module, cfg: DictConfig, clip_shape: Sequence[in
 
 
 def restore(defense: Wrapping, state: Mapping[str, Any], source: Path) -> None:
-    """Give a defense what a checkpoint holds of it.
+    """Give a defense what a checkpoint holds of it; an exported run holds nothing, and scoring needs nothing of it.
 
     Raises:
         AdvvidError: if it is another defense's.
     """
+    if state["defense"] is None:
+        return
     try:
         defense.load_state_dict(state["defense"])
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
