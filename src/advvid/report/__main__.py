@@ -1,6 +1,7 @@
 """Turns run folders and tables of papers into one HTML page and Markdown.
 
 python -m advvid.report outputs/demo --out report.html
+python -m advvid.report --leaderboard folder_of_claims --out leaderboard.html
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rich.text import Text
 from advvid.core import files
 from advvid.core.errors import AdvvidError
 from advvid.report.joined import read_tables
+from advvid.report.leaderboard import leaderboard
 from advvid.report.markdown import markdown
 from advvid.report.page import build_page
 
@@ -33,14 +35,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="tables of papers (form: advvid.studies.table)",
     )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page; the Markdown lies beside it")
-    parser.add_argument("--title", default="Robustness report", help="heading of the page")
+    parser.add_argument("--title", help="heading of the page")
     parser.add_argument("--megabytes", type=float, default=10.0, help="for all pictures together (10)")
+    parser.add_argument(
+        "--leaderboard", action="store_true", help="order the claims (claim.json) below the folders instead"
+    )
     parser.add_argument("--clips", type=int, default=1, help="clips of each contact sheet (1)")
     options = parser.parse_args(arguments)
     try:
         if options.out.suffix.lower() != ".html":
             raise AdvvidError(f"--out {options.out} is no HTML file: let its name end in .html")
-        page = build_page(options.folders, read_tables(options.tables), options.title, options.megabytes, options.clips)
+        if options.leaderboard:
+            return _leaderboard(options.folders, options.out, options.title or "Leaderboard")
+        page = build_page(
+            options.folders,
+            read_tables(options.tables),
+            options.title or "Robustness report",
+            options.megabytes,
+            options.clips,
+        )
         beside = options.out.with_suffix(".md")
         files.write_text(options.out, page.html())
         files.write_text(beside, markdown(page, options.out.parent))
@@ -51,6 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     said = f"Written: {options.out} ({size:.1f} MB), {beside}; {len(page.parts)} runs, {page.raised} raised checks"
     said += f", {page.refused} pictures without room (--megabytes)" if page.refused else ""
     Console().print(Text(said), soft_wrap=True)
+    return 0
+
+
+def _leaderboard(folders: Sequence[Path], out: Path, title: str) -> int:
+    page, count = leaderboard(folders, title)
+    files.write_text(out, page)
+    Console().print(Text(f"Written: {out}; {count} claims"), soft_wrap=True)
     return 0
 
 
