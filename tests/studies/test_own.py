@@ -123,7 +123,9 @@ def test_a_study_of_our_own_is_made_at_demo_scale_and_published_beside_the_paper
 def test_the_example_of_the_guide_is_a_study(tmp_path):
     (tmp_path / "mine.yaml").write_text(textwrap.dedent(catalogue.__doc__.split("Example::\n")[1]))
     study = catalogue.read(tmp_path / "mine.yaml")
-    assert study.targets["mine-table"].cells["AT"]["pgd_8"].pairs == [(f"at_seed{seed}", "quick") for seed in range(3)]
+    assert study.targets["mine-table"].cells["AT"]["pgd_8"].pairs("demo") == [
+        (f"at_seed{seed}", "quick") for seed in range(3)
+    ]
     assert study.runs["at_seed1"].start["demo"] == "none_seed1"
 
 

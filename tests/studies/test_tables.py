@@ -18,7 +18,7 @@ from advvid.studies.plan import CellPlan
 from advvid.studies.publish import publish, write
 from advvid.studies.published import published_tables
 from advvid.studies.table import StudyTable
-from advvid.studies.tables import make_table, markdown
+from advvid.studies.tables import _embedded, columns_at_an_end, make_table, markdown
 from advvid.studies.work import Runner, WorkError
 
 SCORES = {"acc": 0.5, "ci95": [0.4, 0.6], "metrics": {"gap": 0.75}}
@@ -70,15 +70,16 @@ def commands(monkeypatch):
 def test_a_table_lays_measured_numbers_beside_published_ones(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
     table = make_table(Runner(tmp_path, "demo"), plan, target, "make kinfu-table2 SCALE=demo")
-    cell = table.rows["cat"]["pgd_8"]
-    assert (cell.published, cell.measured.value, cell.measured.ci95, cell.measured.n) == (29.2, 50, (40, 60), 4)
+    cell = table.rows["aat"]["pgd_8"]
+    assert (cell.published, cell.measured.value, cell.measured.ci95, cell.measured.n) == (25.7, 50, (40, 60), 4)
+    assert (table.rows["cat"]["pgd_8"].measured.range, len(table.rows["cat"]["pgd_8"].measured.each)) == ((50, 50), 3)
     assert table.counted == (20, 25)
-    assert table.seconds == 4 * (2 + 2)  # what failed is not part of the table
+    assert table.seconds == 10 * (2 + 2)  # what failed is not part of the table
     missing = table.rows["cat_down"]["clean"]
     assert missing.measured is None
     assert missing.why_missing.startswith("out of luck (see ")
     shown = markdown(table)
-    assert "| cat | 61.1 | 50.0 [40.0, 60.0] |" in shown
+    assert "| aat | 54.5 | 50.0 [40.0, 60.0] |" in shown
     assert (
         "No number for cat_down/clean, cat_down/pgd_4, cat_down/pgd_8, cat_down/pgd_12 and 1 more: out of luck" in shown
     )
@@ -88,7 +89,9 @@ def test_finished_work_is_not_done_again_and_failed_work_is(commands, tmp_path):
     plan, target = find_target("kinfu-table2")
     make_table(Runner(tmp_path, "demo"), plan, target, "")
     first = len(commands)
-    assert first == 5 + 4  # five trainings, and an evaluation of those that did not fail
+    assert (
+        first == 11 + 10
+    )  # trainings of five kinds, three of them of three seeds; and an evaluation of those that did not fail
     make_table(Runner(tmp_path, "demo"), plan, target, "")
     assert [command[1] for command in commands[first:]] == ["experiment=kinfu/cat_down"]
 
@@ -218,3 +221,22 @@ def test_a_row_that_relates_two_others_comes_out_as_the_paper_prints_it():
     rows["without_defence"]["acc_8000_1000"] = Cell()
     said = fill_made(rows, target.cells)[last]["acc_8000_1000"].why_missing
     assert said == "made with without_defence/acc_8000_1000, which is missing"
+
+
+def test_columns_that_tell_nothing_are_named():
+    def row(*values):
+        cells = [Cell(None, Measured(value, n=300)) for value in values]
+        return dict(zip(("clean", "pgd_4", "pgd_15", "random_noise_8"), cells, strict=True))
+
+    rows = {"none": row(99, 10, 0, 98), "cat": row(98, 60, 4.9, 99)}
+    table = StudyTable("x", "demo", tuple(rows["cat"]), rows, units=dict.fromkeys(rows["cat"], "%"))
+    assert columns_at_an_end(table) == {"below 5%": ["pgd_15"]}
+    assert "- All rows are below 5% in pgd_15: nothing can be told apart there." in markdown(table)
+
+
+def test_the_demo_names_its_clips_and_its_further_seeds_are_no_part_of_full_scale():
+    study, target = find_target("kinfu-table2")
+    assert target.cells["cat"]["pgd_8"].pairs("demo") == [(f"cat{seed}", "pgd") for seed in ("", "_seed1", "_seed2")]
+    assert target.cells["cat"]["pgd_8"].pairs("full") == [("cat", "pgd")]
+    assert study.runs["cat_seed1"].start["demo"] == "none_seed1"
+    assert _embedded(study, target) == "embedded textured clips of 48 x 48"

@@ -2,9 +2,11 @@
 
 A study is a file with ``runs`` (trainings), ``scores`` (evaluations of them) and ``targets`` (tables and figures). Tables of one
 study share trainings and evaluations by name. A training may have ``seeds``: its cells are then means over them, and what it
-starts from or names is the training of the same seed. ``for`` makes one training or evaluation of each entry, whose name
-stands for ``{each}``, or is the name where that has no ``{each}``. Rows and columns are those of the published table of the
-target's name, or those that it lists. ``scales`` names those at which the tables are made, where it is not both.
+starts from or names is the training of the same seed. ``more_seeds`` adds such at one scale: the training itself keeps its
+name and seed, and stands where only one is used. ``for`` makes one training or evaluation of each entry, whose name
+stands for ``{each}``, or is the name where that has no ``{each}``; an entry is a list of overrides, or such by scale. Rows and
+columns are those of the published table of the target's name, or those that it lists. ``scales`` names those at which the
+tables are made, where it is not both.
 
 Example::
 
@@ -31,11 +33,12 @@ from typing import Any
 
 from advvid.config.folders import folders
 from advvid.core.errors import AdvvidError
-from advvid.studies.plan import SCALES, TRAIN, CellPlan, Study, Target, Work, same_seed, seeded
+from advvid.studies.plan import FULL, SCALES, TRAIN, CellPlan, Study, Target, Work, same_seed, seeded
 from advvid.studies.published import published_tables, read_yaml
 
 HERE = Path(__file__).resolve().parent
 PAPERS, OWN = HERE / "targets", HERE / "own"
+Members = dict[str, dict[str, list[str]]]  # trainings that differ by seed alone, by their common name and scale
 
 
 @cache
@@ -101,14 +104,15 @@ def read(path: Path) -> Study:
         AdvvidError: if it names a training or an evaluation that it has not.
     """
     content = read_yaml(path)
-    members: dict[str, list[str]] = {}
+    members: Members = {}
     runs: dict[str, Work] = {}
     for name, node in content["runs"].items():
-        for family, work in _works(name, node or {}):
-            members.setdefault(family, []).append(work.name)
+        for family, work, scales in _works(name, node or {}):
+            for scale in scales:
+                members.setdefault(family, {scale: [] for scale in SCALES})[scale].append(work.name)
             runs[work.name] = work
     runs = {name: _of_seed(work, runs) for name, work in runs.items()}
-    scores = {work.name: work for name, node in content["scores"].items() for _, work in _works(name, node or {})}
+    scores = {work.name: work for name, node in content["scores"].items() for _, work, _ in _works(name, node or {})}
     common = _by_scale(content.get("note", {}))
     targets = {name: _target(name, path.stem, node, common, members) for name, node in content["targets"].items()}
     study = Study(
@@ -133,14 +137,17 @@ def read(path: Path) -> Study:
     return study
 
 
-def _works(name: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Work]]:
-    """Yield a training or an evaluation, or one for each entry of ``for`` and each seed, with its name without seed."""
-    entries = node.get("for", {"": []})
+def _works(name: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Work, tuple[str, ...]]]:
+    """Yield a training or an evaluation, or one for each entry of ``for`` and each seed: its name without seed, itself, its scales."""
+    entries, more = node.get("for", {"": []}), node.get("more_seeds", {})
+    seeds = {seed: SCALES for seed in node.get("seeds", [None])}
+    seeds |= {seed: tuple(s for s in SCALES if seed in more.get(s, ())) for every in more.values() for seed in every}
     for each, own in (entries if isinstance(entries, Mapping) else dict.fromkeys(entries, ())).items():
         family = name if "for" not in node else name.format(each=each) if "{each}" in name else str(each)
-        told = {**node, "overrides": [*node.get("overrides", []), *own]}
-        for seed in node.get("seeds", [None]):
-            yield family, _work(family, told, str(each), seed)
+        added = own if isinstance(own, Mapping) else {"overrides": own}
+        told = {**node, **{key: [*node.get(key, []), *given] for key, given in added.items()}}
+        for seed, scales in seeds.items():
+            yield family, _work(family, told, str(each), seed), scales
 
 
 def _work(name: str, node: Mapping[str, Any], each: str, seed: int | None) -> Work:
@@ -165,9 +172,7 @@ def _of_seed(work: Work, runs: Mapping[str, Work]) -> Work:
     return Work(work.name, told, work.data, first, work.fill, work.seed, work.program)
 
 
-def _target(
-    name: str, study: str, node: Mapping[str, Any], shared: Mapping[str, str], members: Mapping[str, Sequence[str]]
-) -> Target:
+def _target(name: str, study: str, node: Mapping[str, Any], shared: Mapping[str, str], members: Members) -> Target:
     printed = published_tables().get(node.get("published", name))
     rows, columns = _named(node.get("rows", {})), _named(node.get("columns", {}))
     common, own = {"why": node["why"]} if "why" in node else None, node.get("cells", {})
@@ -185,14 +190,18 @@ def _target(
         }
         for row in ([*printed.rows, *added] if printed else rows)
     }
-    figures = tuple((members.get(str(run), [str(run)])[0], str(score)) for run, score in node.get("figures", []))
+    figures = tuple((_members(members, str(run))[FULL][0], str(score)) for run, score in node.get("figures", []))
     said = _by_scale(node.get("note", {}))
     notes = {scale: " ".join(n[scale] for n in (shared, said) if scale in n) for scale in {**shared, **said}}
     title = node.get("title") or (printed.title if printed else name)
     return Target(name, study, title, cells, figures, str(node.get("only", "*")), notes)
 
 
-def _cell(row: str, column: str, settings: Sequence[Any], members: Mapping[str, Sequence[str]]) -> CellPlan:
+def _members(members: Members, run: str) -> Mapping[str, Sequence[str]]:
+    return members.get(run, {scale: [run] for scale in SCALES})
+
+
+def _cell(row: str, column: str, settings: Sequence[Any], members: Members) -> CellPlan:
     """Lay a table's settings, then those of column, row and cell over each other; a bare string names the training."""
     merged: dict[str, Any] = {"row": row, "run": row, "column": column}
     for found in settings:
@@ -202,15 +211,15 @@ def _cell(row: str, column: str, settings: Sequence[Any], members: Mapping[str, 
     known = ("row", "run", "score", "column", "show", "measure", "why", "seeds", "added")
     options = {key: value for key, value in filled.items() if key not in known}
     run = str(filled["run"])
-    first, *others = members.get(run, [run])[: filled.get("seeds")]
+    used = {scale: tuple(names[: filled.get("seeds")]) for scale, names in _members(members, run).items()}
     return CellPlan(
-        run=first,
+        run=used[FULL][0],
         score=str(filled.get("score", "")),
         column=str(filled.get("show", filled["column"])),
         measure=str(filled.get("measure", "acc")),
         options=options,
         why=_by_scale(filled.get("why", {})),
-        others=tuple(others),
+        others={scale: names[1:] for scale, names in used.items()},
     )
 
 

@@ -53,7 +53,7 @@ class CellPlan:
         measure: what is read there, one of ``measured.MEASURES``, or made of other cells, one of ``made.MADE``.
         options: further settings of the measure.
         why: why there is no number, by scale.
-        others: the same training with other seeds; the cell is the mean over all.
+        others: the same training with other seeds, by scale; the cell is the mean over all.
     """
 
     run: str
@@ -62,12 +62,11 @@ class CellPlan:
     measure: str = "acc"
     options: Mapping[str, Any] = field(default_factory=dict)
     why: Mapping[str, str] = field(default_factory=dict)
-    others: tuple[str, ...] = ()
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Each pair of training and evaluation behind the cell."""
-        return [(run, self.score) for run in (self.run, *self.others)]
+    def pairs(self, scale: str) -> list[tuple[str, str]]:
+        """Return each pair of training and evaluation behind the cell."""
+        return [(run, self.score) for run in (self.run, *self.others.get(scale, ()))]
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Target:
     def wanted(self, scale: str) -> Iterator[tuple[str, str]]:
         """Yield each pair of training and evaluation that the target needs, once."""
         cells = [cell for row in self.cells.values() for cell in row.values() if scale not in cell.why]
-        yield from dict.fromkeys([*(pair for cell in cells for pair in cell.pairs), *self.figures])
+        yield from dict.fromkeys([*(pair for cell in cells for pair in cell.pairs(scale)), *self.figures])
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ HEADER = (
     "undecided",
     "not testable",
 )
-SAID = {"full": "at the papers' scale", "demo": "at demo scale (embedded data, narrow networks, 32 x 32)"}
+SAID = {"full": "at the papers' scale", "demo": "at demo scale (embedded data, narrow networks)"}
 
 
 def publish_summary(target: Path, root: Path) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from advvid.evaluation.table import Block
 from advvid.studies.cell import Cell
+from advvid.studies.compared import at_an_end
 from advvid.studies.made import MADE, PERCENT, fill_made
 from advvid.studies.measured import measure_all
 from advvid.studies.plan import DEMO, CellPlan, Study, Target
@@ -17,8 +19,9 @@ from advvid.studies.remarks import remarks
 from advvid.studies.table import Analysis, Figure, StudyTable
 from advvid.studies.work import TROUBLE, Runner
 
-# What takes the part of data sets at demo scale.
-CLIPS, FEATURES = "embedded clips of 32 x 32", "embedded features of 1,000 videos"
+# What takes the part of YouTube-8M at demo scale.
+FEATURES = "embedded features of 1,000 videos"
+CONTROL = re.compile("(random|black)_")  # attacks without a gradient, which ought to do nothing
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,19 @@ def make_table(runner: Runner, study: Study, target: Target, command: str) -> St
 def _data(study: Study, target: Target, printed: PublishedTable | None, scale: str) -> str:
     used = {name for run, _ in target.wanted(scale) for name in study.runs[run].data}
     if scale == DEMO and not study.own:
-        return FEATURES if used == {"youtube8m"} else CLIPS
+        return FEATURES if used == {"youtube8m"} else _embedded(study, target)
     return printed.data if printed else ", ".join(sorted(used))
+
+
+def _embedded(study: Study, target: Target) -> str:
+    """Name the embedded clips of a target by the size and the scene that its trainings are told."""
+    found = []
+    for run, _ in target.wanted(DEMO):
+        told = dict(given.partition("=")[::2] for given in study.runs[run].overrides[DEMO])
+        scene = "" if told.get("dataset.scene", "plain") == "plain" else f"{told['dataset.scene']} "
+        size = told.get("dataset.size", "32")
+        found.append(f"embedded {scene}clips of {size} x {size}")
+    return " and ".join(dict.fromkeys(found))
 
 
 def starts(study: Study, target: Target, scale: str) -> str:
@@ -98,7 +112,7 @@ def starts(study: Study, target: Target, scale: str) -> str:
 def _cell(scale: str, printed: PublishedTable | None, place: tuple[str, str], plan: CellPlan, found: _Found) -> Cell:
     number = printed.cell(*place) if printed and place[0] in printed.rows else None
     value, spread = (number.value, number.spread) if number else (None, None)
-    failed = [found.problems[pair] for pair in plan.pairs if pair in found.problems]
+    failed = [found.problems[pair] for pair in plan.pairs(scale) if pair in found.problems]
     if scale in plan.why:
         return Cell(value, None, plan.why[scale], spread)
     if plan.measure in MADE:  # once the others are there
@@ -106,7 +120,7 @@ def _cell(scale: str, printed: PublishedTable | None, place: tuple[str, str], pl
     if failed:
         return Cell(value, None, failed[0], spread)
     try:
-        return Cell(value, measure_all([found.folders[pair] for pair in plan.pairs], plan), "", spread)
+        return Cell(value, measure_all([found.folders[pair] for pair in plan.pairs(scale)], plan), "", spread)
     except TROUBLE as error:
         return Cell(value, None, str(error), spread)
 
@@ -172,6 +186,19 @@ def _measured(cell: Cell, percent: bool) -> str:
     return f"{found.value:.{digits}f}" + (f" [{low}, {high}]" if ends and (low != high or percent) else "")
 
 
+def columns_at_an_end(table: StudyTable) -> dict[str, list[str]]:
+    """Return the columns of percentages all of whose rows are below 5%, or above 95%, by which; clean ones and controls apart."""
+    found: dict[str, list[str]] = {}
+    for column in table.columns:
+        if column == "clean" or table.units.get(column) != "%" or CONTROL.match(column):
+            continue
+        values = [m.value for row in table.rows.values() if (m := row[column].measured) is not None]
+        end = at_an_end(values)
+        if end:
+            found.setdefault(end, []).append(column)
+    return found
+
+
 def _notes(table: StudyTable) -> list[str]:
     """Say how many clips and which seeds are behind the numbers, and why cells are empty."""
     measured = [cell.measured for _, _, cell in table.cells if cell.measured is not None]
@@ -186,6 +213,8 @@ def _notes(table: StudyTable) -> list[str]:
         lines.append(
             f"Measured: n = {size}, seed {', '.join(map(str, seeds))}; 95% intervals over clips in brackets{several}."
         )
+    for end, columns in columns_at_an_end(table).items():
+        lines.append(f"- All rows are {end} in {', '.join(columns)}: nothing can be told apart there.")
     reasons: dict[str, list[str]] = {}
     for row, column, cell in table.cells:
         if cell.why_missing:
