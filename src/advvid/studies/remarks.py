@@ -25,7 +25,7 @@ def remarks(target: Target, folders: Mapping[tuple[str, str], Path]) -> str:
     """
     found: dict[str, list[str]] = {}
     for row, cells in target.cells.items():
-        for pair in dict.fromkeys(pair for cell in cells.values() for pair in cell.pairs[:1]):
+        for pair in dict.fromkeys((cell.run, cell.score) for cell in cells.values()):
             for sentence in _of(_config(folders.get(pair))):
                 rows = found.setdefault(sentence, [])
                 rows += [row] if row not in rows else []
