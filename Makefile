@@ -9,7 +9,8 @@ PYTEST := OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS
 SWEEP ?= defense=at attack.eps=2/255,4/255,8/255 attack.step_size=1/255,2/255 schedule.epochs=20 dataset.limit_test=100
 SWEEP_DIR ?= outputs/sweep
 # Tables of the papers: SCALE=demo on embedded data; at full scale say where data and lists are, as in
-# UCF101=/data/UCF-101,/data/ucfTrainTestlist, and what else every run is told, as in OVERRIDES="model.checkpoint=/weights/x.pth".
+# UCF101=/data/UCF-101,/data/ucfTrainTestlist, what each network starts from, as in WEIGHTS="i3d=/w/i3d.pt resnext3d_101=/w/x.pth",
+# and what else every run is told, as in OVERRIDES="seed=1".
 SCALE ?= full
 ifdef WORDS
 $(info notice: WORDS is called OVERRIDES now)
@@ -19,7 +20,7 @@ endif
 PUBLISH ?= outputs/papers
 PAPERS = $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--ucf101 $(UCF101)) $(if $(HMDB51),--hmdb51 $(HMDB51)) \
   $(if $(YOUTUBE8M),--youtube8m $(YOUTUBE8M)) $(if $(CIFAR10),--cifar10 $(CIFAR10)) $(if $(MOVING_MNIST),--moving-mnist $(MOVING_MNIST)) \
-  $(foreach override,$(OVERRIDES),--override $(override)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1) --publish $(PUBLISH)
+  $(foreach override,$(OVERRIDES),--override $(override)) $(foreach weights,$(WEIGHTS),--weights $(weights)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1) --publish $(PUBLISH)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow lint format list sweep strength papers list-papers check-papers report docs build clean

@@ -10,7 +10,8 @@ from advvid.studies import __main__ as command_line
 from advvid.studies import catalogue as module
 from advvid.studies import work
 from advvid.studies.catalogue import find_target, studies
-from advvid.studies.tables import make_table, markdown, starts
+from advvid.studies.tables import make_table, markdown
+from advvid.studies.weights import starts
 from advvid.studies.work import Runner, WorkError
 
 SCORE = {"acc": 0.5, "ci95": [0.4, 0.6], "metrics": {}}
@@ -85,14 +86,21 @@ def test_keys_do_not_depend_on_where_all_is_kept(tmp_path):
 def test_a_table_says_what_begins_with_what():
     plan, target = find_target("kinfu-table2")
     assert starts(plan, target, "demo") == "Trainings: at_8, aat, cat_down, cat start from the weights of none."
-    assert starts(plan, target, "full") == ""
+    began = "none, at_8, aat, cat_down, cat start from"
+    assert starts(plan, target, "full") == (
+        f"Trainings: {began} random weights, where the paper starts from Kinetics-700."
+    )
+    given = {"resnext3d_101": "/w/resnext-101-kinetics.pth"}
+    assert starts(plan, target, "full", given) == (
+        f"Trainings: {began} the file resnext-101-kinetics.pth (resnext3d_101)."
+    )
 
 
 def test_every_defense_of_the_demo_begins_with_a_plain_model():
     """Adversarial training from scratch learns too little in a demo."""
     for paper in studies().values():
         for run in paper.runs.values():
-            if run.start:
+            if run.start and any(word.startswith("defense=") for word in run.overrides["demo"]):
                 first = paper.runs[run.start["demo"]]
                 assert not first.start
                 assert not any(

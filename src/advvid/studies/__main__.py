@@ -31,6 +31,7 @@ from advvid.studies.publish import FILES, kept, publish, write
 from advvid.studies.summary import publish_summary
 from advvid.studies.table import Verdict
 from advvid.studies.tables import make_table, markdown
+from advvid.studies.weights import check_weights, read_weights
 from advvid.studies.work import TROUBLE, Runner, WorkError, stop_all
 
 DATA = ("ucf101", "hmdb51", "youtube8m", "cifar10", "moving_mnist")
@@ -46,7 +47,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if options.scale not in study.scales:
             raise AdvvidError(f"{target.id} is not made at this scale: give --scale {' or '.join(study.scales)}")
     remove_abandoned((options.root / options.scale).rglob(".*.tmp"))
-    runner = Runner(options.root, options.scale, _given(options), options.threads)
+    weights = read_weights(options.weights)
+    if options.scale == FULL:
+        check_weights(wanted, weights, options.overrides)
+    elif weights:
+        raise AdvvidError("weights are for the papers' networks: leave WEIGHTS out, or give SCALE=full")
+    runner = Runner(options.root, options.scale, _given(options), options.threads, weights)
     if options.jobs > 1:
         ahead(runner, wanted, options.jobs)
     empty = []
@@ -238,6 +244,13 @@ def parser() -> argparse.ArgumentParser:
         make.add_argument(
             f"--{name.replace('_', '-')}", dest=name, metavar="FOLDER", help="where it is, or FOLDER,LISTS"
         )
+    make.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NETWORK=FILE",
+        help="what trainings of this network start from, as i3d=/w/i3d.pt; once for each",
+    )
     make.add_argument("--override", action="append", dest="overrides", default=[], metavar="OPTION", help="as seed=1")
     make.add_argument("--word", action=Renamed, dest="overrides", help=argparse.SUPPRESS)
     return top

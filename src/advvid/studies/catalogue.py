@@ -123,6 +123,7 @@ def read(path: Path) -> Study:
         fill=_texts(content.get("fill", {})),
         own=path.parent != PAPERS,
         scales=tuple(content.get("scales", SCALES)),
+        pretrained=_texts(content.get("pretrained", {})),
     )
     for work in (*runs.values(), *scores.values()):
         there = runs.keys() | (members.keys() if work.name in scores else ())

@@ -122,8 +122,12 @@ def attack_steps(node: Any, cfg: DictConfig) -> float:
 
 
 def frame_choices(node: Any, cfg: DictConfig) -> float:
-    """Return the passes of all choices of a key frame that ``analysis=frame_search`` compares; 0 for other analyses."""
-    if not str(node.get("_target_")).endswith("FrameSearch"):
+    """Return the passes of all choices of a key frame, or points of ``loss_by_step``, of an analysis; 0 for others."""
+    kind = kind_of(node)
+    if kind == "LossByStep":
+        points = [{**node.attack, "key_frame": rule, "steps": n} for rule in node.key_frames for n in node.steps]
+        return sum(attack_steps(point, cfg) for point in points)
+    if kind != "FrameSearch":
         return 0
     return sum(attack_steps({**node.attack, "key_frame": rule}, cfg) for rule in ("first", "bayesian", "brute_force"))
 

@@ -107,6 +107,7 @@ def _analysis(cfg: DictConfig) -> float:
         "Detection": 2 * (100.0 + 20) + 20 * len(node.get("weights") or []),
         "RoutingTable": 100.0 + 100.0,
         "FrameSearch": frame_choices(node, cfg),
+        "LossByStep": frame_choices(node, cfg),
         "DefendedClips": 100.0 * 0.3,  # until some clips are fooled
         "Rho": models * 50.0,
         "AttentionMaps": 5.0,

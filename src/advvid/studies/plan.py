@@ -99,7 +99,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that is run for one paper, or for tables of our own (``own``), at the scales that it has."""
+    """Everything that is run for one paper, or for tables of our own (``own``), at the scales that it has.
+
+    ``pretrained``: what the paper's networks start from, by their option of ``model``, such as ``i3d: Kinetics-400``.
+    """
 
     name: str
     runs: Mapping[str, Work]
@@ -108,6 +111,7 @@ class Study:
     fill: Mapping[str, str] = field(default_factory=dict)
     own: bool = False
     scales: tuple[str, ...] = SCALES
+    pretrained: Mapping[str, str] = field(default_factory=dict)
 
     def overrides(self, run: str, score: str, scale: str) -> list[str]:
         """Return the overrides of a training, and with a score, after them those of this evaluation of it."""

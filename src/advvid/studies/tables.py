@@ -17,6 +17,7 @@ from advvid.studies.plan import DEMO, CellPlan, Study, Target
 from advvid.studies.published import PublishedTable, authors_of, published_tables
 from advvid.studies.remarks import remarks
 from advvid.studies.table import Analysis, Figure, StudyTable
+from advvid.studies.weights import starts
 from advvid.studies.work import TROUBLE, Runner
 
 # What takes the part of YouTube-8M at demo scale.
@@ -51,7 +52,7 @@ def make_table(runner: Runner, study: Study, target: Target, command: str) -> St
     said = "" if study.own else f"Demo: {data}, narrow networks." if runner.scale == DEMO else "At the paper's scale."
     told = f"Every run was told {' '.join(runner.given[''])}." if runner.given.get("") else ""
     note = target.note.get(runner.scale, "")
-    first = starts(study, target, runner.scale)
+    first = starts(study, target, runner.scale, runner.weights)
     notes = (said, told, printed.note if printed else "", note, first, remarks(target, folders))
     return StudyTable(
         id=target.id,
@@ -91,22 +92,6 @@ def _embedded(study: Study, target: Target) -> str:
         size = told.get("dataset.size", "32")
         found.append(f"embedded {scene}clips of {size} x {size}")
     return " and ".join(dict.fromkeys(found))
-
-
-def starts(study: Study, target: Target, scale: str) -> str:
-    """Say which trainings of a target begin with the weights of others; "" where none does."""
-    found: dict[str, list[str]] = {}
-    for run in dict.fromkeys(run for run, _ in target.wanted(scale)):
-        work = study.runs[run]
-        if scale in work.start:
-            first, name = (text.removesuffix(f"_seed{work.seed}") for text in (work.start[scale], run))
-            others = found.setdefault(first, [])
-            others += [name] if name not in others else []
-    said = [
-        f"{', '.join(runs)} start{'s' if len(runs) == 1 else ''} from the weights of {first}"
-        for first, runs in found.items()
-    ]
-    return f"Trainings: {'; '.join(said)}." if said else ""
 
 
 def _cell(scale: str, printed: PublishedTable | None, place: tuple[str, str], plan: CellPlan, found: _Found) -> Cell:

@@ -21,7 +21,8 @@ from advvid.core.errors import AdvvidError
 from advvid.core.files import write_json, write_text
 from advvid.core.processes import for_parent
 from advvid.studies.keys import program_key, scoring_key, training_key
-from advvid.studies.plan import DEMO, RUN, TRAIN, Study, Work
+from advvid.studies.plan import DEMO, FULL, RUN, TRAIN, Study, Work
+from advvid.studies.weights import begins_anew, network
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Runner:
         scale: ``full`` or ``demo``.
         given: further overrides of every run, such as ``dataset.root=...``, by the data set that they are for; ``""``: all.
         threads: of each process; None: as many as there are cores.
+        weights: at full scale, the file that trainings of a network start from, by its option of ``model``.
 
     Example:
         >>> runner = Runner(Path("outputs/papers"), "demo")         # doctest: +SKIP
@@ -56,10 +58,16 @@ class Runner:
     """
 
     def __init__(
-        self, root: Path, scale: str, given: Mapping[str, Sequence[str]] | None = None, threads: int | None = None
+        self,
+        root: Path,
+        scale: str,
+        given: Mapping[str, Sequence[str]] | None = None,
+        threads: int | None = None,
+        weights: Mapping[str, str] | None = None,
     ) -> None:
         self.root, self.scale, self.threads = root / scale, scale, threads
         self.given = {key: list(overrides) for key, overrides in (given or {}).items()}
+        self.weights = dict(weights or {})
         self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._places: dict[tuple[str, str, str], Path] = {}
         self._failed: dict[Path, str] = {}
@@ -67,7 +75,8 @@ class Runner:
     def overrides(self, study: Study, run: str) -> list[str]:
         """Return what a training is told, other trainings in it as their folders."""
         work = study.runs[run]
-        return [self._resolved(study, override) for override in (*work.overrides[self.scale], *self._given(work))]
+        told = (*work.overrides[self.scale], *self._weights(work), *self._given(work))
+        return [self._resolved(study, override) for override in told]
 
     def folder(self, study: Study, run: str, score: str = "") -> Path:
         """Return where a training, or an evaluation of it, is kept, whether it is there or not."""
@@ -75,9 +84,8 @@ class Runner:
         if place not in self._places:
             # Other trainings stand in a key by their names, which hold keys of their own, so that all can be moved.
             work = study.runs[run]
-            overrides = [
-                self._resolved(study, override, True) for override in (*work.overrides[self.scale], *self._given(work))
-            ]
+            told = (*work.overrides[self.scale], *self._weights(work), *self._given(work))
+            overrides = [self._resolved(study, override, True) for override in told]
             if score:
                 trained = self.folder(study, run)
                 scored = study.score_overrides(run, score, self.scale)
@@ -147,6 +155,13 @@ class Runner:
             return []
         names = ("",) if self.scale == DEMO else (*work.data, "")
         return [override for name in names for override in self.given.get(name, [])]
+
+    def _weights(self, work: Work) -> list[str]:
+        """Return the override that lets a training start from the file of its network."""
+        if not self.weights or self.scale != FULL or not begins_anew(work):
+            return []
+        path = self.weights.get(network(work))
+        return [f"model.checkpoint={path}"] if path else []
 
     def _resolved(self, study: Study, override: str, named: bool = False) -> str:
         """Put the folders of other trainings, or their names, into a override."""
