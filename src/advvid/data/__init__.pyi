@@ -1,6 +1,7 @@
 from .class_folders import ClassFolders as ClassFolders
 from .clips import VideoClips as VideoClips
 from .falls import BedFall as BedFall
+from .filmed import Filmed as Filmed
 from .given import GivenFiles as GivenFiles
 from .images import CIFAR10 as CIFAR10
 from .images import Digits as Digits
