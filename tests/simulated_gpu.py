@@ -20,11 +20,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+import advvid
 from advvid.threats import base
 from gpu_rules import DeviceError, judge
 
 CUDA = torch.device("cuda:0")
-SOURCE = str(Path(__file__).resolve().parents[1] / "src" / "advvid")
+# As its modules were compiled: an installed or linked package does not lie beside these tests.
+SOURCE = str(Path(advvid.__file__).parent)
 aten = torch.ops.aten
 # Operators that change a tensor's shape in place.
 RESHAPING = {
