@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from advvid.core.errors import AdvvidError
+from advvid.data import auto_cache as auto_module
 from advvid.data import cache as cache_module
+from advvid.data.auto_cache import auto_cache
 from advvid.data.cache import FrameCache
 from advvid.data.clips import Cut, VideoClips
 from advvid.data.encode import write_video
@@ -296,3 +298,25 @@ def test_a_full_disk_fills_the_cache_and_the_video_is_decoded_each_time(tmp_path
 
     assert cache.keep(video, {}, 2, Fraction(25), parts()) is None
     assert cache.full
+
+
+def test_a_small_data_set_is_kept_by_itself(videos, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("ADVVID_CACHE", str(tmp_path / "own"))
+    caplog.set_level(logging.INFO)
+    splits = {"train": split(videos), "val": split(videos[:1])}
+    exact = sum(n * 3 * 28 * 39 for n in (20, 30, 40, 50)) + 3 * 6 * 24 * 24
+    assert sum(one.kept(name == "train") for name, one in splits.items()) == pytest.approx(exact, rel=0.05)
+
+    few, many = (auto_cache(splits, 1, epochs) for epochs in (2, 6))
+    assert same(split(videos), split(videos, few))
+    assert len(kept(few.folder)) == 4  # the clips that are scored
+    assert same(split(videos), split(videos, many))
+    assert len(kept(many.folder)) == 8
+    assert few.folder == many.folder == (tmp_path / "own" / "clips").resolve()
+
+    monkeypatch.setattr(auto_module, "SMALL", 1000)
+    assert auto_cache(splits, 1, 6) is None
+    monkeypatch.setattr(auto_module, "SMALL", 1e9)
+    monkeypatch.setattr(auto_module, "SPARE", 1e18)
+    assert auto_cache(splits, 1, 6) is None
+    assert [line.split(":")[0] for line in caplog.messages[-2:]] == ["decoded frames are not kept for later epochs"] * 2

@@ -17,30 +17,34 @@ log = logging.getLogger(__name__)
 
 # Bytes that the decoded frames of a small data set take, and those that the disk keeps free besides.
 SMALL, SPARE = 10e9, 5e9
+# Epochs from which on it pays to decode a training video as a whole, about five times the work of a clip.
+PAYS = 6
 
 
-def auto_cache(splits: Mapping[str, VideoClips], gigabytes: float) -> FrameCache | None:
+def auto_cache(splits: Mapping[str, VideoClips], gigabytes: float, epochs: int) -> FrameCache | None:
     """Return a cache for a data set that is small enough for the disk, or None; a line tells which, and why.
 
     Args:
         splits: by name; of ``train`` all frames are kept, of the others the clips that are scored.
         gigabytes: bound on the folder, ``dataset.cache_gb``.
+        epochs: of the training to come; before few of them, training videos are read from the cache but not put there.
     """
-    folder = cache_dir() / "clips"
-    needed = sum(split.kept(whole=name == "train") for name, split in splits.items())
+    folder, whole = cache_dir() / "clips", epochs >= PAYS
+    needed = sum(split.kept(name == "train") for name, split in splits.items() if whole or name != "train")
     free = shutil.disk_usage(_there(folder)).free
-    size, off = f"about {needed / 1e9:.2g} GB", "decoded frames are not kept for later epochs: %s"
+    size, off = f"{needed / 1e9:.2g} GB", "decoded frames are not kept for later epochs: %s"
     if needed > SMALL:
-        log.info(off, f"they take {size}, and only a small data set's are (dataset.cache=<folder> keeps them)")
+        log.info(off, f"they take about {size}, and only a small data set's are (dataset.cache=<folder> keeps them)")
     elif free < needed + SPARE:
-        log.info(off, f"they take {size}, and the disk of {folder} has {free / 1e9:.2g} GB left")
+        log.info(off, f"they take about {size}, and the disk of {folder} has {free / 1e9:.2g} GB left")
     else:
         try:
-            cache = FrameCache(folder, gigabytes)
+            cache = FrameCache(folder, gigabytes, whole)
         except AdvvidError as error:
             log.info(off, error)
             return None
-        log.info("decoded frames, %s, are kept in %s for later epochs (dataset.cache=null: they are not)", size, folder)
+        what = "decoded frames" if whole else f"decoded clips that are scored, and from {PAYS} epochs on all frames,"
+        log.info("%s are kept in %s, about %s now (dataset.cache=null: they are not)", what, folder, size)
         return cache
     return None
 

@@ -85,12 +85,14 @@ class FrameCache:
     Args:
         folder: created if need be.
         gigabytes: its bound, in units of 10^9 bytes.
+        whole: whether all frames of a training video are put there; else they are only read, where they are.
 
     Raises:
         AdvvidError: if the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, gigabytes: float) -> None:
+    def __init__(self, folder: Path, gigabytes: float, whole: bool = True) -> None:
+        self.whole = whole
         self.folder = user_path(folder).resolve()
         _versions()  # here once, rather than in every loader process
         try:

@@ -29,7 +29,7 @@ SPREAD: Final = "spread"
 # Frames that are decoded at once where a whole video is: full-sized ones are megabytes.
 CHUNK = 16
 # Videos by which the size of all of them is judged.
-JUDGED = 10
+JUDGED = 5
 
 
 class SpreadClips(ClipSampler):
@@ -203,7 +203,7 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         how = self._how(entry) | {"short_side": None if self.cut.scale is not None else self.cut.short_side}
         path = self.root / entry.path
         stored = cache.find(path, how)
-        if stored is None and not cache.full:
+        if stored is None and cache.whole and not cache.full:
             video = self._open(entry)
             parts = (
                 resize(video.fetch(range(i, min(i + CHUNK, video.frames))).transpose(0, 1)).permute(0, 2, 3, 1)

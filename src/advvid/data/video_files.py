@@ -47,6 +47,7 @@ class VideoFiles(ABC):
         self._entries: dict[str, list[Entry]] = {}
         self._readers: dict[str, str] = {}
         self._cache: FrameCache | None = None
+        self.epochs = 0  # of the training to come; whoever trains says so before ``prepare``
 
     @classmethod
     def file_view(cls, settings: Mapping[str, Any]) -> FileView:
@@ -101,7 +102,7 @@ class VideoFiles(ABC):
             self.missing[name] = [e.id for e in found if e.key in bad]
             self._entries[name] = self._limited(name, [e for e in found if e.key not in bad])
         if how.cache == "auto":
-            self._cache = auto_cache({name: self._clips(name) for name in self._entries}, how.cache_gb)
+            self._cache = auto_cache({name: self._clips(name) for name in self._entries}, how.cache_gb, self.epochs)
         if bad:
             log.warning(
                 "%d of the listed videos cannot be used and are left out, such as %s", len(bad), next(iter(bad))

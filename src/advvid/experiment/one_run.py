@@ -20,6 +20,7 @@ from advvid.core.option_parts import ROUNDING
 from advvid.core.resuming import CLIPS, elsewhere, go_on, may_lengthen, of_run
 from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
+from advvid.data.video_files import VideoFiles
 from advvid.distributed import low_precision
 from advvid.distributed.lightning import Fabric
 from advvid.distributed.parallel import Processes
@@ -69,6 +70,8 @@ class Run:
         if not processes.main:
             parts.tracker = NoTracker()
             processes.barrier()
+        if isinstance(parts.dataset, VideoFiles) and self.source is None:
+            parts.dataset.epochs = parts.schedule.epochs
         parts.dataset.prepare()
         if processes.main:
             processes.barrier()
