@@ -192,3 +192,52 @@ def test_what_is_validated_seldom_ends_with_the_same_weights(tmp_path):
     for first, second in zip(often, seldom, strict=True):
         assert second == {key: first[key] for key in second}
     assert all(torch.equal(ends[1][key], ends[2][key]) for key in ends[1])
+
+
+@pytest.mark.parametrize(("updates", "accumulate"), [(2, 1), (7, 1), (3, 2)])
+def test_epochs_counted_in_updates_see_the_same_batches_as_passes(tmp_path, monkeypatch, updates, accumulate):
+    """A pass over the 40 clips has 5 batches of 8; epochs of other lengths walk over the same batches in the same order."""
+
+    def seen(folder, **settings):
+        made, batches = trainer(folder, NoDefense(), kind="constant", **settings), []
+        add = made._add_gradient
+        monkeypatch.setattr(
+            made, "_add_gradient", lambda batch, step: (batches.append(tuple(batch.ids)), add(batch, step))
+        )
+        made.fit(TRAIN, VAL)
+        return batches
+
+    passes = seen(tmp_path / "passes", epochs=3)
+    counted = seen(tmp_path / "updates", epochs=2, updates_per_epoch=updates, accumulate=accumulate)
+    assert len(counted) == 2 * updates * accumulate
+    assert counted == passes[: len(counted)]
+
+
+def test_epochs_of_updates_go_on_after_a_kill_as_if_nothing_had_happened(tmp_path, monkeypatch):
+    settings = {"kind": "plateau", "epochs": 3, "updates_per_epoch": 4}
+    whole = trainer(tmp_path / "whole", **settings).fit(TRAIN, VAL).state_dict()
+    killed = trainer(tmp_path / "killed", **settings)
+    with monkeypatch.context() as patch:
+        calls, update = [], killed._update
+
+        def dies(*given):
+            calls.append(1)
+            if len(calls) == 7:
+                raise KeyboardInterrupt
+            return update(*given)
+
+        patch.setattr(killed, "_update", dies)
+        with pytest.raises(KeyboardInterrupt):
+            killed.fit(TRAIN, VAL)
+    again = trainer(tmp_path / "killed", **settings).fit(TRAIN, VAL, resume=True).state_dict()
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+def test_a_training_that_gets_no_better_ends_early_and_does_not_go_on(tmp_path, monkeypatch):
+    qualities = iter([0.1, 0.3, 0.3, 0.2, 0.9])
+    monkeypatch.setattr("advvid.training.validation.Watched.quality", lambda self, monitor: next(qualities))
+    settings = {"kind": "constant", "epochs": 9, "stop_after": 2}
+    trainer(tmp_path, NoDefense(), **settings).fit(TRAIN, VAL)
+    assert [row["epoch"] for row in lines(tmp_path)] == [1, 2, 3, 4]  # better at 2; 3 and 4 are not
+    trainer(tmp_path, NoDefense(), **settings).fit(TRAIN, VAL, resume=True)
+    assert len(lines(tmp_path)) == 4

@@ -256,3 +256,27 @@ def test_they_withstand_what_they_train_against_better_than_plain_training():
             found[name] = defense.task.loss(model(x_adv), test.target).mean().item()
     assert found["art"] < 0.8 * found["plain"]
     assert found["a_art"] < 0.8 * found["plain"]
+
+
+def test_the_weight_of_attention_is_meant_beside_a_loss_that_is_named():
+    """Beside the sum over five labels a weight is a fifth of what it is beside their mean; of one label both are the same."""
+    model, attacks, batch = transformer(dropout=0.0), on_features(AART())[1], features()
+
+    def term(**settings):
+        defense = on_features(AART(inner_steps=1, **settings))[0]
+        return defense.objective(model, batch, attacks, step())[0].item()
+
+    none, mean, summed = (
+        term(attention_weight=0),
+        term(attention_weight=0.5),
+        term(attention_weight=0.5, attention_beside="sum"),
+    )
+    assert summed - none > 1e-3
+    assert mean - none == pytest.approx(5 * (summed - none), rel=1e-3)
+    single, clips = swin(), random_batch(0)
+    losses = []
+    for kind in ("mean", "sum"):
+        torch.manual_seed(0)
+        defense = AART(attention_weight=0.5, attention_beside=kind)
+        losses.append(defense.objective(single, clips, {"fgm": PGD(eps=0.5, steps=1)}, step())[0])
+    assert torch.equal(*losses)

@@ -4,7 +4,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from advvid.config.composed import composed
+from advvid.data.vocabulary import read_vocabulary
 from advvid.evaluation.measures import survival
+from advvid.studies.__main__ import _given as given
+from advvid.studies.__main__ import parser
 from advvid.studies.catalogue import studies
 from advvid.studies.plan import RUN, SCALES
 
@@ -83,3 +86,23 @@ def test_survivors_are_counted_among_the_clips_that_fooled():
         line(1, 1, 2, 2, 2),  # wrong by the codec alone
     ]
     assert survival(samples, "sparse") == (1, 2)
+
+
+@pytest.mark.parametrize("run", ["none", "art", "a_art", "finance_a_art"])
+def test_a_art_is_validated_by_updates_and_ends_early(run):
+    """Sec. 3.1: validation every 10,000 iterations, early stopping with patience 5, a tenth of the rate with patience 3."""
+    schedule = config("aart", run).schedule
+    assert (schedule.updates_per_epoch, schedule.stop_after, schedule.validate_every) == (10_000, 5, 1)
+    assert (schedule.kind, schedule.patience, schedule.gamma, schedule.batch_size) == ("plateau", 3, 0.1, 64)
+    assert schedule.optimizer.lr == 2e-4
+
+
+def test_the_papers_vocabulary_gives_its_317_classes(tmp_path):
+    vocabulary = tmp_path / "vocabulary.csv"
+    rows = [f"{n},1,{n},name {n},,,,,Finance,,,x" for n in range(317)]
+    vocabulary.write_text(
+        "\n".join(["Index,TrainVideoCount,KnowledgeGraphId,Name,WikiUrl,x,y,z,Vertical1,Vertical2,Vertical3,d", *rows])
+    )
+    told = parser().parse_args(["run", "aart-table1", "--youtube8m", f"{tmp_path},{vocabulary}"])
+    assert given(told)["youtube8m"] == [f"dataset.root={tmp_path}", f"dataset.vocabulary={vocabulary}"]
+    assert len(read_vocabulary(vocabulary, []).classes) == 317

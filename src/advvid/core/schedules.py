@@ -28,6 +28,9 @@ class Schedule:
         milestones: epochs at which ``step`` multiplies the rate by ``gamma``.
         gamma: factor of ``step`` and ``plateau``.
         patience: epochs without a better validation loss before ``plateau`` acts.
+        updates_per_epoch: optimiser steps of an epoch, over as many passes as that takes, for splits of which a pass is too
+            long to wait for; None: an epoch is a pass. Everything above that is counted in epochs then means these.
+        stop_after: validations in a row that find nothing better before training ends early; None: never.
         ema: decay of the weights' moving average, 0 for none; the average is what is validated, saved and scored.
         clip_norm: largest l2 norm of the gradient, or None.
         micro_batch: clips of a batch whose gradients are computed at once; None for as many as the memory takes. BatchNorm
@@ -49,6 +52,8 @@ class Schedule:
     milestones: Sequence[Count] = ()
     gamma: Annotated[float, Gt(0), Le(1)] = 0.1
     patience: Whole = 5
+    updates_per_epoch: Count | None = None
+    stop_after: Count | None = None
     ema: Annotated[float, Ge(0), Lt(1)] = 0.0
     clip_norm: Positive | None = None
     accumulate: Count = 1

@@ -197,7 +197,8 @@ def _given(options: argparse.Namespace) -> dict[str, list[str]]:
                     raise AdvvidError(
                         f"there is no {given}, where {name} should be: give {name.upper()}=<folder>, or <folder>,<lists>"
                     )
-            found[name] = [f"dataset.root={root}"] + ([f"dataset.splits={splits}"] if splits else [])
+            second = "vocabulary" if name == "youtube8m" else "splits"
+            found[name] = [f"dataset.root={root}"] + ([f"dataset.{second}={splits}"] if splits else [])
     if options.overrides:
         found[""] = list(options.overrides)
     return found
@@ -242,7 +243,10 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("--threads", type=int, help="of each process (default: as the run's runtime says)")
     for name in DATA:
         make.add_argument(
-            f"--{name.replace('_', '-')}", dest=name, metavar="FOLDER", help="where it is, or FOLDER,LISTS"
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            metavar="FOLDER",
+            help="where it is, or FOLDER,LISTS (youtube8m: FOLDER,VOCABULARY)",
         )
     make.add_argument(
         "--weights",

@@ -59,7 +59,9 @@ def forward(model: str, dataset: Any) -> float:
 
 def training_hours(cfg: DictConfig, model: str, data: str) -> float:
     """Return the hours of one training."""
-    passes = cfg.schedule.epochs * CLIPS[data][0] * update_passes(cfg)
+    updates = cfg.schedule.get("updates_per_epoch")
+    clips = CLIPS[data][0] if updates is None else updates * cfg.schedule.batch_size
+    passes = cfg.schedule.epochs * clips * update_passes(cfg)
     return _hours((passes + crafting_passes(cfg.defense, CLIPS[data][0])) * forward(model, cfg.dataset))
 
 

@@ -39,6 +39,7 @@ def saved(trainer: Trainer, epoch: int, batch: int) -> dict[str, Any]:
         "meter": dataclasses.asdict(meter),
         "total_passes": trainer.total_passes,
         "best": trainer.best,
+        "waited": trainer.waited,
         "seed": trainer.seed,
         **trainer.info,
         "identity": trainer.rests_on.plain(),
@@ -69,3 +70,4 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     # What all processes had counted together goes on with the first one.
     trainer.meter = Meter(**state["meter"]) if trainer.processes.main else Meter()
     trainer.total_passes, trainer.best = state["total_passes"], state["best"]
+    trainer.waited = state.get("waited", 0)

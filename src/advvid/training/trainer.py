@@ -7,8 +7,9 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class Trainer:
         self.resumed_with: list[str] = []
         self.start_epoch = self.start_batch = 0
         self.stop, self.checks = StopRequest(), Pending()
-        self.meter, self.total_passes, self.best = Meter(), 0.0, -math.inf
+        self.meter, self.total_passes, self.best, self.waited = Meter(), 0.0, -math.inf, 0
 
     def fit(self, train_set: Clips, val_set: Clips, resume: bool = False) -> nn.Module:
         """Train to the end of the schedule and return the model that is to be scored (the average, where kept).
@@ -114,6 +115,8 @@ class Trainer:
         """
         size, given, processes = self.schedule.batch_size, self.schedule.micro_batch, self.processes
         length = train_length(train_set, size, processes.share)
+        if self.schedule.updates_per_epoch is not None:
+            length = self.schedule.updates_per_epoch * self.schedule.accumulate
         updates = math.ceil(length / self.schedule.accumulate) * self.schedule.epochs
         self.scheduler = rates(self.optimizer, self.scheduled, self.schedule, updates)
         if resume:
@@ -126,6 +129,9 @@ class Trainer:
         on_gpu = self.fabric.device.type == "cuda"
         with Feed([train_set, val_set], self.workers) as self.feed, self.stop, later(on_gpu) as self.checks:
             for epoch in range(self.start_epoch, self.schedule.epochs):
+                if self.schedule.stop_after is not None and self.waited >= self.schedule.stop_after:
+                    log.info("stopped after epoch %d: %d validations found nothing better", epoch, self.waited)
+                    break
                 began = time.perf_counter()
                 already = self.meter.clips
                 self._train_epoch(train_set, epoch, length)
@@ -150,15 +156,7 @@ class Trainer:
         return self.average.module if self.average is not None else self.model
 
     def _train_epoch(self, train_set: Clips, epoch: int, length: int) -> None:
-        batches = train_batches(
-            train_set,
-            self.schedule.batch_size,
-            self.seed,
-            epoch,
-            start=self.start_batch,
-            workers=self.feed,
-            share=self.processes.share,
-        )
+        batches = self._batches(train_set, epoch * length + self.start_batch, length - self.start_batch)
         first, self.start_batch = self.start_batch, 0
         saved = time.monotonic()
         clips = length * self.schedule.batch_size
@@ -179,6 +177,17 @@ class Trainer:
                 if save and not last:
                     saved = time.monotonic()
                     self._stop_if_asked()
+
+    def _batches(self, train_set: Clips, first: int, count: int) -> Iterator[Batch]:
+        """Yield so many batches, the first of a number that counts over all passes."""
+        size, share = self.schedule.batch_size, self.processes.share
+        whole = train_length(train_set, size, share)
+        while count > 0:
+            number, start = divmod(first, whole)
+            taken = min(count, whole - start)
+            batches = train_batches(train_set, size, self.seed, number, start=start, workers=self.feed, share=share)
+            yield from islice(batches, taken)
+            first, count = first + taken, count - taken
 
     def _update(self, batch: Batch, step: Step, last: bool, due: bool) -> bool:
         """Add one batch's gradient and move the weights where it is time to.
@@ -254,6 +263,8 @@ class Trainer:
         self.meter = Meter()
         # The line goes first: a kill between the two writes it again, and a resumed run drops lines from its epoch on.
         self.journal.write(line)
+        if quality is not None:
+            self.waited = 0 if quality > self.best else self.waited + 1
         if quality is not None and quality >= self.best:
             self.best = quality
             self._save("best", epoch + 1, 0)
