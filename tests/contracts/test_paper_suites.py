@@ -1,5 +1,7 @@
 """The papers' suites hold the settings that the papers' tables were made with."""
 
+import math
+
 import numpy as np
 import pytest
 from hydra.utils import instantiate
@@ -77,8 +79,30 @@ def test_lo_has_four_attacks_of_five_steps_and_three_controls():
 
 def test_multav_has_five_forms():
     attacks = columns("multav")
-    assert [attack.form for attack in attacks.values()] == ["linf", "l2", "roa", "af", "spa"]
+    assert [attack.form for attack in attacks.values()] == ["linf", "rms", "roa", "af", "spa"]
     assert (attacks["mult_av"].ratio, attacks["mult_av"].step_ratio, attacks["mult_av"].steps) == (1.04, 1.01, 5)
+
+
+def test_no_budget_on_pixels_changes_with_the_size_of_the_clips():
+    """A number in l2 over the clip would be a third of it at 112 x 112, and eight times as much on one picture."""
+    suites = [name for name, path in option_files("suite").items() if name != "features" and "l2" in path.read_text()]
+    nodes = {name: composed(f"suite={name}").suite for name in ("all", *suites)}
+    found = []
+    for option, group in nodes.items():
+        for name, node in group.items():
+            if isinstance(node, DictConfig) and "_target_" in node and node.get("norm", node.get("form")) == "l2":
+                threat = instantiate(node).threat
+                if getattr(threat, "eps", getattr(threat, "ratio", math.inf)) < math.inf:
+                    found.append(f"{option}: {name}")
+    assert not found
+
+
+def test_pgd_l2_of_oudefend_is_the_recorded_one():
+    """L2 160 with 5 steps of 1, at 40 x 112 x 112."""
+    attack, spread = columns("oudefend")["pgd_l2"], (3 * 40 * 112 * 112) ** 0.5
+    assert attack.radius * spread == pytest.approx(160, rel=1e-3)
+    assert attack.step * spread == pytest.approx(1, rel=1e-3)
+    assert (attack.steps, attack.random_start) == (5, False)
 
 
 def test_all_has_every_attack_there_is():

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from advvid.core.batch import clip_generators
+from advvid.core.batch import Space, clip_generators
 from advvid.core.errors import AdvvidError
-from advvid.threats.balls import L2Ball, LinfBall
+from advvid.threats.balls import L2Ball, LinfBall, RMSBall
+from advvid.threats.base import budget_at
 from advvid.threats.frames import Frames
 from advvid.threats.pixels import Pixels
 from advvid.threats.ratio import BoundRegion, RatioBound
@@ -17,6 +18,7 @@ from advvid.threats.regions import Border, Patch
 THREATS = [
     LinfBall(0.1),
     L2Ball(1.5),
+    RMSBall(3 / 255),
     Patch(0.5, ratio=0.2),
     Border(1.0, ratio=0.2),
     Border(1.0, width=10),
@@ -26,6 +28,7 @@ THREATS = [
     Pixels(1.0, count=100),
     RatioBound(1.04),
     RatioBound(20.0, norm="l2"),
+    RatioBound(1.033, norm="rms"),
     BoundRegion(Rectangles(1.0), RatioBound(255.0)),
 ]
 IDS = ["a", "b", "c", "d"]
@@ -115,8 +118,42 @@ def test_geometry_of_the_published_evaluation(height, width, ratio, floor, sides
     assert Patch(1.0, ratio=ratio).sides(height, width) == sides
 
 
-def test_true_area_of_a_floored_border():
-    assert math.isclose(Border(1.0, ratio=0.1, rounding="floor").true_area(112, 112), 0.0702, abs_tol=5e-4)
+@pytest.mark.parametrize(
+    ("threat", "shape", "size"),
+    [
+        (Border(1.0, ratio=0.1, rounding="floor"), (3, 16, 112, 112), "16 x 112 x 112: 2 px, 7.0% of the frame"),
+        (Border(1.0, ratio=0.15), (3, 8, 32, 32), "8 x 32 x 32: 1 px, 12.1% of the frame"),
+        (Patch(1.0, ratio=0.1), (3, 8, 32, 32), "8 x 32 x 32: 10 x 10 px, 9.8% of the frame"),
+        (Pixels(1.0, count=100), (3, 8, 32, 32), "8 x 32 x 32: 8 px, 0.8% of the frame"),
+        (L2Ball(2.0), (3, 40, 112, 112), "40 x 112 x 112: 0.416 grey levels root mean square"),
+        (L2Ball(2.0), (3, 1, 32, 32), "1 x 32 x 32: 9.2 grey levels root mean square"),
+        (L2Ball(1.0, Space(-2, 2)), (10, 10), "10: 0.1 root mean square"),
+        (RMSBall(3.25 / 255), (3, 8, 32, 32), "8 x 32 x 32: l2 2"),
+        (RatioBound(160, norm="l2"), (3, 8, 32, 32), "8 x 32 x 32: 1.0329 on every value"),
+    ],
+)
+def test_a_budget_says_what_it_comes_to_at_the_size_of_the_clips(threat, shape, size):
+    assert f"(at {size})" in budget_at(threat, shape)
+
+
+def test_what_does_not_depend_on_the_size_says_nothing_of_it():
+    for threat in (LinfBall(0.1), Frames(0.1), RatioBound(1.04), RatioBound(1.033, norm="rms")):
+        assert budget_at(threat, (3, 8, 32, 32)) == threat.budget
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1, 8, 8), (1, 3, 8, 32, 32)])
+def test_a_root_mean_square_means_the_same_at_any_size(shape):
+    x = torch.full(shape, 0.5)
+    rms, ratio = RMSBall(3 / 255), RatioBound(1.033, norm="rms")
+    assert rms.contains(x + 3 / 255, x).all()
+    assert not rms.contains(x + 3.01 / 255, x).any()
+    assert ratio.contains(x * 1.033, x).all()
+    assert not ratio.contains(x * 1.034, x).any()
+    step = rms.ascend(x, torch.ones_like(x), 1 / 255) - x
+    torch.testing.assert_close(step, torch.full_like(x, 1 / 255))
+    torch.testing.assert_close(ratio.ascend(x, torch.ones_like(x), 0.01), x * math.exp(0.01))
+    n = x[0].numel()
+    torch.testing.assert_close(rms.project(x + 0.3, x), L2Ball(3 / 255 * n**0.5).project(x + 0.3, x))
 
 
 def test_width_scales_with_the_side():

@@ -68,11 +68,8 @@ class Smoothing(Analysis):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.attack.threat, L2Ball):
-            raise AdvvidError(
-                "analysis=smoothing proves radii in l2: give analysis.attack an attack in l2, such as pgd_l2, or "
-                "analysis.attack.norm=l2"
-            )
+        if type(self.attack.threat) is not L2Ball:
+            raise AdvvidError("analysis=smoothing proves radii in l2: give analysis.attack an attack with norm=l2")
         object.__setattr__(self, "radii", tuple(sorted({parse_number(radius) for radius in self.radii})))
 
     def run(self, context: Context) -> dict[str, Any]:

@@ -24,10 +24,11 @@ class MultAV(IteratedAttack):
     search begins at the clean clip: a region filled with one colour first would break the ratio bound.
 
     Args:
-        form: ``linf``; ``l2``, with the gradient's unit vector in place of its sign; or ``linf`` inside the squares of
-            ROA (``roa``), the border of adversarial framing (``af``) or the pixels of salt-and-pepper (``spa``).
-        ratio: the ratio bound eps_m; for ``l2`` its logarithm bounds the l2 norm of all logarithms of ratios. 255 is
-            the largest ratio between two grey levels above 0, and so no bound for clips of 8 bits.
+        form: ``linf``; ``l2`` or ``rms``, with the gradient's unit vector in place of its sign; or ``linf`` inside the squares
+            of ROA (``roa``), the border of adversarial framing (``af``) or the pixels of salt-and-pepper (``spa``).
+        ratio: the ratio bound eps_m; its logarithm bounds the l2 norm (``l2``) or the root mean square (``rms``: the same
+            ball at any size of clips) of all logarithms of ratios. 255 is the largest ratio between two grey levels above
+            0, and so no bound for clips of 8 bits.
         step_ratio: alpha_m, what one step multiplies by.
         side: of the square of ``roa``, in pixels at 112 x 112.
         per_frame: a square at a place of its own in each frame (``roa``).
@@ -47,7 +48,7 @@ class MultAV(IteratedAttack):
 
     steps: Count = 5
     random_start: bool = False
-    form: Literal["linf", "l2", "roa", "af", "spa"] = "linf"
+    form: Literal["linf", "l2", "rms", "roa", "af", "spa"] = "linf"
     ratio: Annotated[float | str, Numeral(), Ge(1)] = 1.04
     step_ratio: Annotated[float | str, Numeral(), Ge(1)] = 1.01
     side: Positive = 30.0
@@ -68,7 +69,7 @@ class MultAV(IteratedAttack):
     @property
     def threat(self) -> RatioBound | BoundRegion:
         """The ratio bound, inside the region of the form."""
-        bound = RatioBound(float(self.ratio), self.space, "l2" if self.form == "l2" else "linf")
+        bound = RatioBound(float(self.ratio), self.space, self.form if self.form in ("l2", "rms") else "linf")
         region = self._region()
         return bound if region is None else BoundRegion(region, bound)
 

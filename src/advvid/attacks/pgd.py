@@ -13,12 +13,13 @@ from advvid.threats.balls import L2Ball, LinfBall, ball
 class PGD(GradientAttack):
     """PGD (Madry et al. 2018; Kinfu & Vidal, eq. 3 and 7; the l2 form is Lo & Patel's PGD-l2).
 
-    Distance: l-inf or l2 over the whole clip.
+    Distance: l-inf, or l2 over the whole clip.
 
     Args:
-        norm: ``linf``, ``l2``, or ``l2_each`` for l2 in each modality by itself. Other arguments: see
-            ``GradientAttack``. For l2 the budget is in units of the clip's l2 norm and ``step_size`` wants a number or
-            ``eps``.
+        norm: ``linf``; ``rms`` for the l2 ball with budget and step in root mean square over the values, which mean the same
+            at any size of clips; ``l2`` with both in units of the clip's own l2 norm; or ``l2_each`` for that in each
+            modality by itself. ``step_size`` wants a number or ``eps`` for all but the first. Other arguments: see
+            ``GradientAttack``.
 
     Shape:
         clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape.
@@ -30,7 +31,7 @@ class PGD(GradientAttack):
 
     any_shape: ClassVar[bool] = True
 
-    norm: Literal["linf", "l2", "l2_each"] = "linf"
+    norm: Literal["linf", "rms", "l2", "l2_each"] = "linf"
 
     @property
     def threat(self) -> LinfBall | L2Ball:

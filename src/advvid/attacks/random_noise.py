@@ -28,7 +28,7 @@ class RandomNoise(Attack):
     any_shape: ClassVar[bool] = True
 
     eps: NotNegativeNumber = "8/255"
-    norm: Literal["linf", "l2", "l2_each"] = "linf"
+    norm: Literal["linf", "rms", "l2", "l2_each"] = "linf"
 
     @property
     def threat(self) -> LinfBall | L2Ball:

@@ -29,6 +29,7 @@ from advvid.evaluation.fitting import fit_columns
 from advvid.evaluation.postprocess import Postprocessing
 from advvid.evaluation.results import assemble, with_provenance
 from advvid.evaluation.robustness import RobustnessTable
+from advvid.evaluation.sizes import at_size, distinct, members
 from advvid.tasks.base import Task
 from advvid.visuals.sheets import Sheets
 
@@ -113,10 +114,13 @@ class Scoring:
         """
         first = next(iter(eval_batches(self.split, self.batch_size))).to(self.device)
         found = [*model_checks(model.eval(), first.inputs, first.target, self.task, first.ids), *checks]
+        shape = tuple(first.inputs.shape[1:])
+        every = self.fitted(model)
+        columns, same = distinct(every, shape)
         evaluator = Evaluator(
             model=model,
             task=self.task,
-            columns=self.fitted(model),
+            columns=columns,
             seed=self.seed,
             device=self.device,
             run_dir=self.run_dir,
@@ -130,9 +134,10 @@ class Scoring:
         samples = evaluator.run(self._batches, Contents.of(self.split), self.batch_size)
         if not self.processes.main:
             return None
-        table = assemble(samples, evaluator, torch.as_tensor(self.split.targets), found, self.types)
+        types = members(self.types, same)
+        table = assemble(samples, evaluator, torch.as_tensor(self.split.targets), found, types)
         return dataclasses.replace(
-            with_provenance(table, evaluator, self.identity),
+            with_provenance(at_size(table, every, same, shape), evaluator, self.identity),
             config=dict(self.config),
             seed=self.seed,
             missing=tuple(self.missing),

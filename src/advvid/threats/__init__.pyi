@@ -2,6 +2,7 @@ from .any_clip import AnyClip as AnyClip
 from .balls import L2Ball as L2Ball
 from .balls import L2EachBall as L2EachBall
 from .balls import LinfBall as LinfBall
+from .balls import RMSBall as RMSBall
 from .base import Boxed as Boxed
 from .base import Threat as Threat
 from .frames import Frames as Frames

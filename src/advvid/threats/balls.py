@@ -12,7 +12,7 @@ from torch import Tensor
 
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
-from advvid.threats.base import TOLERANCE, Aux, Norm, draw, grey_levels, per_clip
+from advvid.threats.base import TOLERANCE, Aux, Norm, draw, grey_levels, per_clip, root_mean_square
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,10 @@ class L2Ball:
         """The set in words."""
         return f"l2 {self.eps:g} over the clip" if self.eps < math.inf else "any clip, measured in l2"
 
+    def size_at(self, shape: Sequence[int]) -> str:
+        """Say what the budget is for a value of a clip of this shape: the same number is less, the larger the clip."""
+        return root_mean_square(self.eps / math.prod(shape) ** 0.5, self.space) if self.eps < math.inf else ""
+
     def sample(self, x: Tensor, generators: Sequence[torch.Generator]) -> Aux:
         """Draw nothing: a ball leaves no choice."""
         return {}
@@ -112,8 +116,7 @@ class L2Ball:
 
     def contains(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Tell which clips keep the budget and the range."""
-        # The rounding of each of n values adds up like sqrt(n) in the norm.
-        room = self.eps * (1 + 1e-5) + 1e-7 * x[0].numel() ** 0.5
+        room = self.eps * (1 + 1e-5) + self._rounding(x)
         return (self.distance(x_adv, x) <= room) & self.space.contains(x_adv, x)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
@@ -123,6 +126,39 @@ class L2Ball:
     def _norms(self, delta: Tensor) -> Tensor:
         """Return the norm that each value of a change counts into, never zero, in a shape that broadcasts."""
         return per_clip(_norm(delta), delta)
+
+    def _rounding(self, x: Tensor) -> float:
+        """Return the room for rounding: that of each of n values adds up like sqrt(n) in the norm."""
+        return 1e-7 * x[0].numel() ** 0.5
+
+
+@dataclass(frozen=True)
+class RMSBall(L2Ball):
+    """``||x_adv - x||_2 <= eps sqrt(n)`` for the n values of a clip: an l2 ball that means the same at any size of clips.
+
+    Example:
+        >>> RMSBall(4 / 255).budget
+        'root mean square 4/255 over the clip'
+    """
+
+    @property
+    def budget(self) -> str:
+        """The set in words."""
+        return f"root mean square {grey_levels(self.eps)} over the clip"
+
+    def size_at(self, shape: Sequence[int]) -> str:
+        """Say what the budget is in l2 for clips of this shape."""
+        return f"l2 {self.eps * math.prod(shape) ** 0.5:.3g}"
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Return the root mean square of the change in each clip."""
+        return super().distance(x_adv, x) / x[0].numel() ** 0.5
+
+    def _norms(self, delta: Tensor) -> Tensor:
+        return super()._norms(delta) / delta[0].numel() ** 0.5
+
+    def _rounding(self, x: Tensor) -> float:
+        return 1e-7
 
 
 @dataclass(frozen=True)
@@ -138,6 +174,10 @@ class L2EachBall(L2Ball):
         """The set in words."""
         return f"{super().budget}, in each modality"
 
+    def size_at(self, shape: Sequence[int]) -> str:
+        """Say nothing: modalities differ in size."""
+        return ""
+
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Return the largest l2 norm that the change has in any modality."""
         return torch.stack([part.flatten(1).norm(dim=1) for part in self.space.parts(x_adv - x)]).amax(dim=0)
@@ -152,7 +192,12 @@ def _norm(x: Tensor) -> Tensor:
     return x.flatten(1).norm(dim=1).clamp_min(1e-30)
 
 
-def ball(norm: Norm | Literal["l2_each"], eps: float, space: Space) -> LinfBall | L2Ball:
+def ball(norm: Norm | Literal["rms", "l2_each"], eps: float, space: Space) -> LinfBall | L2Ball:
     """Return the ball of a norm's name."""
-    kinds: dict[str, type[LinfBall | L2Ball]] = {"linf": LinfBall, "l2": L2Ball, "l2_each": L2EachBall}
+    kinds: dict[str, type[LinfBall | L2Ball]] = {
+        "linf": LinfBall,
+        "l2": L2Ball,
+        "rms": RMSBall,
+        "l2_each": L2EachBall,
+    }
     return kinds[norm](eps, space)

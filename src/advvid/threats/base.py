@@ -8,6 +8,8 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from advvid.core.batch import Space
+
 # Choices that belong to each clip (a patch's place, say): tensors whose first dimension is the batch.
 Aux = dict[str, Tensor]
 
@@ -62,6 +64,27 @@ class Boxed(Protocol):
 
     def box(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the least and the largest allowed value of every pixel, both like ``x``."""
+
+
+def budget_at(threat: Threat, shape: Sequence[int]) -> str:
+    """Return the set in words, with what it comes to for clips of a shape where that depends on their size.
+
+    Args:
+        threat: a set; ``size_at(shape)``, where it has that, says what its size is there.
+        shape: of a clip, ``(3, T, H, W)``.
+
+    Example:
+        >>> budget_at(L2Ball(2.0), (3, 8, 32, 32))     # doctest: +SKIP
+        'l2 2 over the clip (at 8 x 32 x 32: 3.25 grey levels root mean square)'
+    """
+    size_at = getattr(threat, "size_at", None)
+    size = size_at(shape) if size_at else ""
+    return f"{threat.budget} (at {' x '.join(map(str, shape[1:]))}: {size})" if size else threat.budget
+
+
+def root_mean_square(value: float, space: Space) -> str:
+    """Say how much a value changes in root mean square: in grey levels, or in units of values that are no pixels."""
+    return f"{255 * value:.3g} grey levels root mean square" if space == Space() else f"{value:.3g} root mean square"
 
 
 def per_clip(values: Tensor, like: Tensor) -> Tensor:

@@ -32,6 +32,11 @@ class Pixels(RegionThreat):
         """The region in words."""
         return f"{self.count:g} pixels of each frame at 112 x 112"
 
+    def extent(self, height: int, width: int) -> tuple[str, int]:
+        """Return how many pixels of a frame may change."""
+        number = self.number(height, width)
+        return f"{number}", number
+
     def number(self, height: int, width: int) -> int:
         """Return how many pixels of a frame of this size may change."""
         area = height * width

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,9 +13,11 @@ from torch import Tensor
 from advvid.core.allowed import require
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
-from advvid.threats.balls import L2Ball, LinfBall
+from advvid.threats.balls import L2Ball, LinfBall, ball
 from advvid.threats.base import Aux, Norm, draw, per_clip
 from advvid.threats.regions import RegionThreat
+
+OVER = {"linf": "", "l2": " in l2 over the clip", "rms": " in root mean square over the clip"}
 
 
 @dataclass(frozen=True)
@@ -22,29 +25,35 @@ class RatioBound:
     """The ratio bound of MultAV (Lo & Patel 2021): an additive ball around the logarithm of the clip.
 
     With ``r = log(x_adv / x)``, ``linf`` asks that ``max |r| <= log(ratio)``, which is that no value is multiplied or
-    divided by more than ``ratio``; ``l2`` asks that ``||r||_2 <= log(ratio)`` over the clip. A value of 0 stays 0.
+    divided by more than ``ratio``; ``l2`` asks that ``||r||_2 <= log(ratio)`` over the clip, and ``rms`` the same of the root
+    mean square of r, which means the same at any size of clips. A value of 0 stays 0.
 
     Args:
         ratio: the bound eps_m, at least 1 (which allows no change).
         space: of the values; none may be negative.
-        norm: ``linf`` or ``l2``.
+        norm: ``linf``, ``l2`` or ``rms``.
     """
 
     ratio: float
     space: Space = field(default_factory=Space)
-    norm: Norm = "linf"
+    norm: Norm | Literal["rms"] = "linf"
 
     def __post_init__(self) -> None:
         if not 1 <= self.ratio < math.inf:
             raise AdvvidError(f"ratio={self.ratio:g} is not a possible ratio bound: choose a number of at least 1")
         if self.space.low < 0:
             raise AdvvidError("a ratio bound wants values of at least 0: choose an additive attack for this data")
-        require(self.norm, Norm, "norm")
+        require(self.norm, Norm | Literal["rms"], "norm")
 
     @property
     def budget(self) -> str:
         """The set in words."""
-        return f"ratio bound {self.ratio:g}" + (" in l2 over the clip" if self.norm == "l2" else "")
+        return f"ratio bound {self.ratio:g}{OVER[self.norm]}"
+
+    def size_at(self, shape: Sequence[int]) -> str:
+        """Say which ratio of every value alike spends the bound on the whole clip."""
+        spread = math.prod(shape) ** 0.5
+        return f"{self.ratio ** (1 / spread):.5g} on every value" if self.norm == "l2" else ""
 
     def sample(self, x: Tensor, generators: Sequence[torch.Generator]) -> Aux:
         """Draw nothing: a ball leaves no choice."""
@@ -56,14 +65,14 @@ class RatioBound:
         if self.norm == "linf":
             noise = draw("rand", x.shape[1:], generators, x).mul_(2).sub_(1).mul_(size)
         else:
-            noise = L2Ball(size, Space(-math.inf, math.inf)).random_start(torch.zeros_like(x), generators)
+            noise = ball(self.norm, size, Space(-math.inf, math.inf)).random_start(torch.zeros_like(x), generators)
         return self.project(x * noise.exp(), x)
 
     def ascend(self, x_adv: Tensor, grad: Tensor, step_size: float, aux: Aux | None = None) -> Tensor:
         """Multiply by ``exp(step_size)`` to the sign, or to the unit vector, of the gradient (the slides' equations)."""
         if self.norm == "linf":
             return x_adv * (step_size * grad.sign()).exp()
-        unit = grad * per_clip(1 / grad.flatten(1).norm(dim=1).clamp_min(1e-30), grad)
+        unit = grad * per_clip(1 / self._norm(grad).clamp_min(1e-30), grad)
         return x_adv * (step_size * unit).exp()
 
     def project(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
@@ -72,22 +81,26 @@ class RatioBound:
             return self.space.clamp(torch.minimum(torch.maximum(x_adv, x / self.ratio), x * self.ratio))
         # Values of 0 make infinite logarithms; exp(80) is still a float. NaN stays, to be found by the check.
         log_ratio = _log_ratio(self.space.clamp(x_adv), x).nan_to_num(math.nan, 80.0, -80.0)
-        shrink = (math.log(self.ratio) / log_ratio.flatten(1).norm(dim=1).clamp_min(1e-30)).clamp(max=1)
+        shrink = (math.log(self.ratio) / self._norm(log_ratio).clamp_min(1e-30)).clamp(max=1)
         return self.space.clamp(x * (log_ratio * per_clip(shrink, x)).exp())
 
     def contains(self, x_adv: Tensor, x: Tensor, aux: Aux | None = None) -> Tensor:
         """Tell which clips keep the bound and the range."""
-        room = 1e-6 if self.norm == "linf" else 1e-6 + 1e-7 * x[0].numel() ** 0.5
+        room = 1e-6 + (1e-7 * x[0].numel() ** 0.5 if self.norm == "l2" else 0)
         far = self._length(x_adv, x)
         return (far <= math.log(self.ratio) * (1 + 1e-5) + room) & self.space.contains(x_adv)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Return the bound that each clip just keeps: its largest ratio (``linf``), or ``exp ||r||_2`` (``l2``)."""
+        """Return the bound that each clip just keeps: its largest ratio (``linf``), or the exponential of r's norm."""
         return self._length(x_adv, x).exp()
 
     def _length(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        size = _log_ratio(x_adv, x).abs().flatten(1)
-        return size.amax(dim=1) if self.norm == "linf" else size.norm(dim=1)
+        log_ratio = _log_ratio(x_adv, x)
+        return log_ratio.abs().flatten(1).amax(dim=1) if self.norm == "linf" else self._norm(log_ratio)
+
+    def _norm(self, change: Tensor) -> Tensor:
+        length = change.flatten(1).norm(dim=1)
+        return length / change[0].numel() ** 0.5 if self.norm == "rms" else length
 
 
 def _log_ratio(x_adv: Tensor, x: Tensor) -> Tensor:
@@ -111,6 +124,10 @@ class BoundRegion:
     def budget(self) -> str:
         """The set in words."""
         return f"{self.region.where}, {self.ball.budget}"
+
+    def size_at(self, shape: Sequence[int]) -> str:
+        """Say how large the region is in frames of this size."""
+        return self.region.size_at(shape)
 
     def sample(self, x: Tensor, generators: Sequence[torch.Generator]) -> Aux:
         """Draw the region of each clip."""

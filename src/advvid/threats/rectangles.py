@@ -35,6 +35,11 @@ class Rectangles(RegionThreat):
         place = "in each frame" if self.per_frame else "at one place"
         return f"square of {self.side:g} px at 112 x 112 {place}"
 
+    def extent(self, height: int, width: int) -> tuple[str, int]:
+        """Return the square's side and its area."""
+        side = self.pixels(height, width)
+        return f"{side} x {side}", side**2
+
     def pixels(self, height: int, width: int) -> int:
         """Return the square's side in pixels of this frame, at least 1 and at most the frame's shorter side."""
         shorter = min(height, width)

@@ -57,6 +57,15 @@ class RegionThreat(ABC):
         """The set in words."""
         return f"{self.where}, {self.ball.budget}"
 
+    def size_at(self, shape: Sequence[int]) -> str:
+        """Say how large the region is in frames of this size, which whole pixels may make another area than its name's."""
+        found = self.extent(*shape[-2:])
+        return f"{found[0]} px, {found[1] / math.prod(shape[-2:]):.1%} of the frame" if found else ""
+
+    def extent(self, height: int, width: int) -> tuple[str, int] | None:
+        """Return the region's measure in pixels, in words, and how many pixels of a frame it has; None for whole frames."""
+        return None
+
     def random_start(self, x: Tensor, generators: Sequence[torch.Generator], aux: Aux | None = None) -> Tensor:
         """Return noise of the ball inside the region, ``x`` outside."""
         return torch.where(self.mask(aux), self.ball.random_start(x, generators), x)
@@ -109,6 +118,11 @@ class Patch(RegionThreat):
     def where(self) -> str:
         """The region in words."""
         return f"patch of {self.ratio:.0%} of the frame"
+
+    def extent(self, height: int, width: int) -> tuple[str, int]:
+        """Return the patch's sides and its area."""
+        h, w = self.sides(height, width)
+        return f"{h} x {w}", h * w
 
     def sides(self, height: int, width: int) -> tuple[int, int]:
         """Return the patch's height and width in pixels, at least 1 each."""
@@ -182,10 +196,10 @@ class Border(RegionThreat):
             return int(exact)
         return min(max(1, int(exact + 0.5)), (min(height, width) + 1) // 2)
 
-    def true_area(self, height: int, width: int) -> float:
-        """Return the fraction of the frame that the border really covers, after rounding."""
+    def extent(self, height: int, width: int) -> tuple[str, int]:
+        """Return the border's thickness and its area."""
         t = self.thickness(height, width)
-        return 1 - max(0, height - 2 * t) * max(0, width - 2 * t) / (height * width)
+        return f"{t}", height * width - max(0, height - 2 * t) * max(0, width - 2 * t)
 
     def region(self, height: int, width: int) -> Tensor:
         """Return the border as ``bool [H, W]``."""
