@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,6 +14,20 @@ from advvid.data.encode import write_video
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
+
+SHOWN = 15
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Show where the time of the tests went: the files that took longest, over all processes."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            seconds[getattr(report, "nodeid", "").partition("::")[0]] += getattr(report, "duration", 0)
+    if seconds.total() > 2 * SHOWN:
+        terminalreporter.section(f"seconds by file, of {seconds.total():.0f} in all processes")
+        for name, taken in seconds.most_common(SHOWN):
+            terminalreporter.line(f"{taken:7.1f} {name}")
 
 
 class Small3D(nn.Module):
