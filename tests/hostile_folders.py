@@ -34,10 +34,19 @@ from advvid.cli.main import main
 SECRET = "hidden-from-strangers"
 LONGEST = 5.0
 SMALL = (
-    "dataset.limit_train=10", "dataset.limit_val=10", "dataset.limit_test=2", "schedule.epochs=1", "suite=quick", "attack.steps=1",
-    "suite.masked_pgd_10.steps=1", "suite.frame_border_10.steps=1", "evaluation.pictures=0", "tracker=none", "runtime=cpu",
+    "dataset.limit_train=10",
+    "dataset.limit_val=10",
+    "dataset.limit_test=2",
+    "schedule.epochs=1",
+    "suite=quick",
+    "attack.steps=1",
+    "suite.masked_pgd_10.steps=1",
+    "suite.frame_border_10.steps=1",
+    "evaluation.pictures=0",
+    "tracker=none",
+    "runtime=cpu",
     "runtime.threads=1",
-)  # fmt: skip
+)
 # What is in the checkpoint alone.
 CHECKPOINT = (
     "choices.",
@@ -78,11 +87,16 @@ def changes(canary: Path) -> Iterator[tuple[str, Change]]:
         for value in ("${oc.env:SECRET}", "${oc.env:SECRET}/data", "${hydra:runtime.cwd}", "${..x}"):
             yield f"{'.'.join(place)} = {value!r}", in_config(place, value)
     calls = {
-        "os.system": {"command": f"touch {canary}"}, "builtins.eval": {"source": f"open({str(canary)!r}, 'w')"},
-        "subprocess.Popen": {"args": ["touch", str(canary)]}, "torch.load": {"f": str(canary)},
-        "advvid.core.files.write_text": {"path": str(canary), "text": "x"}, "pathlib.Path.touch": {"self": str(canary)},
-        "torch.hub.load": {"repo_or_dir": "a/b", "model": "c"}, "my_lab.nets.Net": {}, "advvid.experiment.run.run": {},
-    }  # fmt: skip
+        "os.system": {"command": f"touch {canary}"},
+        "builtins.eval": {"source": f"open({str(canary)!r}, 'w')"},
+        "subprocess.Popen": {"args": ["touch", str(canary)]},
+        "torch.load": {"f": str(canary)},
+        "advvid.core.files.write_text": {"path": str(canary), "text": "x"},
+        "pathlib.Path.touch": {"self": str(canary)},
+        "torch.hub.load": {"repo_or_dir": "a/b", "model": "c"},
+        "my_lab.nets.Net": {},
+        "advvid.experiment.run.run": {},
+    }
     for part in (["dataset"], ["attack"], ["defense"], ["model", "net"], ["suite", "x"]):
         for target, given in calls.items():
             yield f"{'.'.join(part)} makes {target}", in_config(part, {"_target_": target, **given})
@@ -118,10 +132,20 @@ def changes(canary: Path) -> Iterator[tuple[str, Change]]:
     yield "a table 100,000 levels deep", as_text("robustness.json", "[" * 100_000)
     yield "a folder that links to itself", lambda run: (run / "loop").symlink_to(run)
     for place, value in (
-        (["clean", "acc"], "0.5"), (["clean", "acc"], 2), (["n"], -1), (["attacks"], []), (["attacks", "pgd", "ci95"], [1]),
-        (["checks"], [3]), (["config", "choices"], 7), (["versions"], "x"), (["identity"], [1]), (["seed"], {"a": 1}),
-        (["attacks", "<script>alert(1)</script>"], {"acc": 0.5, "ci95": [0, 1]}), (["commit"], {"a": 1}), (["missing"], {"a": 1}),
-    ):  # fmt: skip
+        (["clean", "acc"], "0.5"),
+        (["clean", "acc"], 2),
+        (["n"], -1),
+        (["attacks"], []),
+        (["attacks", "pgd", "ci95"], [1]),
+        (["checks"], [3]),
+        (["config", "choices"], 7),
+        (["versions"], "x"),
+        (["identity"], [1]),
+        (["seed"], {"a": 1}),
+        (["attacks", "<script>alert(1)</script>"], {"acc": 0.5, "ci95": [0, 1]}),
+        (["commit"], {"a": 1}),
+        (["missing"], {"a": 1}),
+    ):
         yield f"the table says {'.'.join(place)} = {value!r}", in_table(place, value)
 
 

@@ -39,9 +39,16 @@ def film(path, frames):
 
 def whole(path, attack):
     return WholeVideo(
-        model=Brightness().eval(), column=Column("pgd", attack), task=Classification(), view=VIEW, path=path, name="x",
-        seed=0, batch=3, device=torch.device("cpu"),
-    )  # fmt: skip
+        model=Brightness().eval(),
+        column=Column("pgd", attack),
+        task=Classification(),
+        view=VIEW,
+        path=path,
+        name="x",
+        seed=0,
+        batch=3,
+        device=torch.device("cpu"),
+    )
 
 
 @pytest.mark.parametrize("frames", [3, 16, 17, 60, 101])
@@ -103,8 +110,11 @@ def test_a_film_that_leaves_the_budget_is_void(tmp_path):
 
 
 def test_what_cannot_be_stitched_is_refused():
-    for attack, words in ((PGD(norm="l2", eps=1.0), "only an l-inf budget outlives"), (SaltAndPepper(), "choose attack=pgd"),
-                          (PGD(eps=0.5 / 255), "raise attack.eps")):  # fmt: skip
+    for attack, words in (
+        (PGD(norm="l2", eps=1.0), "only an l-inf budget outlives"),
+        (SaltAndPepper(), "choose attack=pgd"),
+        (PGD(eps=0.5 / 255), "raise attack.eps"),
+    ):
         with pytest.raises(AdvvidError, match=words):
             check_whole(attack)
     cfg = {"mode": "attack", "files": None, "labels": None, "postprocess": None, "whole": True}

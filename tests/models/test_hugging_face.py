@@ -38,11 +38,21 @@ FAMILIES = {
     "vivit": ("Vivit", {**SMALL, "image_size": 16, "num_frames": 4, "tubelet_size": [2, 8, 8]}, "VivitImageProcessor"),
     "vjepa2": (
         "VJEPA2",
-        {**SMALL, "hidden_size": 24, "crop_size": 16, "frames_per_clip": 4, "tubelet_size": 2, "num_pooler_layers": 1,
-         "pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1, "mlp_ratio": 2.0},
+        {
+            **SMALL,
+            "hidden_size": 24,
+            "crop_size": 16,
+            "frames_per_clip": 4,
+            "tubelet_size": 2,
+            "num_pooler_layers": 1,
+            "pred_hidden_size": 24,
+            "pred_num_attention_heads": 2,
+            "pred_num_hidden_layers": 1,
+            "mlp_ratio": 2.0,
+        },
         "VJEPA2VideoProcessor",
     ),
-}  # fmt: skip
+}
 
 
 def save(family, folder, classes=10):
@@ -220,10 +230,20 @@ def test_maps_of_an_image_transformer_are_read():
 
 
 RUN = (
-    "tracker=none", "runtime=cpu", "dataset.limit_train=10", "dataset.limit_val=10", "dataset.limit_test=6", "evaluation.pictures=0",
-    "schedule.batch_size=5", "schedule.kind=constant", "schedule.warmup=0", "suite=own", "attack.steps=1",
-    "evaluation.batch_size=6", "hydra.run.dir=run",
-)  # fmt: skip
+    "tracker=none",
+    "runtime=cpu",
+    "dataset.limit_train=10",
+    "dataset.limit_val=10",
+    "dataset.limit_test=6",
+    "evaluation.pictures=0",
+    "schedule.batch_size=5",
+    "schedule.kind=constant",
+    "schedule.warmup=0",
+    "suite=own",
+    "attack.steps=1",
+    "evaluation.batch_size=6",
+    "hydra.run.dir=run",
+)
 
 
 def advvid(folder, *words):
