@@ -10,6 +10,7 @@ In a page, ``<!-- made: checks -->`` and ``<!-- published: NAME -->`` are replac
 from __future__ import annotations
 
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from advvid.config.catalogue import groups, notes, option_files, settings
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir
 from advvid.evaluation.check_rules import RULES
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # mkdocs loads this file by its path
+import docs_fidelity
 
 TOP = Path(__file__).resolve().parent.parent
 DOCS = TOP / "docs"
@@ -87,6 +91,9 @@ def checks() -> str:
     return "\n".join(["| check | raised if | what it means | what to do |", "| --- | --- | --- | --- |", *rows])
 
 
+MADE = {"checks": checks, "systems": docs_fidelity.systems, "differences": docs_fidelity.differences}
+
+
 def filled(text: str) -> str:
     """Return a page with its marks replaced.
 
@@ -97,9 +104,9 @@ def filled(text: str) -> str:
     def part(mark: re.Match[str]) -> str:
         if mark[1] == "published":
             return published(mark[2]).strip()
-        if mark[2] != "checks":
-            raise AdvvidError(f"a page of docs/ asks for {mark[2]}, which nothing makes: write made: checks")
-        return checks()
+        if mark[2] not in MADE:
+            raise AdvvidError(f"a page of docs/ asks for {mark[2]}, which nothing makes: choose from {', '.join(MADE)}")
+        return MADE[mark[2]]()
 
     return MARK.sub(part, text)
 

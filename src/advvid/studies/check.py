@@ -1,9 +1,9 @@
 """A dry run: every table at full scale, as far as it can be tried without its data set and a GPU.
 
-Each training and evaluation is composed; the classes come from the official lists of UCF101 and HMDB51; then each
-kind of training of the papers (network, clip shape, data set and defense) takes two steps at full size, its inner attacks
-cut to one step, and its model is scored on one clip under attack: on the few real clips, or on embedded data in the
-shape of a data set of which there are none.
+Each training and evaluation is composed and held against what is recorded of its paper; the classes come from the official
+lists of UCF101 and HMDB51; then each kind of training of the papers (network, clip shape, data set and defense) takes two
+steps at full size, its inner attacks cut to one step, and its model is scored on one clip under attack: on the few real
+clips, or on embedded data in the shape of a data set of which there are none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from advvid.core.errors import AdvvidError
 from advvid.studies.catalogue import papers, studies
 from advvid.studies.few_clips import Copies
 from advvid.studies.plan import FULL, RUN, TRAIN, Study, Work
+from advvid.studies.recorded import compare
 
 CLASSES = {"ucf101": 101, "hmdb51": 51}
 # What makes a training two steps long, and an evaluation one clip under one attack.
@@ -156,6 +157,10 @@ def dry_run(copies: Copies, names: Sequence[str] = ()) -> Iterator[str]:
     problems = list(compose_all(FULL, names))
     yield from (f"failed: {problem}" for problem in problems)
     yield f"{len(problems)} of the trainings and evaluations at full scale cannot be composed"
+    settings = compare(names)
+    yield from (f"failed: {setting.problem}" for setting in settings if setting.problem)
+    agree = sum(setting.agrees for setting in settings)
+    yield f"{len(settings)} settings held against the papers: {agree} as recorded, {len(settings) - agree} differ"
     every = trials(names)
     with tempfile.TemporaryDirectory() as scratch:
         for number, trial in enumerate(every, 1):
@@ -181,22 +186,10 @@ def compose_all(scale: str, names: Sequence[str] = ()) -> Iterator[str]:
     """
     chosen = [study for name, study in studies().items() if (not names or name in names) and scale in study.scales]
     for study in chosen:
-        for work, overrides in _every(study, scale):
+        for work, overrides in study.works(scale):
             if work.program != TRAIN:
                 continue
             try:
                 composed([RUN.sub("outputs/x", override) for override in overrides])
             except AdvvidError as error:
                 yield f"{study.name}, {work.name}: {error}"
-
-
-def _every(study: Study, scale: str) -> Iterator[tuple[Work, list[str]]]:
-    """Yield each training, and each evaluation with the overrides of one training that it looks at."""
-    first: dict[str, str] = {}
-    for target in study.targets.values():
-        for run, score in target.wanted(scale):
-            first.setdefault(score, run)
-    for work in study.runs.values():
-        yield work, list(work.overrides[scale])
-    for score, run in first.items():
-        yield study.scores[score], study.overrides(run, score, scale)

@@ -113,6 +113,17 @@ class Study:
     scales: tuple[str, ...] = SCALES
     pretrained: Mapping[str, str] = field(default_factory=dict)
 
+    def works(self, scale: str) -> Iterator[tuple[Work, list[str]]]:
+        """Yield each training, and each evaluation with the overrides of one training that it looks at."""
+        first: dict[str, str] = {}
+        for target in self.targets.values():
+            for run, score in target.wanted(scale):
+                first.setdefault(score, run)
+        for work in self.runs.values():
+            yield work, list(work.overrides[scale])
+        for score, run in first.items():
+            yield self.scores[score], self.overrides(run, score, scale)
+
     def overrides(self, run: str, score: str, scale: str) -> list[str]:
         """Return the overrides of a training, and with a score, after them those of this evaluation of it."""
         trained = self.runs[run].overrides[scale]

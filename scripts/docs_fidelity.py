@@ -1,0 +1,48 @@
+"""The tables of the page on fidelity: systems, and settings of the plans that differ from what is recorded of a paper."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import yaml
+
+from advvid.studies.recorded import compare
+
+SYSTEMS = Path(__file__).resolve().parent.parent / "docs" / "systems.yaml"
+
+
+def systems() -> str:
+    """Return the table of all systems: definition, class, default, differences, tests."""
+    rows = []
+    for name, system in yaml.safe_load(SYSTEMS.read_text(encoding="utf-8")).items():
+        code = ", ".join(f"`{place.rsplit('.', 1)[-1]}`" for place in system["code"])
+        tests = "<br>".join(f"`{place.rsplit('::test_', 1)[-1]}`" for place in system["tests"])
+        differs = system.get("differs", "")
+        rows.append([name, system["what"], system["source"], code, system["default"], differs, tests])
+    return table(["", "system", "defined in", "class", "default", "where it differs", "held by the test"], rows)
+
+
+def differences() -> str:
+    """Return the table of settings that differ, trainings of one difference together."""
+    found = defaultdict(list)
+    for setting in compare():
+        if not setting.agrees:
+            key = (setting.paper, setting.option, str(setting.recorded), str(setting.plan), setting.because)
+            found[key].append(setting.work)
+    rows = [
+        [paper, f"`{option}`", recorded, f"`{plan}`", because, _few(works)]
+        for (paper, option, recorded, plan, because), works in found.items()
+    ]
+    return table(["paper", "option", "recorded", "plan", "because", "where"], rows)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _few(works: list[str], shown: int = 4) -> str:
+    more = f" and {len(works) - shown} more" if len(works) > shown else ""
+    return ", ".join(works[:shown]) + more
