@@ -24,7 +24,12 @@ CHOSEN = [f"{group}={option}" for group, option in ADDED.items()]
 
 def examples():
     """The files of the two guides: path to text. A file's path is the first that the paragraph before its text names."""
-    guides = [ROOT / "docs" / "tutorials" / "write-an-attack.md", ROOT / "docs" / "how-to" / "extend.md"]
+    tutorials = ROOT / "docs" / "tutorials"
+    guides = [
+        tutorials / "write-an-attack.md",
+        tutorials / "write-a-defense.md",
+        ROOT / "docs" / "how-to" / "extend.md",
+    ]
     guide, found = "\n\n".join(path.read_text() for path in guides), {}
     for block in re.finditer(r"```(?:python|yaml)\n(.*?)```", guide, re.DOTALL):
         paragraph = guide[: block.start()].rstrip().rsplit("\n\n", 1)[-1]
