@@ -35,7 +35,7 @@ DECISIVE = (
     "schedule.batch_size",
 )
 # What decides a clip of videos.
-OF_CLIPS = ("dataset.frames", "dataset.size", "dataset.sampler")
+OF_CLIPS = ("dataset.frames", "dataset.size", "dataset.stride")
 NOT_STATED = "not stated"
 
 
