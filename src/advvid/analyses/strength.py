@@ -138,7 +138,7 @@ def _line(context: Context, model: Scored, columns: Sequence[Column]) -> dict[st
         points.append(
             {
                 "name": column.name,
-                "budget": column.attack.threat.budget,
+                "budget": column.attack.stated_budget,
                 **tally["attacks"][column.name],
                 "max_distance": max(row["distance"] for row in rows),
                 "steps": sum(row["steps"] for row in rows) / len(rows),

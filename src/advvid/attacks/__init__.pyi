@@ -20,11 +20,14 @@ from .flickering_universal import FlickeringUniversal as FlickeringUniversal
 from .fmn import FMN as FMN
 from .frame_border import FrameBorder as FrameBorder
 from .frame_saliency import FrameSaliency as FrameSaliency
+from .geo_trap import GeoTrap as GeoTrap
 from .gradient import GradientAttack as GradientAttack
 from .gradient import IteratedAttack as IteratedAttack
+from .heuristic_video import HeuristicVideo as HeuristicVideo
 from .hop_skip_jump import HopSkipJump as HopSkipJump
 from .masked_pgd import MaskedPGD as MaskedPGD
 from .mi_fgsm import MIFGSM as MIFGSM
+from .motion_sampler import MotionSampler as MotionSampler
 from .mult_av import MultAV as MultAV
 from .nes import NES as NES
 from .noise_corruption import NoiseCorruption as NoiseCorruption
@@ -35,9 +38,11 @@ from .random_noise import RandomNoise as RandomNoise
 from .result import AttackResult as AttackResult
 from .roa import ROA as ROA
 from .salt_and_pepper import SaltAndPepper as SaltAndPepper
+from .simba import SimBA as SimBA
 from .sparse import Sparse as Sparse
 from .sparse_flickering import SparseFlickering as SparseFlickering
 from .square import Square as Square
+from .surfree import SurFree as SurFree
 from .temporal_translation import TemporalTranslation as TemporalTranslation
 from .time_corruption import TimeCorruption as TimeCorruption
 from .transfer import Transfer as Transfer

@@ -69,6 +69,17 @@ class Attack(ABC):
     def threat(self) -> Threat:
         """The union of all sets that the attack may choose from."""
 
+    @property
+    def stated_budget(self) -> str:
+        """The threat in words, and how often a black-box attack may ask the model about each clip.
+
+        Example:
+            >>> Square(eps="8/255", queries=1000).stated_budget      # doctest: +SKIP
+            'l-inf 8/255, 1000 queries'
+        """
+        queries = getattr(self, "queries", None) if self.access == "black_box" else None
+        return self.threat.budget if queries is None else f"{self.threat.budget}, {queries} queries"
+
     def notes(self, classes: int) -> tuple[str, ...]:
         """Return what a table must say beside this attack's numbers, for a model with this many classes."""
         return ()

@@ -4,117 +4,68 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
-from torch.nn import functional as F
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.hyperplane import lengths, scaled
-from advvid.attacks.minimal import MinimalNormAttack
+from advvid.attacks.label_search import LabelAttack
 from advvid.attacks.oracle import Oracle
 from advvid.attacks.problem import Problem
 from advvid.core.kinds import Count
 from advvid.threats.base import draw, per_clip
 
-# Sizes of the cells of the random starts, in pixels and frames; 0 is one colour for the clip.
-CELLS = (1, 4, 0)
-STARTS = 30
 # Most draws of one estimate, and most halvings of a step (the paper's code: 10^4, and until it succeeds).
 MOST_DRAWS, MOST_HALVINGS = 10_000, 20
-# Halvings after which a blend of two clips changes no more in float32, and a change of a value that rounding leaves.
-FINEST, ROUNDING = 20, 3e-6
+# A change of a value that rounding leaves in float32.
+ROUNDING = 3e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class HopSkipJump(MinimalNormAttack):
+class HopSkipJump(LabelAttack):
     """HopSkipJump in l2 (Chen, Jordan & Wainwright 2020, algorithm 2): labels only, no score and no gradient.
 
     From a random clip that fools, each round bisects the way to the clean clip (algorithm 1), estimates the boundary's normal from
     the answers around (eq. 9, with the mean taken off as in eq. 16), and goes along it as far as the clip still fools,
-    ``distance / sqrt(round)`` at first. Distance: l2 over the whole clip.
-
-    The starts are noise in single values, as the paper's, in cells of 4 pixels and frames, and plain colours, by turns: a
-    model that takes all noise for one class has no other way out of this one.
+    ``distance / sqrt(round)`` at first. Distance: l2 over the whole clip. The starts are the paper's and two kinds more,
+    see ``LabelAttack``.
 
     Args:
-        queries: times that the model may be asked about each clip, starts included.
         draws: answers behind the first estimate; later ones take ``draws * sqrt(round)`` (the paper's B_0).
-            Other arguments: see ``MinimalNormAttack``; with a budget the clean clip is returned where no change within
-            it was found.
-
-    Shape:
-        clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape. ``aux["norm"]`` ``[B]`` as in
-        ``MinimalNormAttack``, ``aux["queries"]`` int ``[B]``; ``gradient_calls`` is 0.
+            Other arguments and shapes: see ``LabelAttack``.
 
     Example:
         >>> HopSkipJump(queries=1000).notes(5)[0]
         'HopSkipJump sees the answer only, no scores, and asks at most 1000 times about each clip.'
     """
 
-    access: ClassVar[str] = "black_box"
-    any_shape: ClassVar[bool] = False
-
-    norm: Literal["l2"] = "l2"
-    queries: Annotated[int, Ge(2)] = 5000
     draws: Count = 100
-
-    def notes(self, classes: int) -> tuple[str, ...]:
-        """Return what the attack sees of the model, and how often."""
-        return (f"HopSkipJump sees the answer only, no scores, and asks at most {self.queries} times about each clip.",)
 
     @torch.no_grad()
     def _search(self, problem: Problem) -> AttackResult:
         problem = problem.aimed(self.targeted)
-        clips = problem.clips
-        oracle = Oracle(problem, self.queries)
-        everyone = torch.arange(len(clips), device=clips.device)
-        oracle.ask(everyone, clips)
-        self._begin(problem, oracle)
-        # A clip that is wrong already, or that no start fooled, is left alone.
-        rows = ((oracle.far > 0) & oracle.far.isfinite()).nonzero().squeeze(1)
-        x, rounds = oracle.nearest[rows], torch.zeros_like(oracle.asked)
+        oracle, rows = self._started(problem)
+        if len(rows) == 0:
+            return self._ended(oracle, torch.zeros_like(oracle.asked))
+        x, region = self._confined(oracle, rows, oracle.nearest[rows])
+        rounds = torch.zeros_like(oracle.asked)
         number = 0
         while len(rows):
             number += 1
             rounds[rows] = number
             x = self._to_boundary(oracle, rows, x)
-            normal = self._normal(oracle, rows, x, number)
+            normal = self._normal(oracle, rows, x, region, number)
             x = self._jump(oracle, rows, x, normal, number)
             kept = (oracle.asked[rows] < self.queries).nonzero().squeeze(1)
-            rows, x = rows[kept], x[kept]
-        inside = oracle.far <= self.radius
-        x_adv = torch.where(per_clip(inside, clips), oracle.nearest, clips)
-        return AttackResult(
-            x_adv, rounds, torch.zeros_like(rounds), {"norm": oracle.far, "queries": oracle.asked.clone()}
-        )
+            rows, x, region = rows[kept], x[kept], None if region is None else region[kept]
+        return self._ended(oracle, rounds)
 
-    def _begin(self, problem: Problem, oracle: Oracle) -> None:
-        """Ask about random clips until one fools."""
-        for number in range(STARTS):
-            rows = (oracle.far.isinf() & (oracle.asked < self.queries)).nonzero().squeeze(1)
-            if len(rows) == 0:
-                return
-            clips = problem.clips[rows]
-            size = CELLS[number % len(CELLS)]
-            cells = [max(1, math.ceil(side / size)) if size else 1 for side in clips.shape[2:]]
-            noise = draw("rand", (clips.shape[1], *cells), [problem.generators[i] for i in rows.tolist()], clips)
-            start = self.space.low + self.space.width * F.interpolate(noise, clips.shape[2:])
-            oracle.ask(rows, self.space.clamp(start, clips))
+    def _confined(self, oracle: Oracle, rows: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return where the search begins and what it may change, bool like the clips; None for everything."""
+        return x, None
 
-    def _to_boundary(self, oracle: Oracle, rows: Tensor, x: Tensor) -> Tensor:
-        """Bisect the way between the clean clips and fooling ones, and return the nearest that fool."""
-        clips = oracle.problem.clips[rows]
-        low, high = torch.zeros(len(rows), device=x.device), torch.ones(len(rows), device=x.device)
-        for _ in range(min(FINEST, math.ceil(1.5 * math.log2(x[0].numel())))):
-            middle = (low + high) / 2
-            hit, answered = oracle.ask(rows, clips + scaled(x - clips, middle))
-            low, high = torch.where(answered & ~hit, middle, low), torch.where(hit, middle, high)
-        return torch.where(per_clip(high < 1, x), clips + scaled(x - clips, high), x)
-
-    def _normal(self, oracle: Oracle, rows: Tensor, x: Tensor, number: int) -> Tensor:
+    def _normal(self, oracle: Oracle, rows: Tensor, x: Tensor, region: Tensor | None, number: int) -> Tensor:
         """Estimate the direction in which a clip on the boundary fools more, of unit length."""
         problem, values = oracle.problem, x[0].numel()
         far = lengths(x - problem.clips[rows], "l2")
@@ -125,6 +76,7 @@ class HopSkipJump(MinimalNormAttack):
         count, total = torch.zeros_like(far), torch.zeros_like(far)
         for _ in range(min(MOST_DRAWS, math.ceil(self.draws * math.sqrt(number)))):
             noise = draw("randn", x.shape[1:], generators, x)
+            noise = noise if region is None else noise * region
             around = self.space.clamp(x + scaled(noise, radius / lengths(noise, "l2").clamp_min(1e-30)), x)
             hit, answered = oracle.ask(rows, around)
             weight = answered.to(x.dtype)

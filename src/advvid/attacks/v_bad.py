@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from advvid.attacks.base import frozen
+from advvid.attacks.base import AttackResult, frozen
 from advvid.attacks.nes import NES, antithetic
 from advvid.attacks.problem import Problem
 from advvid.attacks.transfer import UNTRAINED, require_surrogate, require_surrogate_shape, surrogate_of
@@ -53,8 +54,6 @@ class VBAD(NES):
         (16, 4, 4)
     """
 
-    access: ClassVar[str] = "black_box"
-
     surrogate: FilePath | nn.Module = UNTRAINED
     which: checkpoint.Which = "last"
     follow: Literal["random", "loss"] = "random"
@@ -80,6 +79,12 @@ class VBAD(NES):
         frames, height, width = shape
         side = max(1, int(self.patch * min(height, width) / 112 + 0.5))
         return math.ceil(frames / self.depth), math.ceil(height / side), math.ceil(width / side)
+
+    def _search(self, problem: Problem) -> AttackResult:
+        # Looked up once rather than at every estimate.
+        known = copy.copy(self)
+        known._set("surrogate", surrogate_of(self.surrogate, self.which, problem.clips, FEATURES))
+        return super(VBAD, known)._search(problem)
 
     def _estimate(self, problem: Problem, x: Tensor, pairs: int) -> Tensor:
         signs = self._tentative(problem, x)

@@ -64,7 +64,7 @@ def assemble(
             "metrics": task.metrics(out, targets),
             "access": "none" if column.attack.control else column.access,
             "threat": type(column.attack.threat).__name__,
-            "budget": column.attack.threat.budget,
+            "budget": column.attack.stated_budget,
             "notes": list(column.attack.notes(clean.shape[-1])),
             "max_distance": max((row["distance"] for row in rows), default=0.0),
             # A violation stops the evaluation, so a table that exists has none.

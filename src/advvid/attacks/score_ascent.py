@@ -1,0 +1,125 @@
+"""What attacks share that climb by signed steps along a direction estimated from the model's scores."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from advvid.attacks.base import Attack, AttackResult, resolve_step
+from advvid.attacks.problem import Goal, Problem, Targeted
+from advvid.core.kinds import NotNegativeNumber, Step
+from advvid.threats.balls import LinfBall
+from advvid.threats.base import per_clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreAscent(Attack):
+    """Signed steps in an l-inf ball along what a subclass learns of the margin's slope, from queries alone.
+
+    Args:
+        eps: budget, a number or a fraction such as ``"8/255"``.
+        queries: times that the model may be asked about each clip, the clean one included.
+        step_size: a number, a fraction, ``optimal``, ``optimal/2`` or ``eps``.
+        targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
+        early_exit: fooled clips leave the batch; without, their margin is lowered further.
+    """
+
+    access: ClassVar[str] = "black_box"
+
+    eps: NotNegativeNumber = "8/255"
+    queries: Annotated[int, Ge(4)] = 5000
+    step_size: Step = "optimal"
+    targeted: Targeted = None
+    early_exit: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.step  # refuses an unknown rule
+
+    @property
+    def step(self) -> float:
+        """The step size as a number, after its rule."""
+        return resolve_step(self.step_size, float(self.eps))
+
+    @property
+    def threat(self) -> LinfBall:
+        """The l-inf ball of radius eps, cut by the range of valid pixels."""
+        return LinfBall(float(self.eps), self.space)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of queries behind each step."""
+        return 1
+
+    def notes(self, classes: int) -> tuple[str, ...]:
+        """Return what the attack sees of the model, and how often."""
+        return (f"{type(self).__name__} sees scores and asks at most {self.queries} times about each clip.",)
+
+    @abstractmethod
+    def _slope(self, problem: Problem, now: dict[str, Tensor]) -> Tensor:
+        """Ask ``pairs`` times twice and return the direction in which the margin falls, like ``now["memory"]``.
+
+        Args:
+            problem: the clips that are still searched.
+            now: their state: ``x``, the iterates; ``memory``, what was returned last, zero at first; and what ``_known`` gave.
+        """
+
+    def _known(self, clips: Tensor) -> dict[str, Tensor]:
+        """Return what the search needs to know of clips ``[B, 3, T, H, W]``: tensors with a row for each."""
+        return {}
+
+    @torch.no_grad()
+    def _search(self, problem: Problem) -> AttackResult:
+        problem = problem.aimed(self.targeted)
+        clips, size = problem.clips, len(problem)
+        asks = 2 * self.pairs + 1
+        rounds = (self.queries - 1) // asks
+        out = problem.model(clips)
+        goal = problem.goal
+        taken = torch.full((size,), rounds, device=clips.device)
+        result, first = clips.clone(), goal.loss(out)
+        now = {
+            "row": torch.arange(size, device=clips.device),
+            "x": clips,
+            "clean": clips,
+            "memory": torch.zeros_like(clips),
+            "best": clips,
+            "value": goal.ahead(out),
+            "loss": first,
+            "first": first,
+            "fooled": goal.reached(out),
+            **self._known(clips),
+        }
+        rest = problem
+        for number in range(rounds + 1):
+            # One check a round, as each of them asks several times.
+            if self.early_exit and bool(now["fooled"].any()):
+                done = now["row"][now["fooled"]]
+                result[done], taken[done] = now["best"][now["fooled"]], number
+                left = (~now["fooled"]).nonzero().squeeze(1)
+                now, rest = {name: value[left] for name, value in now.items()}, rest.select(left)
+            if number == rounds or len(rest) == 0:
+                break
+            now["memory"] = self._slope(rest, now)
+            ahead = self.threat.ascend(now["x"], now["memory"], self.step)
+            now["x"] = self.threat.project(ahead, now["clean"])
+            _keep(now, rest.goal, rest.model(now["x"]))
+        # As in Square, what neither fools nor raises the loss is not worth a change.
+        worse = ~now["fooled"] & (now["loss"] < now["first"])
+        result[now["row"]] = torch.where(per_clip(worse, now["best"]), now["clean"], now["best"])
+        return AttackResult(result, taken, torch.zeros_like(taken), {"queries": 1 + taken * asks})
+
+
+def _keep(now: dict[str, Tensor], goal: Goal, out: Tensor) -> None:
+    """Take over new iterates of a smaller margin; one that fools beats one that does not."""
+    value, hit = goal.ahead(out), goal.reached(out)
+    better = (hit & ~now["fooled"]) | ((hit == now["fooled"]) & (value < now["value"]))
+    now["best"] = torch.where(per_clip(better, now["x"]), now["x"], now["best"])
+    now["value"] = torch.where(better, value, now["value"])
+    now["loss"] = torch.where(better, goal.loss(out), now["loss"])
+    now["fooled"] = now["fooled"] | (better & hit)
