@@ -19,11 +19,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "analyses"))
 from small_run import context, network
 
 NAMES = list(option_files("analysis"))
+# What would take long.
+SHORT = {"queries": ["analysis.queries=20"]}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs_with_its_defaults(name, tmp_path):
-    analysis = safe_instantiate(composed(f"analysis={name}").analysis)
+    analysis = safe_instantiate(composed(f"analysis={name}", *SHORT.get(name, ())).analysis)
     assert isinstance(analysis, Analysis)
     model = network(1)
     try:

@@ -10,6 +10,7 @@ from .frame_search import FrameSearch as FrameSearch
 from .generalisation_gap import GeneralisationGap as GeneralisationGap
 from .loss_by_step import LossByStep as LossByStep
 from .loss_surface import LossSurface as LossSurface
+from .queries import Queries as Queries
 from .rho import Rho as Rho
 from .routing import RoutingTable as RoutingTable
 from .saliency import Saliency as Saliency
@@ -17,3 +18,4 @@ from .selector_attack import SelectorAttack as SelectorAttack
 from .smoothing import Smoothing as Smoothing
 from .strength import Strength as Strength
 from .transfer_matrix import TransferMatrix as TransferMatrix
+from .transfer_methods import TransferMethods as TransferMethods

@@ -44,18 +44,27 @@ def clean_row(context: Context, targets: Sequence[Scored]) -> Row:
     return _walk(context, None, None, targets)
 
 
-def crafted_row(context: Context, attack: Attack, surrogate: Scored, targets: Sequence[Scored]) -> Row:
+def crafted_row(
+    context: Context, attack: Attack, surrogate: Scored, targets: Sequence[Scored], name: str | None = None
+) -> Row:
     """Make every clip's adversarial form once, on the surrogate, and score it on every target.
 
     Each clip is held against the attack's threat before it counts, and predicted in fp32. Random numbers depend on
     (seed, the attack's column, clip id) alone: the same ones on every surrogate, and the ones of the run's table. An
     attack that learns does so on the surrogate. What was done before in this run folder is read from there.
 
+    Args:
+        context: of the analysis.
+        attack: run on the surrogate as its white box.
+        surrogate: that clips are made on.
+        targets: that they are scored on.
+        name: of the attack's column; the run's where None.
+
     Raises:
         AdvvidError: if a clip leaves its threat, or the attack changes the surrogate.
     """
     column = fit_columns(
-        [Column(context.attack_name, attack)],
+        [Column(name or context.attack_name, attack)],
         surrogate.model,
         context.learning_batches,
         lambda: context.learning_clips,

@@ -25,6 +25,7 @@ from .gradient import GradientAttack as GradientAttack
 from .gradient import IteratedAttack as IteratedAttack
 from .heuristic_video import HeuristicVideo as HeuristicVideo
 from .hop_skip_jump import HopSkipJump as HopSkipJump
+from .image_to_video import ImageToVideo as ImageToVideo
 from .masked_pgd import MaskedPGD as MaskedPGD
 from .mi_fgsm import MIFGSM as MIFGSM
 from .motion_sampler import MotionSampler as MotionSampler
@@ -46,6 +47,7 @@ from .surfree import SurFree as SurFree
 from .temporal_translation import TemporalTranslation as TemporalTranslation
 from .time_corruption import TimeCorruption as TimeCorruption
 from .transfer import Transfer as Transfer
+from .transfer_fgsm import TransferFGSM as TransferFGSM
 from .universal import Universal as Universal
 from .universal_pgd import UniversalPGD as UniversalPGD
 from .v_bad import VBAD as VBAD

@@ -52,7 +52,8 @@ class MIFGSM(PGD):
         return self.radius / max(self.steps, 1) if self.step_size == "eps/steps" else super().step
 
     def _gradient_rule(self, problem: Problem) -> GradientRule:
-        memory, slope = torch.zeros_like(problem.clips), self._slope(problem)
+        memory = torch.zeros_like(problem.clips)
+        slope = self._slope(problem, memory)
 
         def remembered(x_adv: Tensor, out: Tensor, goal: Goal, active: Tensor) -> Tensor:
             grad = slope(x_adv, out, goal, active)
@@ -62,6 +63,11 @@ class MIFGSM(PGD):
 
         return remembered
 
-    def _slope(self, problem: Problem) -> GradientRule:
-        """Return what is remembered: the loss's own gradient unless a subclass averages it."""
+    def _slope(self, problem: Problem, memory: Tensor) -> GradientRule:
+        """Return what is remembered: the loss's own gradient unless a subclass averages it.
+
+        Args:
+            problem: the clips.
+            memory: what is remembered of all clips, written to in place.
+        """
         return loss_gradient

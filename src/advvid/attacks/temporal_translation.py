@@ -63,7 +63,7 @@ class TemporalTranslation(MIFGSM):
         result = super()._one_start(problem)
         return dataclasses.replace(result, gradient_calls=(2 * self.shift + 1) * result.gradient_calls)
 
-    def _slope(self, problem: Problem) -> GradientRule:
+    def _slope(self, problem: Problem, memory: Tensor) -> GradientRule:
         kernel = self.kernel()
 
         def averaged(x_adv: Tensor, out: Tensor, goal: Goal, active: Tensor) -> Tensor:

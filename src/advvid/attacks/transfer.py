@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult, frozen
@@ -36,7 +37,7 @@ class Transfer(Attack):
         attack: the inner attack.
         surrogate: run folder or ``.pt`` file of a training run of the same classes; in Python also a module that maps
             clips to logits. ``untrained`` is a small network of random weights, the control that any trained surrogate
-            must beat.
+            must beat. Several are an ensemble, whose logits are averaged (Dong et al. 2018, sec. 3.3).
         which: ``last`` or ``best`` checkpoint of a run folder.
 
     Shape:
@@ -52,12 +53,13 @@ class Transfer(Attack):
     access: ClassVar[str] = "black_box"
 
     attack: Attack = field(default_factory=PGD)
-    surrogate: FilePath | nn.Module = UNTRAINED
+    surrogate: Annotated[FilePath | nn.Module | Sequence[FilePath | nn.Module], MinLen(1)] = UNTRAINED
     which: checkpoint.Which = "last"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_surrogate(self.surrogate, self.which)
+        for one in self._each:
+            require_surrogate(one, self.which)
 
     @property
     def threat(self) -> Threat:
@@ -67,7 +69,12 @@ class Transfer(Attack):
     def require_shape(self, shape: Sequence[int]) -> None:
         """Refuse what neither the inner attack nor the untrained surrogate can take."""
         self.attack.require_shape(shape)
-        require_surrogate_shape(self.surrogate, shape)
+        for one in self._each:
+            require_surrogate_shape(one, shape)
+
+    @property
+    def _each(self) -> list[FilePath | nn.Module]:
+        return [self.surrogate] if isinstance(self.surrogate, str | nn.Module) else list(self.surrogate)
 
     def _search(self, problem: Problem) -> AttackResult:
         surrogate = self._surrogate(problem.model, problem.clips)
@@ -77,10 +84,27 @@ class Transfer(Attack):
 
     def _surrogate(self, model: nn.Module, clips: Tensor) -> nn.Module:
         classes = 0
-        if self.surrogate == UNTRAINED:
+        if UNTRAINED in self._each:
             with torch.no_grad():
                 classes = model(clips[:1]).shape[1]
-        return surrogate_of(self.surrogate, self.which, clips, classes)
+        networks = [surrogate_of(one, self.which, clips, classes) for one in self._each]
+        return networks[0] if len(networks) == 1 else Ensemble(networks)
+
+
+class Ensemble(nn.Module):
+    """Networks whose logits are averaged.
+
+    Args:
+        networks: each maps clips to logits ``[B, K]``.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return the mean logits ``[B, K]``."""
+        return torch.stack([network(clips) for network in self.networks]).mean(dim=0)
 
 
 def require_surrogate(given: str | nn.Module, which: checkpoint.Which) -> None:
@@ -135,8 +159,8 @@ def _untrained_on(classes: int, device: torch.device) -> nn.Module:
     return untrained(classes).to(device)
 
 
-# One surrogate at a time: an evaluation asks for it once per batch.
-@lru_cache(maxsize=1)
+# An evaluation asks for its surrogates once per batch.
+@lru_cache(maxsize=8)
 def _cached(path: str, changed: int, shape: tuple[int, ...]) -> nn.Module:
     return load_surrogate(path, shape)
 
