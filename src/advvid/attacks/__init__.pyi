@@ -2,6 +2,7 @@ from .apgd import APGD as APGD
 from .auto_attack import AutoAttack as AutoAttack
 from .base import Attack as Attack
 from .blur_corruption import BlurCorruption as BlurCorruption
+from .bullet_comments import BulletComments as BulletComments
 from .camera_corruption import CameraCorruption as CameraCorruption
 from .carlini_wagner import CarliniWagner as CarliniWagner
 from .codec_corruption import CodecCorruption as CodecCorruption

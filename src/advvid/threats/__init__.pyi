@@ -5,6 +5,7 @@ from .balls import LinfBall as LinfBall
 from .balls import RMSBall as RMSBall
 from .base import Boxed as Boxed
 from .base import Threat as Threat
+from .comments import Comments as Comments
 from .frames import Frames as Frames
 from .moved import MovedFrames as MovedFrames
 from .offsets import Offsets as Offsets
