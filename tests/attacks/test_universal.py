@@ -109,7 +109,7 @@ def test_a_universal_step_follows_the_mean_gradient_of_the_batch():
 def test_a_universal_pgd_state_is_restored_and_refused_where_it_does_not_fit(stepped):
     model, clips, labels = trained()
     again = FittedUniversalPGD(source=stepped.source)
-    with pytest.raises(AdvvidError, match="has no perturbation"):
+    with pytest.raises(AdvvidError, match="has no pattern"):
         again(model, clips, labels)
     again.load_state_dict(stepped.state_dict())
     expected = stepped(model, clips, labels, generators(len(clips)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack
 from advvid.core.batch import Batch
+from advvid.core.errors import AdvvidError
 from advvid.tasks.base import Task
 
 
@@ -32,6 +33,37 @@ class FittedAttack(Attack):
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over what another one learned."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedPattern(FittedAttack):
+    """A fitted attack that learned one tensor, ``pattern``, which its subclass adds to each clip."""
+
+    # How the attack is called in messages, and the pattern's dimensions.
+    called: ClassVar[str]
+    dimensions: ClassVar[tuple[str, ...]]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the pattern.
+
+        Raises:
+            AdvvidError: if there is none yet.
+        """
+        pattern = getattr(self, "_pattern", None)
+        if pattern is None:
+            raise AdvvidError(f"this {self.called} has no pattern: fit it, or load one with load_state_dict")
+        return {"pattern": pattern}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a pattern.
+
+        Raises:
+            AdvvidError: if the state holds something else.
+        """
+        if set(state) != {"pattern"} or state["pattern"].dim() != len(self.dimensions):
+            form = " x ".join(self.dimensions)
+            raise AdvvidError(f"a {self.called} state holds one pattern of {form}: give its state_dict()")
+        self._set("_pattern", state["pattern"].detach().clone())
 
 
 @runtime_checkable

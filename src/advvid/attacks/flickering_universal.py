@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import AttackResult, frozen
 from advvid.attacks.cyclic import begun_anywhere, cycle
-from advvid.attacks.fitted import FittedAttack
+from advvid.attacks.fitted import FittedPattern
 from advvid.attacks.flicker import Flicker, describe, margin_hinge
 from advvid.attacks.problem import Problem
 from advvid.core.batch import Batch
@@ -107,37 +107,20 @@ class FlickeringUniversal(Flicker):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FittedFlickering(FittedAttack):
+class FittedFlickering(FittedPattern):
     """A universal pattern, added to each clip at a random shift in time; made by ``FlickeringUniversal.fit``.
 
     Longer clips see the pattern again from its start, shorter ones a part of it. The state is ``pattern [3, T]``.
     """
 
     maximises: ClassVar[bool] = False
+    called: ClassVar[str] = "universal flickering"
+    dimensions: ClassVar[tuple[str, ...]] = ("channels", "frames")
 
     @property
     def threat(self) -> Offsets:
         """All offsets per frame and channel."""
         return Offsets(self.space)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the pattern.
-
-        Raises:
-            AdvvidError: if there is none yet.
-        """
-        pattern = getattr(self, "_pattern", None)
-        if pattern is None:
-            raise AdvvidError("this universal flickering has no pattern: fit it, or load one with load_state_dict")
-        return {"pattern": pattern}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a pattern ``[C, T]``."""
-        if set(state) != {"pattern"} or state["pattern"].dim() != 2:
-            raise AdvvidError(
-                "a universal flickering state holds one pattern of channels x frames: give its state_dict()"
-            )
-        self._set("_pattern", state["pattern"].detach().clone())
 
     def _search(self, problem: Problem) -> AttackResult:
         pattern = self.state_dict()["pattern"].to(problem.clips)[None]

@@ -63,6 +63,9 @@ def origins(clips: Tensor, block: int, search: int) -> Tensor:
     """
     size, _, frames, height, width = clips.shape
     row, column = torch.arange(height, device=clips.device), torch.arange(width, device=clips.device)
+    place = (row[:, None] * width + column).expand(size, -1, -1).flatten(1)
+    if frames == 1:
+        return place
     # No motion comes first, so that it wins where nothing is better.
     steps = sorted(
         ((dy, dx) for dy in range(-search, search + 1) for dx in range(-search, search + 1)),
@@ -80,7 +83,6 @@ def origins(clips: Tensor, block: int, search: int) -> Tensor:
         better = cost < best - 1e-6
         best = torch.where(better, cost, best)
         came = torch.where(better, rows[:, None] * width + columns, came)
-    place = (row[:, None] * width + column).expand(size, -1, -1).flatten(1)
     found = [place]
     for frame in range(frames - 1):
         found.append(found[-1].gather(1, came[:, frame].flatten(1)))

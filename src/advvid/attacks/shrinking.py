@@ -119,7 +119,9 @@ class ShrinkingAttack(MinimalNormAttack):
             now["change"] = self.space.clamp(clean + self._project(down, now["radius"]), clean) - clean
             if looks and len(left) < len(row):
                 now, goal = {name: value[left] for name, value in now.items()}, goal.select(left)
-        found = torch.where(per_clip(far.isinf(), clips), last, self._halve(problem, best))
+        # Half way to the clean clip as many values differ, so that l0 has nothing to gain there.
+        nearest = best if self.norm == "l0" else self._halve(problem, best)
+        found = torch.where(per_clip(far.isinf(), clips), last, nearest)
         return self._judge(problem, found, taken, calls)
 
     def _halve(self, problem: Problem, best: Tensor) -> Tensor:

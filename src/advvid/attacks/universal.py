@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult, frozen
-from advvid.attacks.cyclic import begun_anywhere
+from advvid.attacks.cyclic import begun_anywhere, cycle
 from advvid.attacks.fitted import FittedAttack
 from advvid.attacks.penalised import adversarial_term
 from advvid.attacks.perturbation_generator import PerturbationGenerator, seeded
 from advvid.attacks.problem import Goal, Problem
-from advvid.core.batch import Batch
+from advvid.core.batch import Batch, derive_seed
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, NotNegativeNumber
 from advvid.core.paths import user_path
@@ -24,6 +24,9 @@ from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
 from advvid.threats.balls import LinfBall
 from advvid.threats.base import draw
+
+# Judgements without a better generator after which its training ends.
+WAITS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,9 @@ class Universal(Attack):
 
     Args:
         eps: budget in [0, 1].
-        steps: training steps of the generator, each on one batch; batches are walked again as often as needed.
+        steps: most training steps of the generator, each on one batch; batches are walked again as often as needed.
+        patience: steps after which ``fit`` judges the generator on the first batch, which is held out where there are others; it
+            ends when that got no better twice running, and the best one is kept.
         step_size: Adam's learning rate of the generator's weights.
         latent: length of the noise vector.
         width: channels of the generator.
@@ -59,7 +64,8 @@ class Universal(Attack):
     maximises: ClassVar[bool] = False
 
     eps: NotNegativeNumber = "10/255"
-    steps: Count = 300
+    steps: Count = 1000
+    patience: Count = 100
     step_size: NotNegativeNumber = 0.002
     latent: Count = 32
     width: Count = 16
@@ -90,31 +96,33 @@ class Universal(Attack):
             task: what a wrong answer is; single-label classification when None.
 
         Raises:
-            AdvvidError: if the loader is empty, or can be walked only once and is too short.
+            AdvvidError: if the loader is empty.
         """
         parameter = next(model.parameters(), None)
         device = torch.device("cpu") if parameter is None else parameter.device
         training: _Training | None = None
-        done = 0
-        while done < max(1, self.steps):
-            before = done
-            for batch in loader:
-                batch = batch.to(device)
-                if training is None:
-                    training = _Training(self, batch.inputs, generator)
-                if self.steps:
-                    goal = Goal(task or Classification(), batch.target)
-                    training.step(model, batch.inputs, goal)
-                done += 1
-                if done >= self.steps:
-                    break
-            if done == before:
-                raise AdvvidError(
-                    f"the universal attack found {'no more clips' if done else 'no clip'} to learn from after {done} of "
-                    f"{self.steps} steps: pass a list of batches or a data loader"
-                )
-        assert training is not None
-        return FittedUniversal.of(self, training.network)
+        held, alone, done = None, True, 0
+        # The first batch is held out, unless there is no other.
+        for batch in cycle(loader, 2 * self.steps + 1):
+            if held is None or training is None:
+                held = batch.to(device)
+                training = _Training(self, held.inputs, generator)
+                continue
+            same = list(batch.ids) == list(held.ids)
+            alone = alone and same
+            if same and not alone:
+                continue
+            batch = batch.to(device)
+            training.step(model, batch.inputs, Goal(task or Classification(), batch.target))
+            done += 1
+            over = done % self.patience == 0 or done == self.steps
+            if (over and training.stands_still(model, held, task or Classification())) or done == self.steps:
+                break
+        if training is None:
+            raise AdvvidError(
+                "the universal attack found no clip to learn from: pass a list of batches or a data loader"
+            )
+        return FittedUniversal.of(self, training.best())
 
     def unfitted(self) -> FittedUniversal:
         """Return the fitted form without a generator."""
@@ -145,6 +153,8 @@ class _Training:
         self.attack, self.generator = attack, generator
         self.network = seeded(clips.shape[1:], attack.latent, attack.width, generator).to(clips.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=float(attack.step_size))
+        self.most, self.waited = -torch.inf, 0
+        self.kept: dict[str, Tensor] = {}
 
     def step(self, model: nn.Module, clips: Tensor, goal: Goal) -> None:
         """Raise the adversarial term of a batch at one noise and one random offset per clip."""
@@ -155,6 +165,29 @@ class _Training:
         for parameter, gradient in zip(self.network.parameters(), gradients, strict=True):
             parameter.grad = gradient
         self.optimizer.step()
+
+    def stands_still(self, model: nn.Module, held: Batch, task: Task) -> bool:
+        """Judge the network on clips that it does not learn from; tell whether it was no better than before twice running.
+
+        The noise and the offsets are the same each time.
+        """
+        draws = [torch.Generator().manual_seed(derive_seed(0, i)) for i in range(len(held))]
+        with torch.no_grad(), frozen(model):
+            x_adv, _ = _applied(self.attack, self.network, held.inputs, draws)
+            goal = Goal(task, held.target)
+            gain = float(adversarial_term(model(x_adv), goal, self.attack.adversarial, "universal").mean())
+        if gain > self.most:
+            self.most, self.waited = gain, 0
+            self.kept = {name: value.clone() for name, value in self.network.state_dict().items()}
+        else:
+            self.waited += 1
+        return self.waited >= WAITS
+
+    def best(self) -> PerturbationGenerator:
+        """Return the network as it was when it was judged best."""
+        if self.kept:
+            self.network.load_state_dict(self.kept)
+        return self.network
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

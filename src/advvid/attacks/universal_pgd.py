@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from advvid.attacks.base import Attack, AttackResult, frozen
 from advvid.attacks.cyclic import begun_anywhere, begun_at, cycle
-from advvid.attacks.fitted import FittedAttack
+from advvid.attacks.fitted import FittedPattern
 from advvid.attacks.penalised import adversarial_term
 from advvid.attacks.problem import Problem
 from advvid.core.batch import Batch
@@ -123,13 +123,15 @@ class UniversalPGD(Attack):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FittedUniversalPGD(FittedAttack):
+class FittedUniversalPGD(FittedPattern):
     """A universal perturbation, added to each clip; made by ``UniversalPGD.fit``.
 
     Longer clips see it again from its start, shorter ones a part of it. The state is ``pattern [3, T, H, W]``.
     """
 
     maximises: ClassVar[bool] = False
+    called: ClassVar[str] = "universal PGD"
+    dimensions: ClassVar[tuple[str, ...]] = ("channels", "frames", "rows", "columns")
 
     source: UniversalPGD
 
@@ -137,29 +139,6 @@ class FittedUniversalPGD(FittedAttack):
     def threat(self) -> LinfBall:
         """The l-inf ball of radius eps."""
         return self.source.threat
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the perturbation.
-
-        Raises:
-            AdvvidError: if there is none yet.
-        """
-        pattern = getattr(self, "_pattern", None)
-        if pattern is None:
-            raise AdvvidError("this universal PGD has no perturbation: fit it, or load one with load_state_dict")
-        return {"pattern": pattern}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a perturbation ``[C, T, H, W]``.
-
-        Raises:
-            AdvvidError: if the state holds something else.
-        """
-        if set(state) != {"pattern"} or state["pattern"].dim() != 4:
-            raise AdvvidError(
-                "a universal PGD state holds one pattern of channels x frames x rows x columns: give its state_dict()"
-            )
-        self._set("_pattern", state["pattern"].detach().clone())
 
     def _search(self, problem: Problem) -> AttackResult:
         clips, pattern = problem.clips, self.state_dict()["pattern"].to(problem.clips)[None]

@@ -22,14 +22,14 @@ class WarpedNoise(ScoreAscent):
 
     Args:
         exploration: size d of the noise beside the direction (both papers' code: 0.1).
-        reach: l2 length h, in each frame, of what is asked about (both papers' code: 0.1 at 112 x 112), scaled by the
-            shorter side / 112.
+        reach: l2 length h, in each frame at 112 x 112, of what is asked about, scaled by the shorter side / 112 (both papers' code:
+            0.1, at which the difference of two float32 scores is largely rounding).
         rate: of learning (both papers' code: 0.1).
             Other arguments: see ``ScoreAscent``.
     """
 
     exploration: Positive = 0.1
-    reach: PositiveNumber = 0.1
+    reach: PositiveNumber = 1.0
     rate: Positive = 0.1
 
     @abstractmethod
