@@ -136,8 +136,8 @@ def _quantile(values: np.ndarray, share: float) -> float | None:
 
 
 def _numbers(lines: Sequence[Mapping[str, Any]]) -> list[int]:
-    shortest = min(lines, key=lambda line: len(line["queries"]), default={"queries": []})
-    return list(shortest["queries"])
+    """Return the numbers of queries that all lines have."""
+    return list(min((line["queries"] for line in lines), key=len, default=[]))
 
 
 def _layout(title: str, lines: Sequence[Mapping[str, Any]]) -> Table:

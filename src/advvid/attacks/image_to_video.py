@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.problem import Problem
+from advvid.attacks.transfer import Ensemble
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegativeNumber, PositiveNumber
 from advvid.threats.balls import LinfBall
@@ -103,7 +104,7 @@ class _Reader:
 def _features(model: nn.Module, layer: str | None) -> Iterator[_Reader]:
     """Give a reader of a layer's output; of every network's, where the model is an ensemble."""
     reader = _Reader(model)
-    networks = list(model.networks) if isinstance(getattr(model, "networks", None), nn.ModuleList) else [model]
+    networks = list(model.networks) if isinstance(model, Ensemble) else [model]
     hooks = [
         _layer(network, layer).register_forward_hook(lambda module, given, out: reader.found.append(out))
         for network in networks
