@@ -37,6 +37,7 @@ def use(tracker, run_dir, picture):
     tracker.log({"train/loss": 0.5}, step=1)
     tracker.table("robustness", ["run", "clean", "pgd"], [["cat", 0.96, None], ["none", 0.99, "–"]])
     tracker.image("pgd", picture)
+    tracker.video("pgd", picture.with_suffix(".gif"))
     tracker.summary({"clean": {"acc": 0.96}})
     tracker.artifact("robustness", [picture])
     tracker.finish()
@@ -61,6 +62,7 @@ def read_back(run_dir):
 def test_offline_record_lies_in_the_run_folder_and_a_resumed_run_keeps_its_identity(stranger, tmp_path, capfd):
     picture = tmp_path / "sheet.png"
     Image.new("RGB", (4, 4), "red").save(picture)
+    Image.new("RGB", (4, 4), "red").save(picture.with_suffix(".gif"))
     run_dir = tmp_path / "run"
     tracker = safe_instantiate(OmegaConf.load(conf_dir() / "tracker" / "wandb.yaml"))
     use(tracker, run_dir, picture)
@@ -83,6 +85,7 @@ def test_offline_record_lies_in_the_run_folder_and_a_resumed_run_keeps_its_ident
 def test_an_offline_run_is_read_back_by_the_library_itself(stranger, tmp_path):
     picture, sweep = tmp_path / "sheet.png", tmp_path / "sweep"
     Image.new("RGB", (4, 4), "red").save(picture)
+    Image.new("RGB", (4, 4), "red").save(picture.with_suffix(".gif"))
     (sweep / "3").mkdir(parents=True)
     (sweep / "multirun.yaml").write_text("")
     for tracker in (WandbTracker(tags=["mine"]), WandbTracker(group="ours", job_type="kind")):  # and resumed
@@ -90,6 +93,7 @@ def test_an_offline_run_is_read_back_by_the_library_itself(stranger, tmp_path):
         tracker.log({"train/loss": 1.5}, step=0)
         tracker.table("robustness", ["column", "accuracy (%)"], [["pgd", 9.5], ["clean", 90.0], ["fab", None]])
         tracker.image("pgd", picture)
+        tracker.video("pgd", picture.with_suffix(".gif"))
         tracker.artifact("checkpoints", [picture])
         tracker.summary({"acc/pgd": 0.095})
         tracker.finish()
@@ -102,6 +106,8 @@ def test_an_offline_run_is_read_back_by_the_library_itself(stranger, tmp_path):
     items = [record["history"]["item"] for record in found["history"]]
     assert items[0]["train/loss"] == 1.5
     assert any(item.get("pgd._type") == "image-file" for item in items)
+    (film,) = [item for item in items[:4] if item.get("film/pgd._type") == "video-file"]
+    assert film["film/pgd.path"].endswith(".gif")
     kept = [record["artifact"] for record in found["artifact"] if record["artifact"]["type"] == "checkpoints"]
     assert {entry["path"] for one in kept for entry in one["manifest"]["contents"]} == {"sheet.png"}
     assert {entry["local_path"] for one in kept for entry in one["manifest"]["contents"]} == {str(picture)}  # no copy
@@ -137,6 +143,7 @@ def test_tensorboard_reads_what_was_written(tmp_path):
 
     picture = tmp_path / "sheet.png"
     Image.new("RGB", (4, 4), "red").save(picture)
+    Image.new("RGB", (4, 4), "red").save(picture.with_suffix(".gif"))
     for steps in ((0, 1, 2), (2, 3)):
         tracker = TensorboardTracker()
         tracker.start(tmp_path, {}, "a name")

@@ -55,7 +55,10 @@ def test_words_and_order_are_those_of_the_sheet(tmp_path):
     clips = torch.arange(4).view(4, 1, 1, 1, 1).expand(4, 3, 1, 8, 8) / 4
     batch = Batch(clips, torch.tensor(labels[:4]), [str(i) for i in range(4)])
     outputs = [torch.eye(2)[torch.tensor(answers[:4])] for answers in (before, after)]
-    Sheets(tmp_path, names, 4, Classification()).add(Column("pgd", PGD()), batch, clips, *outputs)
+    sheets = Sheets(tmp_path, names, 4, Classification(), films=True)
+    sheets.add(Column("pgd", PGD()), batch, clips, *outputs)
+    with Image.open(sheets.films["pgd"]) as film:
+        assert film.format == "GIF"
     shades = [
         round(np.asarray(clip.frames[0])[60, 330].mean() / 255 * 4) for clip in cut(tmp_path / "pictures/pgd.png")
     ]

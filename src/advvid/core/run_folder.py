@@ -28,7 +28,7 @@ TRAINED = (
 )
 SCORED = (
     "robustness.json", "robustness.md", "samples.jsonl", "cells/*-*/*.npz", "attacks/*.pt", "pictures/*.png",
-    "profile/evaluation.md",
+    "pictures/*.gif", "profile/evaluation.md",
 )
 ANALYSED = (
     "analysis/*.json",

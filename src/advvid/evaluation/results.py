@@ -122,7 +122,9 @@ def near_ties(task: Task, out: Any, targets: Any) -> int | None:
     return None if margin is None else int((margin.abs() < NEAR_TIE).sum())
 
 
-def write(run_dir: Path, table: RobustnessTable, tracker: Tracker, pictures: Mapping[str, Path]) -> None:
+def write(
+    run_dir: Path, table: RobustnessTable, tracker: Tracker, pictures: Mapping[str, Path], films: Mapping[str, Path]
+) -> None:
     """Write the table in all its forms and show it.
 
     Args:
@@ -130,6 +132,7 @@ def write(run_dir: Path, table: RobustnessTable, tracker: Tracker, pictures: Map
         table: of the run.
         tracker: receives the table, the accuracies and the pictures.
         pictures: contact sheets by column.
+        films: short videos by column.
     """
     table.save(run_dir)
     Console().print(table)
@@ -141,6 +144,8 @@ def write(run_dir: Path, table: RobustnessTable, tracker: Tracker, pictures: Map
     tracker.summary({f"acc/{name}": score.acc for name, score in scores.items() if score.acc is not None})
     for name, path in pictures.items():
         tracker.image(name, path)
+    for name, path in films.items():
+        tracker.video(name, path)
     tracker.artifact("robustness", [run_dir / "robustness.json", run_dir / "samples.jsonl"])
 
 

@@ -30,9 +30,9 @@ from advvid.experiment.attack_table import RESULT, table
 from advvid.experiment.whole_videos import WholeVideo, check_whole
 from advvid.tasks.base import Task
 from advvid.tasks.classification import Classification
-from advvid.visuals.pictures import MOST_CLIPS, RIGHT, WRONG, magnification
+from advvid.visuals.pictures import MOST_CLIPS
 from advvid.visuals.sheets import contact_sheet
-from advvid.visuals.videos import Panel, eight_bits, frames_of, write_gif, write_lossless, write_viewable
+from advvid.visuals.videos import eight_bits, write_comparison, write_lossless, write_viewable
 
 if TYPE_CHECKING:
     from advvid.experiment.parts import Parts
@@ -153,6 +153,8 @@ def attack_clips(
     Console().print(table(result))
     for path in studio.sheets:
         parts.tracker.image(path.stem, path)
+    for line in studio.lines[: studio.rows]:
+        parts.tracker.video(f"adversarial/{line['id']}", run_dir / line.get("gif", line["viewable"]))
     parts.tracker.summary({f"attack/{key}": result[key] for key in ("n", "attacked", "fooled", "fooled_rounded")})
     return result
 
@@ -251,19 +253,10 @@ class _Studio:
 
     def _gif(self, clean: Tensor, x_adv: Tensor, line: dict[str, Any]) -> str:
         """Write clean, adversarial and magnified difference side by side; of several views, the first."""
-        frames = self.data.clip_shape[1]
-        change = (x_adv - clean)[:, :frames].cpu()
-        factor = magnification(float(change.abs().max()))
-        difference = eight_bits((0.5 + factor * change).clamp(0, 1))
-        before, after = (frames_of(eight_bits(clips[:, :frames])) for clips in (clean, x_adv))
-        panels = (
-            Panel(before, f"clean: {line['clean_name']}", "#000000"),
-            Panel(after, f"adversarial: {line['adversarial_name']}", WRONG if line["fooled"] else RIGHT),
-            Panel(frames_of(difference), f"difference × {factor}", "#000000"),
-        )
+        first, answers = slice(self.data.clip_shape[1]), (line["clean_name"], line["adversarial_name"])
         place = self._place(line["id"])
         path = place.with_name(f"{place.name}.gif")
-        write_gif(path, panels, self._rate(line["id"]))
+        write_comparison(path, clean[:, first], x_adv[:, first], answers, line["fooled"], self._rate(line["id"]))
         return str(path.relative_to(self.run_dir))
 
     def _sheets(self, clean: Tensor, x_adv: Tensor, lines: Sequence[dict[str, Any]]) -> list[str]:

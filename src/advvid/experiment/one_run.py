@@ -224,6 +224,7 @@ class Run:
             workers=parts.workers,
             micro=cfg.evaluation.micro_batch,
             pictures=cfg.evaluation.pictures,
+            films=getattr(parts.tracker, "videos", False),
             postprocess=parts.postprocess,
             types=suite_types(cfg.suite, [column.name for column in columns]),
             config=self.config,
@@ -235,7 +236,7 @@ class Run:
         )
         table = scoring.table(system, checks)
         if table is not None:
-            write(self.run_dir, table, parts.tracker, scoring.sheets.paths)
+            write(self.run_dir, table, parts.tracker, scoring.sheets.paths, scoring.sheets.films or {})
         return table
 
     def columns(self, model: nn.Module, system: nn.Module) -> list[Column]:

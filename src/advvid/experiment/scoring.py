@@ -51,6 +51,7 @@ class Scoring:
         workers: loader processes.
         micro: clips attacked at once; None finds what memory takes.
         pictures: clips on each contact sheet; 0 for none.
+        films: draw a short GIF of each column's first clip as well.
         postprocess: behind what the same adversarial clips are scored again.
         types: columns whose mean is the accuracy of a type of attack, by the type's name.
         config: of the run, as plain values.
@@ -73,6 +74,7 @@ class Scoring:
     workers: int | str = 0
     micro: int | None = None
     pictures: int = 0
+    films: bool = False
     postprocess: Sequence[Postprocessing] = ()
     types: Mapping[str, Sequence[str]] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +85,7 @@ class Scoring:
     profile: bool = False
 
     def __post_init__(self) -> None:
-        self.sheets = Sheets(self.run_dir, self.classes, self.pictures, self.task)
+        self.sheets = Sheets(self.run_dir, self.classes, self.pictures, self.task, self.films)
 
     def fitted(self, model: nn.Module) -> list[Column]:
         """Return the columns, those that learn fitted: by the first process, read by the others."""

@@ -50,6 +50,9 @@ class CsvTracker:
     def image(self, name: str, path: Path) -> None:
         """Do nothing: pictures lie in the run folder."""
 
+    def video(self, name: str, path: Path) -> None:
+        """Do nothing: films lie in the run folder."""
+
     def summary(self, values: Mapping[str, Any]) -> None:
         """Set the final values."""
         self._summary.update(values)

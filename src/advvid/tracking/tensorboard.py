@@ -60,6 +60,9 @@ class TensorboardTracker:
             pixels = np.asarray(picture.convert("RGB"))
         self._open().add_image(name, pixels, self._step, dataformats="HWC")
 
+    def video(self, name: str, path: Path) -> None:
+        """Do nothing: films lie in the run folder."""
+
     def summary(self, values: Mapping[str, Any]) -> None:
         """Add the final values as points."""
         for name, value in values.items():

@@ -28,6 +28,9 @@ class Tracker(Protocol):
     def image(self, name: str, path: Path) -> None:
         """Add a picture file."""
 
+    def video(self, name: str, path: Path) -> None:
+        """Add a short film, an MP4 or GIF file; who sets ``videos`` is given one of each column."""
+
     def summary(self, values: Mapping[str, Any]) -> None:
         """Set the final values of the run."""
 
@@ -51,6 +54,9 @@ class NoTracker:
         """Do nothing."""
 
     def image(self, name: str, path: Path) -> None:
+        """Do nothing."""
+
+    def video(self, name: str, path: Path) -> None:
         """Do nothing."""
 
     def summary(self, values: Mapping[str, Any]) -> None:
@@ -92,6 +98,16 @@ class SeveralTrackers:
         """Add a picture to each."""
         for tracker in self.of.values():
             tracker.image(name, path)
+
+    @property
+    def videos(self) -> bool:
+        """Whether one of them wants films."""
+        return any(getattr(tracker, "videos", False) for tracker in self.of.values())
+
+    def video(self, name: str, path: Path) -> None:
+        """Add a film to each."""
+        for tracker in self.of.values():
+            tracker.video(name, path)
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Set the final values in each."""

@@ -33,6 +33,7 @@ class WandbTracker:
         name: what the run is called, instead of the name that ``start`` gets.
         group: what runs are put together by; None for the folder of the sweep that the run is a job of, if it is one.
         job_type: what kind of work it is; None for the run's own mode, such as ``eval``.
+        videos: whether a short film of each column's first clip is drawn and added.
         artifacts: whether checkpoints and tables are added as artifacts. Their files are not copied: an offline record is
             synchronised while they are still there.
 
@@ -50,6 +51,7 @@ class WandbTracker:
     name: str | None = None
     group: str | None = None
     job_type: str | None = None
+    videos: bool = True
     artifacts: bool = True
     _run: Any = field(default=None, init=False, repr=False)
     _data_dir: str | None = field(default=None, init=False, repr=False)
@@ -120,6 +122,13 @@ class WandbTracker:
         import wandb
 
         self._started().log({name: wandb.Image(str(path))})
+
+    def video(self, name: str, path: Path) -> None:
+        """Add a film; it is copied."""
+        import wandb
+
+        kind = path.suffix.lstrip(".")
+        self._started().log({f"film/{name}": wandb.Video(str(path), format=kind)})  # type: ignore[arg-type]
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Set the final values of the run; they may be nested."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,10 @@ from advvid.visuals.pictures import (
     shown_frames,
     strips,
 )
+from advvid.visuals.videos import write_comparison
 
+# Frames per second of a GIF: slow enough to see what changes from frame to frame.
+FILM_RATE = Fraction(8)
 # A clip's class, None where nobody told it, and the predictions before and after the attack.
 Answers = tuple[int | None, int, int]
 
@@ -39,11 +43,13 @@ class Sheets:
         classes: names of the classes.
         clips: on each sheet; those that were right before the attack come first.
         task: what the model's outputs mean.
+        films: whether the first clip of each sheet is a short GIF as well.
     """
 
-    def __init__(self, run_dir: Path, classes: Sequence[str], clips: int, task: Task) -> None:
+    def __init__(self, run_dir: Path, classes: Sequence[str], clips: int, task: Task, films: bool = False) -> None:
         self.folder, self.classes, self.clips, self.task = run_dir / "pictures", list(classes), clips, task
         self.paths: dict[str, Path] = {p.stem: p for p in sorted(self.folder.glob("*.png"))}
+        self.films: dict[str, Path] | None = {p.stem: p for p in sorted(self.folder.glob("*.gif"))} if films else None
 
     def add(self, column: Column, batch: Batch, x_adv: Tensor, clean: Tensor, attacked: Tensor) -> None:
         """Draw the sheet of a column; features have no picture and give none.
@@ -64,7 +70,13 @@ class Sheets:
             order = torch.argsort(wrong_first, stable=True)[: self.clips]
             rows = zip(*(each[order].tolist() for each in (batch.target, before, after)), strict=True)
             clips, clips_adv = batch.inputs[order].cpu(), x_adv[order].cpu()
-            contact_sheet(path, clips, clips_adv, list(rows), self.classes, column.name, budget)
+            answers = list(rows)
+            contact_sheet(path, clips, clips_adv, answers, self.classes, column.name, budget)
+            if self.films is not None:
+                label, *seen = answers[0]
+                names = (_name(seen[0], self.classes), _name(seen[1], self.classes))
+                film = self.films[column.name] = path.with_suffix(".gif")
+                write_comparison(film, clips[0], clips_adv[0], names, seen[1] != label, FILM_RATE)
         self.paths[column.name] = path
 
 

@@ -19,6 +19,7 @@ from advvid.core import files
 from advvid.core.errors import AdvvidError
 from advvid.data.decoders import open_reader
 from advvid.data.encode import write_video
+from advvid.visuals.pictures import RIGHT, WRONG, magnification
 
 Frames = NDArray[np.uint8]
 
@@ -128,6 +129,35 @@ def write_gif(path: Path, panels: Sequence[Panel], rate: Fraction) -> None:
     held = io.BytesIO()
     pictures[0].save(held, "GIF", save_all=True, append_images=pictures[1:], duration=lasts, loop=0, optimize=False)
     files.write_bytes(path, held.getvalue())
+
+
+def write_comparison(
+    path: Path, clean: Tensor, adversarial: Tensor, answers: tuple[str, str], fooled: bool, rate: Fraction
+) -> None:
+    """Write clean, adversarial and magnified difference side by side as a GIF.
+
+    Args:
+        path: the file.
+        clean: the clip.
+        adversarial: the clip after the attack.
+        answers: names of the classes that they were taken for.
+        fooled: whether the second answer is wrong.
+        rate: frames per second.
+
+    Shape:
+        clean, adversarial: float ``[3, T, H, W]`` in [0, 1].
+    """
+    change = (adversarial - clean).cpu()
+    factor = magnification(float(change.abs().max()))
+    before, after, difference = (
+        frames_of(eight_bits(clip)) for clip in (clean, adversarial, (0.5 + factor * change).clamp(0, 1))
+    )
+    panels = (
+        Panel(before, f"clean: {answers[0]}", "#000000"),
+        Panel(after, f"adversarial: {answers[1]}", WRONG if fooled else RIGHT),
+        Panel(difference, f"difference × {factor}", "#000000"),
+    )
+    write_gif(path, panels, rate)
 
 
 def _indexed(picture: Frames, colours: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
