@@ -32,6 +32,8 @@ from advvid.distributed.signals import GO_ON, StoppedError, interruptible
 log = logging.getLogger(__name__)
 
 
+# Hydra's own, which tries all combinations and asks no run for a value.
+SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 # Hydra prints a line of its own before it passes an exception on; a single run's problem is kept here instead.
 _problems: list[AdvvidError] = []
 # Empty until Hydra has made the folder of a run and hands over.
@@ -40,13 +42,17 @@ _begun: list[bool] = []
 _folder: list[Path] = []
 
 
-def task(cfg: DictConfig) -> None:
-    """Carry out one run; a job of a multirun that fails says so at once and leaves the others alone."""
+def task(cfg: DictConfig) -> float | None:
+    """Carry out one run; a job of a multirun that fails says so at once and leaves the others alone.
+
+    Returns:
+        what a search over settings chooses by; None where nothing searches.
+    """
     _begun.append(True)
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         with interruptible():
-            _run(cfg)
+            return _run(cfg)
     except StoppedError as stop:
         # No error of one job: the others of a sweep do not begin.
         raise KeyboardInterrupt(str(stop)) from None
@@ -65,13 +71,15 @@ def task(cfg: DictConfig) -> None:
             log.error("job %s failed: %s", HydraConfig.get().job.num, problem)
             raise problem from None
         _problems.append(problem)
+    return None
 
 
-def _run(cfg: DictConfig) -> None:
+def _run(cfg: DictConfig) -> float | None:
     from advvid.config.options import check_top
     from advvid.config.trust import trust_as_typed
     from advvid.experiment.run import run
     from advvid.experiment.saved import adopt
+    from advvid.experiment.search import sought
 
     check_top(cfg)
     hydra_cfg = HydraConfig.get()
@@ -90,8 +98,10 @@ def _run(cfg: DictConfig) -> None:
     # Of processes that torchrun started, the first one writes.
     with recorded(run_dir, told) if os.environ.get("RANK", "0") == "0" else nullcontext():
         cfg, choices = adopt(cfg, choices, overrides)
-        run(cfg, run_dir, choices)
+        result = run(cfg, run_dir, choices)
     log.info("results are in %s", run_dir)
+    searching = hydra_cfg.mode == RunMode.MULTIRUN and hydra_cfg.sweeper.get("_target_") != SWEEPER
+    return sought(cfg, run_dir, result) if searching else None
 
 
 @contextmanager

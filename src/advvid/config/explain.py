@@ -16,6 +16,14 @@ from advvid.core.errors import AdvvidError
 
 HELP = "python -m advvid.train --help"
 MANY = 30
+# Options of Hydra's own that a package brings, by the extra that has it.
+EXTRAS = {
+    "launcher/joblib": "sweeps",
+    "launcher/submitit_local": "sweeps",
+    "launcher/submitit_slurm": "sweeps",
+    "launcher/ray": "ray",
+    "sweeper/optuna": "optuna",
+}
 
 
 def explain(error: Exception, conf: Conf = None) -> str:
@@ -123,6 +131,8 @@ def _option(error: MissingConfigException, known: Mapping[str, Mapping[str, str]
         return f"{group}= names no option: give {group}=<name>, {_near('', known[group])}"
     if not option:
         return f"there is no configuration {missing!r}: {_near(missing, known)}"
+    if group == "hydra" and option in EXTRAS:
+        return f"hydra/{option.replace('/', '=')} is not installed: pip install 'advvid[{EXTRAS[option]}]'"
     options = [o for o in error.options or () if not o.startswith("_")] or list(known.get(group, ()))
     if not options:
         return f"there is no group {group!r}: {_near(group, known)}"
