@@ -56,4 +56,14 @@ def test_only_the_agreed_things_lie_at_the_top():
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "CITATION.cff",
+        "Containerfile",
     }
+
+
+def test_the_public_ci_does_what_ours_does_on_every_python_that_is_supported():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())["jobs"]["tests"]
+    assert {"run": ".ci/run"} in jobs["steps"]
+    lowest, below = re.search(
+        r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text()
+    ).groups()
+    assert jobs["strategy"]["matrix"]["python"] == [f"3.{minor}" for minor in range(int(lowest), int(below))]
