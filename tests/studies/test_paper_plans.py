@@ -1,15 +1,18 @@
 """What the plans of DeepSAVA, A-ART and Jia et al. say at full scale is what the papers say."""
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from advvid.config.composed import composed
 from advvid.data.vocabulary import read_vocabulary
+from advvid.detectors.temporal_consistency import exception_index
 from advvid.evaluation.measures import survival
 from advvid.studies.__main__ import _given as given
 from advvid.studies.__main__ import parser
 from advvid.studies.catalogue import studies
 from advvid.studies.plan import RUN, SCALES
+from advvid.studies.work import Runner
 
 
 def config(paper, run, score="", scale="full"):
@@ -106,3 +109,44 @@ def test_the_papers_vocabulary_gives_its_317_classes(tmp_path):
     told = parser().parse_args(["run", "aart-table1", "--youtube8m", f"{tmp_path},{vocabulary}"])
     assert given(told)["youtube8m"] == [f"dataset.root={tmp_path}", f"dataset.vocabulary={vocabulary}"]
     assert len(read_vocabulary(vocabulary, []).classes) == 317
+
+
+@pytest.mark.parametrize(
+    ("run", "score", "scale"),
+    [
+        ("cnn_lstm", "detection", "full"),
+        ("cnn_lstm", "detection", "demo"),
+        ("cnn_lstm", "routing", "full"),
+        ("c3d", "routing_c3d", "full"),
+    ],
+)
+def test_the_sparse_attack_of_jia_can_exceed_the_threshold(run, score, scale):
+    """The index counts frames that differ from both neighbours: neighbours that are attacked alike count for nothing."""
+    cfg = config("jia", run, score, scale)
+    frames, length = set(cfg.analysis.sparse.given), cfg.dataset.frames
+    assert max(frames) < length
+    answers = torch.tensor([[1 if n in frames else 0 for n in range(length)]])
+    spread = torch.tensor([[n + 1 if n in frames else 0 for n in range(length)]])  # each attacked frame another answer
+    first = torch.tensor([[n + 1 if n < 4 else 0 for n in range(length)]])
+    found, most, contiguous = (exception_index(labels).item() for labels in (answers, spread, first))
+    assert found <= most
+    assert 0.175 <= most < 0.3  # seen, and not taken for a dense attack
+    assert contiguous < 0.175 or length < 40
+
+
+def test_the_dense_attack_of_jia_is_the_generator_and_the_spatial_defense_comdefend():
+    for score in ("detection", "routing"):
+        assert config("jia", "cnn_lstm", score).analysis.dense._target_ == "advvid.attacks.Universal"
+    for run, score in (("cnn_lstm", "routing"), ("c3d", "routing_c3d")):
+        assert config("jia", run, score).analysis.spatial._target_ == "advvid.purifiers.ComDefend"
+    plan = studies()["jia"]
+    for target, score in (("jia-table3", "routing"), ("jia-table4", "routing"), ("jia-jpeg", "routing_jpeg")):
+        assert ("cnn_lstm", score) in set(plan.targets[target].wanted("full"))
+    assert plan.needs("cnn_lstm", "routing", "demo") == ["comdefend"]
+
+
+def test_comdefend_is_told_where_its_pictures_are(tmp_path):
+    told = Runner(tmp_path, "full", {"cifar10": ["dataset.root=/data/c"], "": ["seed=1"]}).overrides(
+        studies()["jia"], "comdefend"
+    )
+    assert told[-2:] == ["dataset=cifar10", "dataset.root=/data/c"]

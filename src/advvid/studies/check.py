@@ -80,6 +80,8 @@ def trials(names: Sequence[str] = ()) -> list[Trial]:
     found: dict[str, Trial] = {}
     for study in papers(names).values():
         for name, run in study.runs.items():
+            if run.program != TRAIN:
+                continue
             trial = _trial(study, name)
             kind = f"{trial.data} {trial.kind}"
             if kind in found:

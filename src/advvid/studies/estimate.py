@@ -168,11 +168,12 @@ def stem(overrides: list[str], cfg: DictConfig) -> str:
     given = next((override.partition("=")[2] for override in overrides if override.startswith("model=")), "")
     if given:
         return given
+    cell = ["net.cell"] if OmegaConf.select(cfg.model, "net.cell") != "none" else []  # the CNN of any of them
     for name, path in option_files("model").items():
         own = OmegaConf.create({"model": settings(path)}).model
         same = [
             key
-            for key in ("_target_", "net._target_", "net.depth", "net.family", "net.cell")
+            for key in ("_target_", "net._target_", "net.depth", "net.family", *cell)
             if OmegaConf.select(own, key) != OmegaConf.select(cfg.model, key)
         ]
         if not same:

@@ -151,9 +151,8 @@ class Runner:
 
     def _given(self, work: Work) -> list[str]:
         """Return the overrides that the user adds; where data sets lie is of no use to embedded data."""
-        if work.program != TRAIN:
-            return []
-        names = ("",) if self.scale == DEMO else (*work.data, "")
+        told = ("",) if work.program == TRAIN else ()  # of other programs, only where data lie is known
+        names = told if self.scale == DEMO else (*work.data, *told)
         return [override for name in names for override in self.given.get(name, [])]
 
     def _weights(self, work: Work) -> list[str]:
