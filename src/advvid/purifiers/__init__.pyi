@@ -17,6 +17,7 @@ from .levels import Jpeg as Jpeg
 from .levels import NoiseInjection as NoiseInjection
 from .non_local_means import NonLocalMeans as NonLocalMeans
 from .purified import PurifiedModel as PurifiedModel
+from .smooth_jpeg import SmoothJpeg as SmoothJpeg
 from .surrogates import HeldMatch as HeldMatch
 from .surrogates import LowPass as LowPass
 from .surrogates import SoftBits as SoftBits
