@@ -169,6 +169,7 @@ def main() -> None:
         "--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL", help=f"of {', '.join(MODELS)}"
     )
     parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="names of rows; all by default")
+    parser.add_argument("--clips", type=int, help="of each model, fewer than its own number")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, default=TOP / "outputs" / "compare", help="where runs and cells are kept")
@@ -189,11 +190,11 @@ def main() -> None:
         "models": {},
         "lines": [],
     }
-    whole = options.models == list(MODELS) and not options.rows
+    whole = options.models == list(MODELS) and not options.rows and options.clips is None
     for name in options.models:
         folder = options.work / "models" / name
         command = train(name, folder, options.realdata, options.threads)
-        subject = load(name, folder, MODELS[name].clips)
+        subject = load(name, folder, min(options.clips or MODELS[name].clips, MODELS[name].clips))
         result["lines"] += compare(subject, options.rows, options.seed, options.work / "cells")
         result["models"][name] = {
             "title": MODELS[name].title,

@@ -26,6 +26,8 @@ MEASURES: dict[str, Callable[[Tensor], Tensor]] = {
     "l2": lambda delta: delta.flatten(1).norm(dim=1),
     "frames": lambda delta: (delta != 0).any(dim=1).flatten(2).any(dim=2).sum(dim=1).float(),
     "pixels of a frame": lambda delta: (delta != 0).any(dim=1).flatten(2).sum(dim=2).amax(dim=1).float(),
+    "l1": lambda delta: delta.abs().flatten(1).sum(dim=1),
+    "values": lambda delta: (delta != 0).flatten(1).sum(dim=1).float(),
     "mean change": lambda delta: delta.abs().flatten(1).mean(dim=1),
 }
 # Room for the rounding of x + delta - x, a thousandth of one grey level, and of norms.

@@ -11,12 +11,15 @@ import numpy as np
 from advvid.attacks.apgd import APGD
 from advvid.attacks.auto_attack import AutoAttack
 from advvid.attacks.carlini_wagner import CarliniWagner
+from advvid.attacks.ddn import DDN
 from advvid.attacks.deep_fool import DeepFool
 from advvid.attacks.eot_pgd import EOTPGD
 from advvid.attacks.fab import FAB
 from advvid.attacks.fgsm import FGSM
 from advvid.attacks.flickering import Flickering
+from advvid.attacks.fmn import FMN
 from advvid.attacks.frame_saliency import FrameSaliency
+from advvid.attacks.hop_skip_jump import HopSkipJump
 from advvid.attacks.mi_fgsm import MIFGSM
 from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
@@ -162,6 +165,28 @@ def minimal_rows(s: Scale) -> list[Row]:
     ]
 
 
+def nearest_rows(s: Scale) -> list[Row]:
+    """Return the attacks that shrink a ball around the clip, at equal gradients, and the one that sees labels, at equal queries."""
+    n = 5 * s.steps
+    rows = [
+        Row("ddn", DDN(steps=n), (fb("DDNAttack", steps=n, init_epsilon=1.0, gamma=0.05, eps=None),),
+            f"{n} steps; accuracy at l2 {s.eps_l2:g}", measure="l2", limit=s.eps_l2, minimal=True),
+    ]
+    for norm, name, first, measure, limit in (
+        ("l2", "L2FMNAttack", 1.0, "l2", s.eps_l2), ("linf", "LInfFMNAttack", 10.0, "l-inf", s.eps),
+        ("l1", "L1FMNAttack", 3.0, "l1", None), ("l0", "L0FMNAttack", 10.0, "values", None),
+    ):
+        rows.append(Row(f"fmn_{norm}", FMN(norm=norm, steps=n, step_size=first), (
+            fb(name, steps=n, max_stepsize=first, gamma=0.05, eps=None),
+        ), f"{n} steps, the first of l2 length {first:g}", measure=measure, limit=limit, minimal=True))
+    if not s.small:
+        # foolbox counts rounds: 16 of them ask about 5,000 times.
+        rows.append(Row("hop_skip_jump", HopSkipJump(queries=5000), (
+            fb("HopSkipJumpAttack", steps=16, max_gradient_eval_steps=10_000, eps=None),
+        ), f"about 5,000 queries; accuracy at l2 {s.eps_l2:g}", measure="l2", limit=s.eps_l2, minimal=True))
+    return rows
+
+
 def other_rows(s: Scale) -> list[Row]:
     """Return the attacks that count frames or shift colours."""
     e, steps = s.eps, s.steps
@@ -250,7 +275,7 @@ def own_rows(s: Scale, full: AutoAttack) -> list[Row]:
 
 def all_rows(s: Scale, full: AutoAttack, only: Sequence[str] = ()) -> list[Row]:
     """Return the rows of a model; ``only`` names some of them."""
-    rows = [*fixed_rows(s), *minimal_rows(s), *other_rows(s), *ensemble_rows(s), *own_rows(s, full)]
+    rows = [*fixed_rows(s), *minimal_rows(s), *nearest_rows(s), *other_rows(s), *ensemble_rows(s), *own_rows(s, full)]
     unknown = sorted(set(only) - {row.name for row in rows})
     if unknown:
         raise SystemExit(f"there is no row {unknown[0]}: choose from {', '.join(row.name for row in rows)}")
