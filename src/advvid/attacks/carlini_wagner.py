@@ -11,6 +11,7 @@ from advvid.attacks.base import AttackResult
 from advvid.attacks.logits import margin, require_logits
 from advvid.attacks.minimal import MinimalNormAttack
 from advvid.attacks.problem import Problem
+from advvid.attacks.search import looks_now
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, NotNegative, NotNegativeNumber, Positive
 from advvid.threats.base import per_clip
@@ -101,6 +102,8 @@ class CarliniWagner(MinimalNormAttack):
             "lowest": torch.full((len(rows),), torch.inf, device=clips.device),
             "constant": state["constant"][rows],
             "marked": torch.full((len(rows),), torch.inf, device=clips.device),
+            # Has left, and is not taken out yet.
+            "gone": torch.zeros(len(rows), dtype=torch.bool, device=clips.device),
         }
         success = torch.zeros(len(rows), dtype=torch.bool, device=clips.device)
         period = max(self.steps // 10, SHORTEST_PERIOD)
@@ -111,24 +114,24 @@ class CarliniWagner(MinimalNormAttack):
             ahead = margin(logits, goal.labels, goal.targets)
             objective = (x - now["origin"]).square().flatten(1).sum(dim=1)
             objective = objective + now["constant"] * (ahead + self.confidence).clamp_min(0)
-            hit = goal.reached(logits) & (ahead <= -self.confidence)
+            hit = goal.reached(logits) & (ahead <= -self.confidence) & ~now["gone"]
             global_rows = rows[now["row"]]
             success[now["row"]] |= hit
-            _record(state, global_rows, x.detach(), now["clean"], hit, offset + step)
+            _record(state, global_rows, x.detach(), now, hit, offset + step)
             if step == self.steps:
                 break
-            leaving = state["far"][global_rows] <= enough
+            now["gone"] |= state["far"][global_rows] <= enough
             now["lowest"] = torch.minimum(now["lowest"], objective.detach())
             if step % period == 0:
-                leaving = leaving | (now["lowest"] > STALL * now["marked"])
+                now["gone"] |= now["lowest"] > STALL * now["marked"]
                 now["marked"] = now["lowest"]
-            left = (~leaving).nonzero().squeeze(1)
+            left = (~now["gone"]).nonzero().squeeze(1) if looks_now(step, clips.device) else now["row"]
             if len(left) == 0:
                 break
-            state["calls"][global_rows[left]] += 1
+            state["calls"][global_rows] += (~now["gone"]).long()
             (grad,) = torch.autograd.grad(objective.sum(), w)
             _adam(now, grad, step + 1, float(self.step_size))
-            if len(left) < len(leaving):
+            if len(left) < len(now["row"]):
                 now, goal = {name: value[left] for name, value in now.items()}, goal.select(left)
         return success
 
@@ -137,14 +140,14 @@ class CarliniWagner(MinimalNormAttack):
         return self.space.low + self.space.width * (torch.tanh(w) + 1) / 2
 
 
-def _record(state: dict[str, Tensor], rows: Tensor, x: Tensor, clean: Tensor, hit: Tensor, step: int) -> None:
-    """Keep fooling clips that are nearer than those before, and the last iterate of every clip."""
-    far = (x - clean).flatten(1).norm(dim=1)
+def _record(state: dict[str, Tensor], rows: Tensor, x: Tensor, now: dict[str, Tensor], hit: Tensor, step: int) -> None:
+    """Keep fooling clips that are nearer than those before, and the last iterate of every clip that has not left."""
+    far = (x - now["clean"]).flatten(1).norm(dim=1)
     better = hit & (far < state["far"][rows])
     state["best"][rows] = torch.where(per_clip(better, x), x, state["best"][rows])
     state["far"][rows] = torch.where(better, far, state["far"][rows])
     state["steps"][rows] = torch.where(better, step, state["steps"][rows])
-    state["last"][rows] = x
+    state["last"][rows] = torch.where(per_clip(now["gone"], x), state["last"][rows], x)
 
 
 def _adam(now: dict[str, Tensor], grad: Tensor, step: int, rate: float) -> None:

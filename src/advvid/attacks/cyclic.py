@@ -23,7 +23,8 @@ def begun_anywhere(pattern: Tensor, frames: int, generators: Sequence[torch.Gene
         returns ``[B, C, T, ...]`` and int64 ``[B]``.
     """
     period = pattern.shape[2]
-    begin = torch.stack([torch.randint(period, (), generator=g) for g in generators]).to(pattern.device)
+    begin = torch.stack([torch.randint(period, (), generator=g) for g in generators])
+    begin = begin.to(pattern.device, non_blocking=True)
     return begun_at(pattern, frames, begin), begin
 
 

@@ -14,6 +14,7 @@ from advvid.attacks.hyperplane import lengths, scaled, to_hyperplane
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.minimal import MinimalNormAttack, nearest_boundary
 from advvid.attacks.problem import Problem
+from advvid.attacks.search import looks_now
 from advvid.core.kinds import Count, NotNegative
 from advvid.threats.base import per_clip
 
@@ -60,22 +61,25 @@ class DeepFool(MinimalNormAttack):
         active = torch.arange(len(clips), device=clips.device)
         steps = torch.full((len(clips),), self.steps, device=clips.device)
         calls = torch.zeros_like(steps)
+        gone = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)  # fooled before, and not taken out yet
         for step in range(self.steps):
             logits, gap, normal = nearest_boundary(problem.model, x, here, rivals, self.norm)
             hit = here.reached(logits)
+            fresh, gone = hit & ~gone, gone | hit
             # A clip that leaves now needs no gradient, whatever its neighbours do.
-            calls[active[~hit]] += 1 if here.targets is not None else rivals.shape[1]
-            if bool(hit.any()):
-                found[active[hit]], steps[active[hit]] = x[hit], step
-                left = (~hit).nonzero().squeeze(1)
-                if len(left) == 0:
-                    break
+            calls[active] += (~gone).long() * (1 if here.targets is not None else rivals.shape[1])
+            found[active] = torch.where(per_clip(fresh, x), x, found[active])
+            steps[active] = torch.where(fresh, step, steps[active])
+            left = (~gone).nonzero().squeeze(1) if looks_now(step, clips.device) else active
+            if len(left) == 0:
+                break
+            if len(left) < len(active):
                 active, x, total, clean, rivals = active[left], x[left], total[left], clean[left], rivals[left]
-                gap, normal, here = gap[left], normal[left], here.select(left)
+                gap, normal, here, gone = gap[left], normal[left], here.select(left), gone[left]
             total = total + to_hyperplane(x, normal, gap, self.norm, self.space)
             x = self.space.clamp(clean + (1 + self.overshoot) * total, clean)
         else:
-            found[active] = x
+            found[active] = torch.where(per_clip(gone, x), found[active], x)
         found = self._take_back(problem, found)
         result = self._judge(problem, found, steps, calls)
         smallest = torch.where(result.aux["norm"].isfinite(), lengths(found - clips, "l2"), torch.inf)

@@ -14,6 +14,7 @@ from advvid.attacks.hyperplane import lengths, scaled, to_hyperplane
 from advvid.attacks.logits import likely_classes, require_logits
 from advvid.attacks.minimal import MinimalNormAttack, nearest_boundary
 from advvid.attacks.problem import Problem
+from advvid.attacks.search import looks_now
 from advvid.core.kinds import Count, NotNegativeNumber, Share, Whole
 from advvid.threats.base import draw, per_clip
 
@@ -143,9 +144,10 @@ class FAB(MinimalNormAttack):
         """
         x, clips, goal = start, problem.clips, problem.goal
         per_step = rivals.shape[1] if goal.targets is None else 1
+        gone = torch.zeros_like(index, dtype=torch.bool)  # has left, and is not taken out yet
         for step in range(1, self.steps + 1):
             _, gap, normal = nearest_boundary(problem.model, x, goal, rivals, self.norm)
-            nearest.calls[index] += per_step
+            nearest.calls[index] += per_step * (~gone).long()
             from_here = to_hyperplane(x, normal, gap, self.norm, self.space)
             clean_gap = gap + (normal * (clips - x)).flatten(1).sum(dim=1)
             from_clean = to_hyperplane(clips, normal, clean_gap, self.norm, self.space)
@@ -154,16 +156,16 @@ class FAB(MinimalNormAttack):
             ahead = scaled(x + self.eta * from_here, 1 - weight) + scaled(clips + self.eta * from_clean, weight)
             x = self.space.clamp(ahead)
             with torch.no_grad():
-                hit = goal.reached(problem.model(x))
+                hit = goal.reached(problem.model(x)) & ~gone
             nearest.offer(index, x, lengths(x - clips, self.norm), hit, torch.full_like(index, offset + step))
-            nearest.last[index] = x
+            nearest.last[index] = torch.where(per_clip(gone, x), nearest.last[index], x)
             x = torch.where(per_clip(hit, x), clips + self.beta * (x - clips), x)
-            done = nearest.distance[index] <= self.enough
-            if bool(done.any()):
-                left = (~done).nonzero().squeeze(1)
-                if len(left) == 0:
-                    return
-                index, x, clips, rivals = index[left], x[left], clips[left], rivals[left]
+            gone = gone | (nearest.distance[index] <= self.enough)
+            left = (~gone).nonzero().squeeze(1) if looks_now(step, x.device) else index
+            if len(left) == 0:
+                return
+            if len(left) < len(index):
+                index, x, clips, rivals, gone = index[left], x[left], clips[left], rivals[left], gone[left]
                 goal = goal.select(left)
 
     def _halve(self, problem: Problem, nearest: Nearest) -> None:

@@ -9,7 +9,7 @@ import torch
 from advvid.attacks.base import AttackResult
 from advvid.attacks.flicker import Flicker, describe, margin_hinge
 from advvid.attacks.problem import Problem
-from advvid.attacks.search import Keep
+from advvid.attacks.search import Keep, looks_now
 from advvid.threats.base import per_clip
 
 
@@ -48,30 +48,30 @@ class Flickering(Flicker):
         taken = torch.full((len(clips),), self.steps, device=clips.device)
         calls, earlier_at = torch.zeros_like(taken), torch.full_like(taken, -1)
         descend, clean, here = self.optimiser(pattern), clips, problem.goal
+        gone = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)  # fooled before, and not taken out yet
         for step in range(self.steps):
             pattern = pattern.detach().requires_grad_()
             out = problem.model(self.threat.apply(clean, pattern))
-            hit = here.reached(out)
-            leave = self.early_exit and bool(hit.any())
-            if leave:
-                done = active[hit]
-                result[done], taken[done] = pattern.detach()[hit], step
-                if bool(hit.all()):
-                    active = active[:0]
+            hit, left = here.reached(out), active
+            if self.early_exit:
+                fresh, gone = hit & ~gone, gone | hit
+                result[active] = torch.where(per_clip(fresh, pattern), pattern.detach(), result[active])
+                taken[active] = torch.where(fresh, step, taken[active])
+                left = (~gone).nonzero().squeeze(1) if looks_now(step, clips.device) else active
+                if len(left) == 0:
                     break
-            elif self.keep == "fooled" and not self.early_exit:
+            elif self.keep == "fooled":
                 earlier = torch.where(per_clip(hit, pattern), pattern.detach(), earlier)
                 earlier_at = torch.where(hit, step, earlier_at)
             loss = margin_hinge(out, here, self.margin) + self.penalty(pattern)
             (grad,) = torch.autograd.grad(loss.sum(), pattern)
-            calls[active[~hit] if self.early_exit else active] += 1
+            calls[active] += (~gone).long()
             pattern = descend(pattern.detach(), grad)
-            if leave:
-                left = (~hit).nonzero().squeeze(1)
-                active, pattern, clean, here = active[left], pattern[left], clean[left], here.select(left)
+            if len(left) < len(active):
+                active, pattern, clean, gone = active[left], pattern[left], clean[left], gone[left]
+                here = here.select(left)
                 descend.select(left)
-        if len(active):
-            result[active] = pattern.detach()
+        result[active] = torch.where(per_clip(gone, pattern), result[active], pattern.detach())
         if self.keep == "fooled" and not self.early_exit:
             back = (earlier_at >= 0) & ~problem.fooled(self.threat.apply(clips, result))
             result, taken = torch.where(per_clip(back, result), earlier, result), torch.where(back, earlier_at, taken)

@@ -52,7 +52,7 @@ def fixed_frames(
         rows = [sorted(torch.randperm(length, generator=g)[:count].tolist()) for g in generators]
     else:
         rows = [list(range(count))] * len(clips)
-    return Selection(torch.tensor(rows, device=clips.device), length)
+    return Selection(torch.tensor(rows).to(clips.device, non_blocking=True), length)
 
 
 def brute_force(trial: Trial, count: int, clips: Tensor) -> Found:

@@ -13,6 +13,7 @@ from advvid.attacks.flicker import Descent
 from advvid.attacks.logits import require_logits
 from advvid.attacks.problem import Goal, Problem
 from advvid.attacks.result import AttackResult
+from advvid.attacks.search import looks_now
 from advvid.attacks.selection import Selection
 from advvid.threats.base import Aux, per_clip
 
@@ -154,15 +155,16 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
     ended = torch.zeros_like(fooled)  # at the limit
     active = torch.arange(size, device=device)
     clean, here = clips, problem.goal
+    gone = torch.zeros(size, dtype=torch.bool, device=device)  # has left, and is not taken out yet
     for step in range(steps + 1):
         last = step == steps
         variables = {name: value.detach().requires_grad_(not last) for name, value in variables.items()}
         changed = change.apply(frames, variables)
         out = problem.model(selection.put(clean, changed))
         loss = descent.weight * change.penalty(changed, frames, variables, selection) - descent.raised(out, here)
-        hit = here.reached(out)
+        hit = here.reached(out) & ~gone
         far = descent.far(changed, frames)
-        better = torch.where(hit, far < nearest[active], ~fooled[active])
+        better = torch.where(hit, far < nearest[active], ~fooled[active]) & ~gone
         for name, value in variables.items():
             best[name][active] = torch.where(per_clip(better, value), value.detach(), best[name][active])
         taken[active] = torch.where(better, step, taken[active])
@@ -171,12 +173,12 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
         objective[active] = torch.where(better, loss.detach(), objective[active])
         if last:
             break
-        done = ended[active] | hit if descent.early_exit else ended[active]
-        left = (~done).nonzero().squeeze(1)
+        gone = gone | ended[active] | hit if descent.early_exit else gone | ended[active]
+        left = (~gone).nonzero().squeeze(1) if looks_now(step, device) else active
         if len(left) == 0:
             break
         gradients = torch.autograd.grad(loss.sum(), list(variables.values()))
-        calls[active[left]] += 1
+        calls[active] += (~gone).long()
         with torch.no_grad():
             pairs = zip(variables.items(), gradients, strict=True)
             before = {name: value.detach() for name, value in variables.items()}
@@ -185,7 +187,7 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
                 variables, before = ({name: value[left] for name, value in v.items()} for v in (variables, before))
                 for own in adam.values():
                     own.select(left)
-                active, frames, clean = active[left], frames[left], clean[left]
+                active, frames, clean, gone = active[left], frames[left], clean[left], gone[left]
                 here, selection = here.select(left), selection.rows(left)
             if descent.at_limit == "project":
                 before = {name: torch.zeros_like(value) for name, value in before.items()}

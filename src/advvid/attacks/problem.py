@@ -93,12 +93,13 @@ class Problem:
 
     def select(self, index: Tensor) -> Problem:
         """Return the problem of some of the clips, by their places (int64) or a mask (``bool [B]``)."""
-        places = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+        chosen = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+        places = chosen.to(self.clips.device, non_blocking=True)  # of a host index nobody waits
         return dataclasses.replace(
             self,
             clips=self.clips[places],
             labels=self.labels[places],
-            generators=[self.generators[i] for i in places.tolist()],
+            generators=[self.generators[i] for i in chosen.tolist()],
             targets=None if self.targets is None else self.targets[places],
         )
 

@@ -151,7 +151,8 @@ class _Training:
 
     def __init__(self, attack: Universal, clips: Tensor, generator: torch.Generator) -> None:
         self.attack, self.generator = attack, generator
-        self.network = seeded(clips.shape[1:], attack.latent, attack.width, generator).to(clips.device)
+        self.network = seeded(clips.shape[1:], attack.latent, attack.width, generator)
+        self.network.to(clips.device, non_blocking=True)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=float(attack.step_size))
         self.most, self.waited = -torch.inf, 0
         self.kept: dict[str, Tensor] = {}
