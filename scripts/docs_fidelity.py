@@ -18,9 +18,9 @@ def systems() -> str:
     for name, system in yaml.safe_load(SYSTEMS.read_text(encoding="utf-8")).items():
         code = ", ".join(f"`{place.rsplit('.', 1)[-1]}`" for place in system["code"])
         tests = "<br>".join(f"`{place.rsplit('::test_', 1)[-1]}`" for place in system["tests"])
-        differs = system.get("differs", "")
-        rows.append([name, system["what"], system["source"], code, system["default"], differs, tests])
-    return table(["", "system", "defined in", "class", "default", "where it differs", "held by the test"], rows)
+        default = system["default"] + (f"<br>*Differs:* {system['differs']}" if "differs" in system else "")
+        rows.append([name, f"{system['what']}<br>{code}", system["source"], default, tests])
+    return table(["", "system", "defined in", "default", "held by the test"], rows)
 
 
 def differences() -> str:
@@ -31,10 +31,10 @@ def differences() -> str:
             key = (setting.paper, setting.option, str(setting.recorded), str(setting.plan), setting.because)
             found[key].append(setting.work)
     rows = [
-        [paper, f"`{option}`", recorded, f"`{plan}`", because, _few(works)]
+        [f"{paper}: {_few(works)}", f"`{option}`", f"{recorded} → `{plan}`", because]
         for (paper, option, recorded, plan, because), works in found.items()
     ]
-    return table(["paper", "option", "recorded", "plan", "because", "where"], rows)
+    return table(["where", "option", "recorded → plan", "because"], rows)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
