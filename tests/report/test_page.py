@@ -136,7 +136,7 @@ def test_everything_of_a_run_is_said(html):
         "No table: no robustness.json; attack.eps=9",
         "make kinfu-table2 SCALE=demo",
         "the budget is not printed",
-        "38 seconds of attacks, 6,000 gradients of a clip",
+        "38 s of attacks, 6,000 gradients of a clip",
     ):
         assert text in html
 

@@ -117,7 +117,7 @@ def test_claims_are_counted_by_scale_and_verdict(tmp_path):
         {"id": "c2", "text": "down is worse", "verdict": "does_not_hold"},
     ]
     (table,) = read(tmp_path, paper(claims=claims))
-    assert verdict_counts(table.claims) == {"demo": {"holds": 1, "does not hold": 1, "undecided": 0}}
+    assert verdict_counts(table.claims) == {"demo": {"holds": 1, "does not hold": 1, "undecided": 0, "not testable": 0}}
     row = claims_grid(table.claims).groups[0].rows[0]
     assert [value.text for value in row.cells] == ["CAT beats AT", "demo", "holds", "7.53"]
     assert row.cells[-1].interval == "2.1 to 12.9"

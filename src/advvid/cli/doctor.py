@@ -14,6 +14,7 @@ from rich.console import Console
 
 import advvid.data
 from advvid.attacks.pgd import PGD
+from advvid.core.files import existing
 from advvid.core.installed import installed
 from advvid.core.paths import cache_dir
 from advvid.data.decoders import candidates, open_reader
@@ -53,7 +54,7 @@ def lines(device: torch.device, seconds: float) -> Iterator[tuple[str, str]]:
     yield "decoders", f"{', '.join(candidates('auto'))}; dataset.decoder=auto takes the first that reads a file"
     program = shutil.which("ffmpeg")
     yield "FFmpeg", f"{program or 'no program'}; {_versions('av')} (encodes by itself), {_versions('torchcodec')}"
-    room = shutil.disk_usage(_existing(cache_dir())).free
+    room = shutil.disk_usage(existing(cache_dir())).free
     yield (
         "disk",
         f"{shutil.disk_usage('.').free / GIB:.0f} GiB free here, {room / GIB:.0f} GiB in the cache {cache_dir()}",
@@ -153,10 +154,6 @@ def _slurm() -> str:
 
 def _versions(package: str) -> str:
     return f"{package} {installed([package]).get(package, 'not installed')}"
-
-
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _text(file: Path) -> str:

@@ -60,9 +60,7 @@ def storage_error(error: OSError, path: Path, needed: int | None = None) -> Stor
     if needed is not None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         what += f"; it needs {_size(needed)}"
         with suppress(OSError):
-            what += (
-                f", {_size(shutil.disk_usage(_existing(path)).free)} are free" if error.errno == errno.ENOSPC else ""
-            )
+            what += f", {_size(shutil.disk_usage(existing(path)).free)} are free" if error.errno == errno.ENOSPC else ""
     return StorageError(f"{path} cannot be written ({what}): {remedy}, {GOES_ON}")
 
 
@@ -264,7 +262,8 @@ def alive(pid: int) -> bool:
     return True
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """Return a path, or the nearest folder above it that is there."""
     return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 

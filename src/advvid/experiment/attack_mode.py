@@ -118,48 +118,48 @@ def attack_clips(
         )  # fmt: skip
     split = parts.dataset.split(cfg.evaluation.split)
     weights = fingerprint(model)
-    studio = _Studio(cfg, parts, column, run_dir)
+    attacked = _AttackedClips(cfg, parts, column, run_dir)
     clips = clip_digests(split)
-    kept = Kept(run_dir, run_dir / FOLDER, studio.rests_on(weights, cfg))
+    kept = Kept(run_dir, run_dir / FOLDER, attacked.rests_on(weights, cfg))
     missing = [number for number, clip in enumerate(clips) if clip not in kept.known]
     if len(missing) < len(split):
         log.info("%d of %d clips are finished: going on with the others", len(split) - len(missing), len(split))
-    studio.sheets = [run_dir / name for found in kept.others for name in found["sheets"]]
+    attacked.sheets = [run_dir / name for found in kept.others for name in found["sheets"]]
     if cfg.whole:
         check_whole(column.attack)
     own, size = dict(zip(split.ids, clips, strict=True)), 1 if cfg.whole else cfg.evaluation.batch_size
     batches = [missing[first : first + size] for first in range(0, len(missing), size)]
     with bar(column.name, len(split), len(split) - len(missing)) as progress:
         for batch in given_batches(split, batches, workers):
-            lines, sheets = (studio.whole if cfg.whole else studio.batch)(model, batch.to(device))
+            lines, sheets = (attacked.whole if cfg.whole else attacked.batch)(model, batch.to(device))
             made = [line[kind] for line in lines for kind in FILMS if kind in line]
             kept.add({own[line["id"]]: line for line in lines}, [*made, *sheets], {"sheets": sheets})
             progress.advance(len(batch))
-    studio.lines = [kept.known[clip] for clip in clips]
+    attacked.lines = [kept.known[clip] for clip in clips]
     if fingerprint(model) != weights:
         kept.drop()
         raise AdvvidError(
             "the attack changed the model's weights or buffers; clips discarded: this is a bug in the attack, please report it"
         )
     result = {
-        "schema": SCHEMA, "n": len(studio.lines),
-        **{key: sum(line[key] for line in studio.lines) for key in ("attacked", "fooled", "fooled_rounded")},
+        "schema": SCHEMA, "n": len(attacked.lines),
+        **{key: sum(line[key] for line in attacked.lines) for key in ("attacked", "fooled", "fooled_rounded")},
         "attack": column.name, "settings": column.settings, "threat": type(column.attack.threat).__name__,
-        "budget": column.attack.threat.budget, "checkpoint": str(cfg.checkpoint), "classes": studio.classes,
-        "clips": studio.lines, "pictures": [str(path.relative_to(run_dir)) for path in studio.sheets], "config": config,
+        "budget": column.attack.threat.budget, "checkpoint": str(cfg.checkpoint), "classes": attacked.classes,
+        "clips": attacked.lines, "pictures": [str(path.relative_to(run_dir)) for path in attacked.sheets], "config": config,
         "seed": cfg.seed, "commit": commit(), "versions": versions(),
     }  # fmt: skip
     files.write_json(run_dir / RESULT, result)
     Console().print(table(result))
-    for path in studio.sheets:
+    for path in attacked.sheets:
         parts.tracker.image(path.stem, path)
-    for line in studio.lines[: studio.rows]:
+    for line in attacked.lines[: attacked.rows]:
         parts.tracker.video(f"adversarial/{line['id']}", run_dir / line.get("gif", line["viewable"]))
     parts.tracker.summary({f"attack/{key}": result[key] for key in ("n", "attacked", "fooled", "fooled_rounded")})
     return result
 
 
-class _Studio:
+class _AttackedClips:
     """Attacks batches and keeps what came of each clip."""
 
     def __init__(self, cfg: DictConfig, parts: Parts, column: Column, run_dir: Path) -> None:

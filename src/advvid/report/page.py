@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 import advvid
 from advvid.core.errors import AdvvidError
+from advvid.core.progress import spoken
 from advvid.report.analyses import AnalysisSection, Drawn, analysis_sections
 from advvid.report.animations import Film, films
 from advvid.report.embed import Room, figure
@@ -20,7 +21,6 @@ from advvid.report.joined import JoinedTable
 from advvid.report.notes import Note, Notes
 from advvid.report.paper_grid import Runs, claims_grid, paper_grid, runs_of, uniform, verdict_counts
 from advvid.report.runs import RunSection, comparisons, run_sections
-from advvid.report.sources import duration
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _paper(table: JoinedTable, runs: Runs, room: Room) -> PaperSection:
     same = uniform(table)
     told = {}
     for scale, one in table.scales.items():
-        cost = f"{duration(one.seconds)} of computing" if one.seconds else ""
+        cost = f"{spoken(one.seconds)} of computing" if one.seconds else ""
         told[scale] = ", ".join(filter(None, (one.dataset, same, cost)))
     name = anchor("table", table.first.id)
     return PaperSection(table, name, paper_grid(table, runs), told, tuple(drawn), claims)

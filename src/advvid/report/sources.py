@@ -14,6 +14,7 @@ from advvid.core.errors import AdvvidError
 from advvid.core.escape import visible
 from advvid.core.paths import conf_dir
 from advvid.core.plain import opened, parse_json, read_yaml
+from advvid.core.progress import spoken
 from advvid.evaluation.scores import Scores
 
 PROGRAM = "python -m advvid.train"
@@ -98,21 +99,9 @@ def attack_cost(table: Scores) -> str:
     """Say what the attacks of a table cost; "" where nothing was written down."""
     seconds = [score.seconds for score in table.columns.values() if score.seconds is not None]
     calls = [score.gradient_calls for score in table.columns.values() if score.gradient_calls is not None]
-    said = [f"{duration(sum(seconds))} of attacks"] if seconds else []
+    said = [f"{spoken(sum(seconds))} of attacks"] if seconds else []
     said += [f"{sum(calls):,} gradients of a clip"] if calls else []
     return ", ".join(said)
-
-
-def duration(seconds: float) -> str:
-    """Write a duration in the largest unit that leaves a whole part.
-
-    Example:
-        >>> duration(41.4), duration(373), duration(9000)
-        ('41 seconds', '6.2 minutes', '2.5 hours')
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.1f} minutes" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
 
 
 def versions_text(table: Scores) -> str:
