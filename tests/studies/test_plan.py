@@ -83,7 +83,7 @@ def test_tables_share_trainings():
 )
 def test_the_defense_of_an_experiment_is_made_and_takes_a_model(name):
     """What composes may still name an option that a defense has not, or a branch that its families have not."""
-    model = build_model(composed(["model=r3d_tiny", "model.width=0.25"]).model, 5, (3, 8, 16, 16))
+    model = build_model(composed(["model=resnet3d_18", "model.width=0.125"]).model, 5, (3, 8, 16, 16))
     defense = safe_instantiate(composed([f"experiment={name}"]).defense)
     assert len(list(defense.wrap(model).parameters())) >= len(list(model.parameters()))
 

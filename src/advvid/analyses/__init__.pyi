@@ -6,6 +6,7 @@ from .branch_matrix import BranchMatrix as BranchMatrix
 from .corruptions import Corruptions as Corruptions
 from .defended_clips import DefendedClips as DefendedClips
 from .detection import Detection as Detection
+from .feature_difference import FeatureDifference as FeatureDifference
 from .frame_search import FrameSearch as FrameSearch
 from .generalisation_gap import GeneralisationGap as GeneralisationGap
 from .loss_by_step import LossByStep as LossByStep

@@ -24,7 +24,7 @@ class AVG(AT):
 
     Args:
         inner_step_size: see ``Defense``; ``own`` as the sizes of Lo & Patel's attacks differ.
-        clean: the clean clip is one more member of the mean, as in Lo & Patel's first version.
+        clean: the clean clip is one more member of the mean, as in Lo & Patel's rows.
 
     Example:
         >>> AVG().objective(model, batch, {"pgd": PGD(), "roa": ROA()}, step)     # doctest: +SKIP

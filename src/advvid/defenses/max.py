@@ -22,7 +22,7 @@ class MAX(AVG):
     Cost per clip: the inner steps of all attacks, half a pass to compare each, plus 1 pass; with one attack it is AT.
 
     Args:
-        clean: the clean clip is one more candidate, as in Lo & Patel's first version. Other arguments: see ``AVG``.
+        clean: the clean clip is one more candidate, as in Lo & Patel's rows. Other arguments: see ``AVG``.
 
     Example:
         >>> MAX().objective(model, batch, {"pgd": PGD(), "roa": ROA()}, step)     # doctest: +SKIP

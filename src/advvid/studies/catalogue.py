@@ -154,7 +154,7 @@ def _works(name: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Work, tupl
 def _work(name: str, node: Mapping[str, Any], each: str, seed: int | None) -> Work:
     first = [f"experiment={node['experiment']}"] if "experiment" in node else []
     last = [] if seed is None else [f"seed={seed}"]
-    start = _by_scale(node.get("start", {}))
+    start = {scale: run.replace("{each}", each) for scale, run in _by_scale(node.get("start", {})).items()}
     overrides = {}
     for scale in SCALES:
         begun = [f"model.checkpoint={{run:{start[scale]}}}/checkpoints/last.pt"] if scale in start else []

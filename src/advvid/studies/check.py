@@ -45,7 +45,7 @@ ONE_ATTACK = ("suite=quick", "~suite.masked_pgd_10", "~suite.frame_border_10")
 # Embedded data in the shape of those of which no clips are at hand.
 STAND_INS = {
     "youtube8m": ("dataset=youtube8m_mini", "dataset.frames=300"),
-    "cifar10": ("dataset=motion", "dataset.frames=1", "dataset.size=32"),
+    "cifar10": ("dataset=motion", "dataset.frames=1", "dataset.stride=1", "dataset.size=32"),
     "moving_mnist": ("dataset=moving_digits",),
 }
 
@@ -107,8 +107,9 @@ def _kind(cfg: DictConfig) -> str:
     defense = str(cfg.defense.get("_target_")).rsplit(".", 1)[-1]
     attacks = ", ".join(cfg.defense.get("attacks") or {})
     inner = "" if defense == "NoDefense" else f" ({attacks or str(cfg.attack.get('_target_')).rsplit('.', 1)[-1]})"
+    behind = f" behind {', '.join(cfg.purifier)}" if cfg.purify_training else ""
     # AT is tried with each of its attacks, every other defense with one.
-    return f"{'-'.join(parts)} {shape}, {defense}{inner if defense == 'AT' else ''}"
+    return f"{'-'.join(parts)} {shape}, {defense}{inner if defense == 'AT' else ''}{behind}"
 
 
 def _named(work: Work, folder: Path) -> list[str]:

@@ -113,6 +113,7 @@ def _analysis(cfg: DictConfig) -> float:
         "AttentionMaps": 5.0,
         "GeneralisationGap": 0.0,
         "Saliency": models * 2.0,
+        "FeatureDifference": models * (attack_steps(attack, cfg) + 1.0),
     }
     return found[name]
 
