@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from advvid.core.errors import AdvvidError
 from advvid.core.plain import read_json
 from advvid.evaluation.robustness import JSON
 from advvid.studies.plan import Target
@@ -68,4 +69,7 @@ def _way(surrogate: Mapping[str, Any] | None) -> str:
 
 def _table(folder: Path) -> Mapping[str, Any]:
     file = folder / JSON
-    return read_json(file) if file.is_file() else {}
+    try:
+        return read_json(file) if file.is_file() else {}
+    except AdvvidError:  # its cells say that it is damaged
+        return {}
