@@ -20,7 +20,11 @@ from small_run import context, network
 
 NAMES = list(option_files("analysis"))
 # What would take long.
-SHORT = {"queries": ["analysis.queries=20"]}
+SHORT = {
+    "queries": ["analysis.queries=20"],
+    "ablation": ["analysis.changed=[1]", "analysis.attack.steps=2"],
+    "ablation_patches": ["analysis.changed=[2]", "analysis.attack.steps=1"],
+}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,6 +8,7 @@ from advvid.attacks.codec_corruption import CodecCorruption
 from advvid.attacks.noise_corruption import NoiseCorruption
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError
+from advvid.defenses.block_ablation import BlockAblation
 from advvid.defenses.corruption_augmentation import CorruptionAugmentation
 from advvid.defenses.gaussian_noise import GaussianNoise
 
@@ -42,3 +43,17 @@ def test_noise_has_its_sigma_and_is_not_clamped(small):
     assert float(noise.std()) == pytest.approx(0.25, rel=0.02)
     assert float(seen[0].min()) < -0.1
     assert float(logs["passes"]) == 1
+
+
+def test_training_by_ablation_shows_one_block_and_neighbours_do_not_matter(small):
+    batch, seen = random_batch(0, size=30), []
+    small.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    BlockAblation(block=2).objective(small, batch, {}, step())
+    same = (seen[0] == batch.inputs).transpose(1, 2).flatten(2).all(dim=2)
+    assert same.sum(dim=1).tolist() == [2] * 30
+    assert len({tuple(row) for row in same.tolist()}) == 4  # every place of the block, the last going on at the first
+    assert (seen[0].transpose(1, 2)[~same] == 0.5).all()
+    BlockAblation(block=2).objective(small, batch.select(torch.tensor([7, 3])), {}, step())
+    assert torch.equal(seen[1], seen[0][[7, 3]])
+    with pytest.raises(AdvvidError, match="block=5 is not possible with 4 frames"):
+        BlockAblation(block=5).require_shape((3, 4, 16, 16))

@@ -1,3 +1,4 @@
+from .ablation import Ablation as Ablation
 from .attention_maps import AttentionMaps as AttentionMaps
 from .base import Analysis as Analysis
 from .base import Context as Context

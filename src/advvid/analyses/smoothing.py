@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,13 +11,12 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Gt, Lt, MinLen
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import by_batch, no_answers
-from advvid.analyses.figures import curves
+from advvid.analyses.bounds import below_certificate, bound_curves, bound_table
 from advvid.analyses.smoothed import SmoothedScores, certify, predict
 from advvid.attacks.gradient import GradientAttack
 from advvid.attacks.pgd import PGD
@@ -26,9 +25,7 @@ from advvid.core.batch import Batch, clip_generators, derive_seed
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, PositiveNumber
 from advvid.core.numbers import parse_number
-from advvid.evaluation.check_rules import Check
 from advvid.evaluation.columns import Column, craft
-from advvid.evaluation.table import percent
 from advvid.evaluation.tally import proportion
 from advvid.tasks.classification import Classification
 from advvid.threats.balls import L2Ball
@@ -97,42 +94,33 @@ class Smoothing(Analysis):
             }
             for i, radius in enumerate(radii)
         ]
-        tries, broken = self._held(clips, radii)
+        tried = list(held(clips, radii))
+        check = below_certificate(
+            tried,
+            "the certificate is wrong, more often than alpha allows",
+            "look for a model that does not answer the same on equal clips, or noise that is not Gaussian",
+        )
         return {
             "sigma": float(self.sigma), "n": len(clips), "draws": [self.n0, self.n], "alpha": self.alpha,
             "largest": float(self.sigma) * torch.special.ndtri(torch.tensor(self.alpha ** (1 / self.n))).item(),
             "right": proportion([clip["answer"] == clip["label"] for clip in clips]),
-            "abstained": sum(clip["answer"] is None for clip in clips), "bounds": bounds, "tries": tries,
-            "checks": [dataclasses.asdict(_check(broken, tries))], "clips": clips,
+            "abstained": sum(clip["answer"] is None for clip in clips), "bounds": bounds, "tries": len(tried),
+            "checks": [dataclasses.asdict(check)], "clips": clips,
             "settings": [dataclasses.asdict(self.at(radius)) for radius in radii],
         }  # fmt: skip
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw both bounds over the radius."""
-        lines = [
-            {"label": part, "clean": result["right"], "points": [result["right"], *(b[part] for b in result["bounds"])]}
-            for part in ("certified", "attacked")
-        ]
-        values = [0.0, *(bound["radius"] for bound in result["bounds"])]
-        content = {
-            "values": values, "written": [f"{value:g}" for value in values], "field": "l2 radius", "n": result["n"],
-            "attack": f"smoothed with sigma {result['sigma']:g}", "chance": 0.0, "models": lines,
-        }  # fmt: skip
-        return [curves(content, folder / f"{name}.png")]
+        title = f"smoothed with sigma {result['sigma']:g}"
+        return [bound_curves(title, "radius", result["n"], {"": result}, folder / f"{name}.png")]
 
     def table(self, result: Mapping[str, Any]) -> RenderableType:
         """Return a row per radius: the proved lower bound beside the attack's upper bound."""
-        title = f"Smoothed with sigma {result['sigma']:g}, n = {result['n']}: percent right, [95% interval]"
-        layout = Table(title=title, title_justify="left", header_style="bold")
-        for heading in ("l2 radius", "proved, at least", "left by the attack, at most"):
-            layout.add_column(heading, justify="right")
-        layout.add_row("0", percent(result["right"]), "", end_section=True)
-        for bound in result["bounds"]:
-            layout.add_row(f"{bound['radius']:g}", percent(bound["certified"]), percent(bound["attacked"]))
         notes = [
             f"Abstained on {result['abstained']} clips, which count as wrong. No radius can exceed {result['largest']:.3g}.",
             *(check["message"] for check in result["checks"]),
         ]
+        layout = bound_table(f"Smoothed with sigma {result['sigma']:g}, n = {result['n']}", "radius", result)
         return Group(layout, *(Text(note) for note in notes))
 
     def _batch(self, context: Context, scores: SmoothedScores, batch: Batch) -> dict[str, Any]:
@@ -169,25 +157,10 @@ class Smoothing(Analysis):
             for clip, generator in zip(clips, generators, strict=True)
         ]
 
-    @staticmethod
-    def _held(clips: Sequence[Mapping[str, Any]], radii: Sequence[float]) -> tuple[int, list[str]]:
-        """Return how many attacks were made inside certified radii, and the clips whose answer one of them changed."""
-        inside = [
-            (clip["id"], clip["attacked"][i] not in (None, clip["answer"]))
-            for clip in clips
-            for i, radius in enumerate(radii)
-            if clip["answer"] is not None and radius <= clip["radius"]
-        ]
-        return len(inside), sorted({name for name, changed in inside if changed})
 
-
-def _check(broken: Sequence[str], tries: int) -> Check:
-    named = f": {', '.join(broken[:5])}" if broken else ""
-    return Check(
-        "below_certificate",
-        bool(broken),
-        f"{len(broken)} clips have an answer that an attack changed inside its certified radius ({tries} tries){named}",
-        "an attack inside a certified radius changes the smoothed model's answer",
-        "the certificate is wrong, more often than alpha allows",
-        "look for a model that does not answer the same on equal clips, or noise that is not Gaussian",
-    )
+def held(clips: Sequence[Mapping[str, Any]], radii: Sequence[float]) -> Iterator[tuple[str, bool]]:
+    """Yield, for every attack inside a certified radius, the clip's name and whether its answer is another one for sure."""
+    for clip in clips:
+        for radius, after in zip(radii, clip["attacked"], strict=True):
+            if clip["answer"] is not None and radius <= clip["radius"]:
+                yield clip["id"], after not in (None, clip["answer"])

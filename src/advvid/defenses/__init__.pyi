@@ -8,6 +8,7 @@ from .avg import AVG as AVG
 from .awp import AWP as AWP
 from .base import Defense as Defense
 from .base import Step as Step
+from .block_ablation import BlockAblation as BlockAblation
 from .cat import CAT as CAT
 from .corruption_augmentation import CorruptionAugmentation as CorruptionAugmentation
 from .feature_denoising import FeatureDenoising as FeatureDenoising

@@ -1,0 +1,81 @@
+"""What is proved beside what an attack leaves: a table, a figure, and the check that no attack goes below a proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from advvid.analyses.figures import curves
+from advvid.evaluation.check_rules import Check
+from advvid.evaluation.table import percent
+
+# What a bound may be over, by its name in the result.
+HEADINGS = {"radius": "l2 radius", "frames": "changed frames", "side": "side of the patch, pixels"}
+
+
+def bound_table(title: str, over: str, part: Mapping[str, Any]) -> Table:
+    """Return a row per size of change: the proved lower bound beside the attack's upper bound.
+
+    Args:
+        title: of the table.
+        over: a key of ``HEADINGS``.
+        part: a result with ``right`` and ``bounds``, each with ``over``, ``certified`` and ``attacked``.
+    """
+    layout = Table(title=f"{title}: percent right, [95% interval]", title_justify="left", header_style="bold")
+    for heading in (HEADINGS[over], "proved, at least", "left by the attack, at most"):
+        layout.add_column(heading, justify="right")
+    layout.add_row("0", percent(part["right"]), "", end_section=True)
+    for bound in part["bounds"]:
+        layout.add_row(f"{bound[over]:g}", percent(bound["certified"]), percent(bound["attacked"]))
+    return layout
+
+
+def bound_curves(title: str, over: str, n: int, parts: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
+    """Draw both bounds over the size of change.
+
+    Args:
+        title: of the figure.
+        over: a key of ``HEADINGS``.
+        n: number of clips.
+        parts: results as ``bound_table`` takes them, by the words that their lines bear besides; over the same sizes.
+        path: the PNG file.
+    """
+    lines = [
+        {
+            "label": f"{kind}{label}",
+            "clean": part["right"],
+            "points": [part["right"], *(b[kind] for b in part["bounds"])],
+        }
+        for label, part in parts.items()
+        for kind in ("certified", "attacked")
+    ]
+    values = [0.0, *(float(bound[over]) for bound in next(iter(parts.values()))["bounds"])]
+    content = {
+        "values": values, "written": [f"{value:g}" for value in values], "field": HEADINGS[over], "n": n,
+        "attack": title, "chance": 0.0, "models": lines,
+    }  # fmt: skip
+    return curves(content, path)
+
+
+def below_certificate(tried: Iterable[tuple[str, bool]], means: str, remedy: str) -> Check:
+    """Return the check that attacks inside of what is proved change no answer.
+
+    Args:
+        tried: for each attack of that kind, the clip's name and whether its answer changed.
+        means: what a raised check means.
+        remedy: what to do then.
+    """
+    tries: Sequence[tuple[str, bool]] = list(tried)
+    broken = sorted({name for name, changed in tries if changed})
+    named = f": {', '.join(broken[:5])}" if broken else ""
+    return Check(
+        "below_certificate",
+        bool(broken),
+        f"{len(broken)} clips have an answer that an attack changed although it is proved ({len(tries)} tries){named}",
+        "an attack inside of what is proved changes the answer",
+        means,
+        remedy,
+    )
