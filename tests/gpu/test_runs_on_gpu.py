@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from simulated_gpu import SimulatedGpu, same_bits
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from advvid.core import checkpoint
+from advvid.distributed.runtime import Runtime
 from advvid.training.trainer import Trainer
 from test_attack_mode import go
 
@@ -80,3 +82,17 @@ def test_attack_mode_gives_the_clips_of_the_cpu(tmp_path):
     with SimulatedGpu():
         second = go(tmp_path / "gpu", *asked, "runtime=gpu")
     assert numbers(first) == numbers(second)
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_fp32_is_fp32_in_convolutions_too(tf32, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not tf32)
+    before = torch.get_float32_matmul_precision()
+
+    def allowed(fabric, processes):
+        return torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+    try:
+        assert Runtime(device="cpu", tf32=tf32).launch(allowed) == (tf32, "high" if tf32 else "highest")
+    finally:
+        torch.set_float32_matmul_precision(before)

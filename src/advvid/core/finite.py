@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from advvid.core.later import require
 
 
 def require_finite(out: Tensor, ids: Sequence[str], what: str, subject: str = "the model's output") -> None:
-    """Refuse outputs that hold NaN or infinity; one synchronisation.
+    """Refuse outputs that hold NaN or infinity; on a GPU when it is read, see ``advvid.core.later``.
 
     An argmax over NaN is still a class, so that such a clip could count as right.
 
@@ -31,15 +31,24 @@ def require_finite(out: Tensor, ids: Sequence[str], what: str, subject: str = "t
     Example:
         >>> require_finite(torch.zeros(1, 2), ["a"], "the clean clips")
     """
-    if bool(out.isfinite().all()):
+    if not len(out):
         return
-    bad = ~out.reshape(len(out), -1).isfinite().all(dim=1)
-    first = int(bad.nonzero()[0])
-    kind = "NaN" if bool(out[first].isnan().any()) else "infinite"
-    raise AdvvidError(
-        f"{subject} is {kind} on clip {ids[first]} ({int(bad.sum())} of {len(ids)} clips of its batch) among {what}: "
-        "no verdict rests on such a number; look for a division by zero, an overflow or damaged weights"
-    )
+    rows = out.reshape(len(out), -1)
+    bad = ~rows.isfinite().all(dim=1)
+
+    def figures() -> list[Tensor]:
+        first = bad.int().argmax()
+        return [first, rows.index_select(0, first[None]).isnan().any(), bad.sum()]
+
+    def message(found: Sequence[float]) -> str:
+        first, is_nan, count = found
+        kind = "NaN" if is_nan else "infinite"
+        return (
+            f"{subject} is {kind} on clip {ids[int(first)]} ({count:.0f} of {len(ids)} clips of its batch) among {what}: "
+            "no verdict rests on such a number; look for a division by zero, an overflow or damaged weights"
+        )
+
+    require(~bad.any(), figures, message)
 
 
 def require_finite_loss(loss: Tensor, epoch: int, step: int, last: Path) -> None:
@@ -99,6 +108,15 @@ class FiniteWatch:
 
     def __init__(self) -> None:
         self._seen: Tensor | None = None
+
+    def require_none(self, message: Callable[[], str]) -> None:
+        """Refuse where there was any so far; on a GPU when it is read, see ``advvid.core.later``.
+
+        Raises:
+            AdvvidError: with the message.
+        """
+        if self._seen is not None:
+            require(~self._seen, list, lambda figures: message())
 
     def note(self, _module: nn.Module, _given: Any, out: Any) -> None:
         """Take note of one output; the form of a forward hook."""

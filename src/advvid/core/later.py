@@ -26,20 +26,20 @@ class Pending:
         """Keep a condition, and the figures of its message, on the device."""
         self._asked.append((torch.stack([holds.double(), *(figure.double() for figure in figures)]), message))
 
-    def read(self) -> None:
-        """Read all conditions in one synchronisation.
+    def read(self, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Read all conditions in one synchronisation, and return these tensors on the host, which come with them.
 
         Raises:
             AdvvidError: with the message of the first that does not hold.
         """
         asked, self._asked = self._asked, []
-        if not asked:
-            return
-        answers = iter(torch.cat([answer for answer, _ in asked]).tolist())
-        for answer, message in asked:
-            holds, *figures = [next(answers) for _ in range(len(answer))]
+        conditions = {f"asked {number}": answer for number, (answer, _) in enumerate(asked)}
+        host = on_host({**(tensors or {}), **conditions})
+        for name, (_, message) in zip(conditions, asked, strict=True):
+            holds, *figures = host.pop(name).tolist()
             if not holds:
                 raise AdvvidError(message(figures))
+        return host
 
 
 _pending: ContextVar[Pending | None] = ContextVar("pending", default=None)

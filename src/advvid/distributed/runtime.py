@@ -40,7 +40,7 @@ class Runtime:
             ``advvid.distributed.sharding``). Evaluation has the whole model in each process.
         precision: of training and of the attack's search: ``fp32``, ``bf16`` or ``fp16``. Verdicts are always fp32.
         threads: CPU threads of PyTorch; None leaves its default (the cores, shared by the processes).
-        tf32: let matrix products of a GPU use TF32 where precision is fp32.
+        tf32: let matrix products and convolutions of a GPU use TF32 where precision is fp32.
         compile: compile the model's forward and backward passes with ``torch.compile``: minutes at the start, faster
             steps on a GPU, slower ones on most CPUs.
         profile: write a profiler trace and a breakdown of a few batches to the run folder.
@@ -174,6 +174,7 @@ def _in_process(
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = runtime.tf32  # PyTorch's own default rounds every convolution of a GPU
     processes = Processes(fabric.global_rank, fabric.world_size, fabric.device, runtime.strategy == "fsdp")
     if log_config is not None and processes.main:
         logging.config.dictConfig(log_config)

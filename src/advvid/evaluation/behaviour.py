@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.core.finite import require_finite
+from advvid.core.later import require
 from advvid.evaluation.check_rules import BATCH, Check, finding
 from advvid.evaluation.untouched import Snapshot
 from advvid.tasks.base import Task
@@ -108,7 +109,7 @@ def companions(model: nn.Module, clips: Tensor, out: Tensor, task: Task) -> Chec
 
 
 def require_answers(out: object, batch: Batch, task: Task) -> None:
-    """Refuse outputs that are no answer to a batch, and labels that no output stands for; two synchronisations a batch.
+    """Refuse outputs that are no answer to a batch, and labels that no output stands for.
 
     Args:
         out: what the model put out for the clean clips.
@@ -138,12 +139,19 @@ def _require_labels(target: Tensor, classes: int, ids: Sequence[str]) -> None:
     if target.dim() != 1 or target.is_floating_point() or target.dtype == torch.bool:
         return  # another task's labels
     beyond = (target < 0) | (target >= classes)
-    if bool(beyond.any()):
-        index = int(beyond.nonzero()[0])
-        raise AdvvidError(
-            f"clip {ids[index]} has the label {int(target[index])}, but the model knows {classes} classes, numbered from 0: "
+
+    def first() -> list[Tensor]:
+        index = beyond.int().argmax()
+        return [index, target.index_select(0, index[None])[0]]
+
+    def message(figures: Sequence[float]) -> str:
+        index, label = map(int, figures)
+        return (
+            f"clip {ids[index]} has the label {label}, but the model knows {classes} classes, numbered from 0: "
             "choose the model that belongs to the data set, or mend the labels"
         )
+
+    require(~beyond.any(), first, message)
 
 
 def require_task(task: Task, out: Tensor, batch: Batch) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from advvid.attacks.result import AttackResult
-from advvid.core.errors import AdvvidError
+from advvid.core.later import require
 from advvid.threats.base import Threat
 
 
@@ -23,7 +23,7 @@ def require_honest(
 ) -> Tensor:
     """Refuse a result that is not what it claims to be, and return each clip's measured distance ``[B]``.
 
-    All is read in one synchronisation.
+    On a GPU all is checked when it is read, see ``advvid.core.later``.
 
     Args:
         result: of the right form.
@@ -41,25 +41,31 @@ def require_honest(
     allowed = threat.contains(result.x_adv, clips, result.aux)
     written = (_bits(given[0]) != _bits(clips)).any() | (given[1] != labels).any()
     below = (result.steps < 0).any() | (result.gradient_calls < 0).any()
-    overwritten, negative, outside = torch.stack([written, below.to(written.device), ~allowed.all()]).tolist()
-    if overwritten:
-        raise AdvvidError(
-            f"the attack of column {column} wrote into the clips or labels that it was given (batch of clip {ids[0]}): "
-            "held against these its change would not show; let it work on a clone"
-        )
-    if outside:
-        index = int((~allowed).nonzero()[0])
-        low, high = float(result.x_adv[index].min()), float(result.x_adv[index].max())
-        raise AdvvidError(
-            f"the attack of column {column} left its threat model on clip {ids[index]}: allowed is "
-            f"{threat.budget}, measured is a distance of {float(far[index]):.6g} with values from {low:.6g} to "
-            f"{high:.6g} ({int((~allowed).sum())} of {len(ids)} clips of the batch); results "
+
+    def furthest() -> list[Tensor]:
+        index = (~allowed).int().argmax()
+        clip = result.x_adv.index_select(0, index[None])
+        return [index, far.index_select(0, index[None])[0], clip.min(), clip.max(), (~allowed).sum()]
+
+    def outside(figures: Sequence[float]) -> str:
+        index, distance, low, high, count = figures
+        return (
+            f"the attack of column {column} left its threat model on clip {ids[int(index)]}: allowed is "
+            f"{threat.budget}, measured is a distance of {distance:.6g} with values from {low:.6g} to "
+            f"{high:.6g} ({count:.0f} of {len(ids)} clips of the batch); results "
             "discarded: this is a bug in the attack, please report it"
         )
-    if negative:
-        raise AdvvidError(
-            f"the attack of column {column} counts fewer than 0 steps or gradient calls: mend what it reports as its cost"
-        )
+
+    overwritten = (
+        f"the attack of column {column} wrote into the clips or labels that it was given (batch of clip {ids[0]}): "
+        "held against these its change would not show; let it work on a clone"
+    )
+    require(~written, list, lambda figures: overwritten)
+    require(allowed.all(), furthest, outside)
+    negative = (
+        f"the attack of column {column} counts fewer than 0 steps or gradient calls: mend what it reports as its cost"
+    )
+    require(~below, list, lambda figures: negative)
     return far
 
 

@@ -17,6 +17,7 @@ from advvid.core.batch import clip_generators
 from advvid.core.errors import AdvvidError
 from advvid.core.finite import watching
 from advvid.core.identity import of_attack
+from advvid.core.later import later
 from advvid.evaluation.claims import require_honest
 from advvid.evaluation.untouched import left_alone
 from advvid.tasks.base import Task
@@ -102,8 +103,7 @@ def craft(
     ):
         result = attack.run(seen, *given, generators, task=task)
     require_form(result, clips, f"of column {column.name}")
-    if watch.saw():
-        raise _not_finite(column, model, clips, labels, ids, seed, task)
+    watch.require_none(lambda: str(_not_finite(column, model, clips, labels, ids, seed, task)))
     far = require_honest(result, column.name, threat, given, clips, labels, ids)
     return dataclasses.replace(result, gradient_calls=column.passes * result.gradient_calls), far
 
@@ -115,7 +115,8 @@ def _not_finite(
     if len(ids) > 1:
         for i, name in enumerate(ids):
             try:
-                craft(column, model, clips[i : i + 1], labels[i : i + 1], [name], seed, task)
+                with later(False):  # it is known at once which
+                    craft(column, model, clips[i : i + 1], labels[i : i + 1], [name], seed, task)
             except AdvvidError as error:
                 return error
     return AdvvidError(

@@ -23,6 +23,7 @@ from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.core.finite import require_finite
 from advvid.core.identity import versions
+from advvid.core.later import Pending, later
 from advvid.core.profiling import LOGGING, scope
 from advvid.core.progress import Bar, bar
 from advvid.data.content import Contents
@@ -141,7 +142,13 @@ class Evaluator:
         return keys | {c.name: digests.of_values(c.rests_on, self.seed, *common) for c in self.columns}
 
     def _batch(self, number: int, batch: Batch, missing: Sequence[str], describe: Callable[[str], None]) -> None:
-        """Compute the missing cells of a batch."""
+        """Compute the missing cells of a batch; on a GPU all of a cell comes to the host in one copy, its checks with it."""
+        with later(self.device.type == "cuda") as checks:
+            self._compute(number, batch, missing, describe, checks)
+
+    def _compute(
+        self, number: int, batch: Batch, missing: Sequence[str], describe: Callable[[str], None], checks: Pending
+    ) -> None:
         describe(CLEAN)
         clean = self._predict(batch.inputs)
         require_answers(clean, batch, self.task)
@@ -149,34 +156,40 @@ class Evaluator:
             require_task(self.task, clean, batch)
             self.steady = Steady(self._predict, batch.inputs, clean, batch.ids)
         right = self.task.correct(clean, batch.target)
+        known = {"out": clean, "pred": self.task.predict(clean), "target": batch.target}
+        host = checks.read(known if right is None else known | {"right": right})
         # Clips that are wrong already count as wrong under every attack: there is nothing to search for.
-        todo = torch.arange(len(batch), device=self.device) if right is None else right.nonzero().squeeze(1)
+        rows = torch.arange(len(batch)) if right is None else host["right"].nonzero().squeeze(1)
+        todo = rows.to(self.device, non_blocking=True)
         if CLEAN in missing:
-            labels = [json.dumps(label) for label in self.task.label(batch.target)]
-            arrays: Arrays = {"id": np.array(batch.ids), "label": np.array(labels), "out": clean}
-            arrays["pred"] = self.task.predict(clean)
-            self.cells.write(CLEAN, number, arrays | self._after(batch.inputs, batch, clean, todo))
+            labels = [json.dumps(label) for label in self.task.label(host["target"])]
+            arrays: Arrays = {"id": np.array(batch.ids), "label": np.array(labels), "out": host["out"]}
+            after = checks.read(self._after(batch.inputs, batch, clean, todo)) if self.postprocess else {}
+            self.cells.write(CLEAN, number, {**arrays, "pred": host["pred"], **after})
         for column in self.columns:
             if column.name not in missing:
                 continue
             describe(column.name)
             began = time.perf_counter()
-            x_adv, steps, calls, distance = self._attack(column, batch, todo)
+            x_adv, steps, calls, distance = self._attack(column, batch, rows)
             seconds = (time.perf_counter() - began) / len(batch)
             out = clean.clone()
             if len(todo):
                 out[todo] = self._predict(x_adv[todo])
             require_finite(out, batch.ids, f"those of column {column.name}")
-            arrays = {
+            cell = {
                 "pred": self.task.predict(out),
                 "out": out,
                 "distance": distance,
                 "steps": steps,
                 "gradient_calls": calls,
-                "seconds": np.full(len(batch), round(seconds, 4)),
                 **visibility(x_adv, batch.inputs),
                 **self._after(x_adv, batch, clean, todo),
             }
+            host = checks.read(cell)
+            if self.device.type == "cuda":  # a search there is over when its result is here
+                seconds = (time.perf_counter() - began) / len(batch)
+            arrays = {**host, "seconds": np.full(len(batch), round(seconds, 4))}
             # The picture goes first: a cell that is there is not computed again.
             if number == 0 and self.show is not None:
                 with scope(LOGGING):
@@ -194,15 +207,16 @@ class Evaluator:
             arrays |= {f"pred@{step.name}": self.task.predict(out), f"out@{step.name}": out}
         return arrays
 
-    def _attack(self, column: Column, batch: Batch, todo: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Attack the clips ``todo`` and return clips, steps, gradient calls and distances of the batch."""
+    def _attack(self, column: Column, batch: Batch, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Attack the clips ``rows``, named on the host, and return clips, steps, gradient calls and distances of the batch."""
         x_adv = batch.inputs.clone()
         steps = torch.zeros(len(batch), dtype=torch.int64, device=self.device)
         calls, distance = steps.clone(), torch.zeros(len(batch), device=self.device)
 
         def search(places: Tensor) -> None:
-            index = todo[places.to(self.device, non_blocking=True)]
-            result, far = self._craft(column, batch, index)
+            chosen = rows[places]
+            index = chosen.to(self.device, non_blocking=True)
+            result, far = self._craft(column, batch, index, [batch.ids[i] for i in chosen.tolist()])
             x_adv[index], steps[index], calls[index], distance[index] = (
                 result.x_adv,
                 result.steps,
@@ -210,12 +224,12 @@ class Evaluator:
                 far,
             )
 
-        _, self.micro = in_parts(search, self.micro, len(todo), f"the attack of {column.name}")
+        _, self.micro = in_parts(search, self.micro, len(rows), f"the attack of {column.name}")
         return x_adv, steps, calls, distance
 
-    def _craft(self, column: Column, batch: Batch, index: Tensor) -> tuple[AttackResult, Tensor]:
+    def _craft(self, column: Column, batch: Batch, index: Tensor, ids: Sequence[str]) -> tuple[AttackResult, Tensor]:
         """Search, in low precision where asked for; what only rounding made look fooled is searched again in fp32."""
-        clips, labels, ids = batch.inputs[index], batch.target[index], [batch.ids[i] for i in index.tolist()]
+        clips, labels = batch.inputs[index], batch.target[index]
         with self.search():
             result, far = craft(column, self.model, clips, labels, ids, self.seed, self.task)
             if not torch.is_autocast_enabled(self.device.type):

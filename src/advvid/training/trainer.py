@@ -291,6 +291,7 @@ class Trainer:
         with self.placement.gathered(self.scored):
             where, draws = self.fabric.device, (self.seed, name)
             meters = score(self.scored, batches, self.defense.task, where, attacks, draws, crafted_on=part)
+        self.checks.read()
         return {key: meter.together(self.processes) for key, meter in meters.items()}
 
     def _share_buffers(self) -> None:
