@@ -70,8 +70,9 @@ def training_passes(cfg: DictConfig) -> float:
     clips = cfg.dataset.get("limit_train") or CLIPS[_data(cfg)]
     extra = crafting_passes(cfg.defense, clips)
     epochs = int(cfg.schedule.epochs)
-    heavy = HEAVIER.get(kind, 1.0)
-    return heavy * epochs * (clips * each + int(cfg.dataset.get("limit_val") or 100) * (1 + inner)) + extra
+    heavy, looked = HEAVIER.get(kind, 1.0), -(-epochs // int(cfg.schedule.get("validate_every") or 1))
+    validated = looked * int(cfg.dataset.get("limit_val") or 100) * (1 + inner)
+    return heavy * (epochs * clips * each + validated) + extra
 
 
 def scoring_passes(cfg: DictConfig) -> float:
