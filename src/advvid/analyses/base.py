@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from rich.console import Console, RenderableType
@@ -152,8 +152,10 @@ class Analysis(ABC):
     """A question about a trained model. Holds settings only, never a model.
 
     ``run`` computes; ``draw`` and ``table`` show its result and need nothing else, so that they work on a JSON file of
-    an earlier run as well.
+    an earlier run as well. ``judges`` says whether it asks what is right or wrong, which predicted frames never are.
     """
+
+    judges: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class LossByStep(Analysis):
         >>> LossByStep(steps=[5, 1]).steps
         (1, 5)
     """
+
+    judges: ClassVar[bool] = False
 
     attack: SparseAttack = field(default_factory=DeepSAVA)
     key_frames: Annotated[Sequence[Choice], MinLen(1)] = ("first", "bayesian")

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from advvid.analyses.base import Analysis
 from advvid.attacks.base import Attack, in_space
-from advvid.config.instantiate import safe_instantiate
+from advvid.config.instantiate import find_target, safe_instantiate
 from advvid.core.errors import AdvvidError
 from advvid.core.schedules import Schedule
 from advvid.data.checked import check_split
@@ -71,7 +71,8 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     dataset = require_dataset(safe_instantiate(cfg.dataset) if cfg.files is None else given_files(cfg, schedule.select))
     check_task(cfg.model, dataset.task)
     check_settings(cfg.model, dataset.clip_shape, dataset.views)
-    if cfg.get("analysis") and dataset.task.output != "logits":
+    looked = find_target(cfg.analysis.get("_target_"), "analysis") if cfg.get("analysis") else None
+    if getattr(looked, "judges", looked is not None) and dataset.task.output != "logits":
         raise AdvvidError(
             "analysis=... looks at right and wrong answers, which the prediction of frames does not have: leave it out for "
             "the table of errors"
