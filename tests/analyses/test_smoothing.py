@@ -81,17 +81,20 @@ def test_nothing_within_a_certified_radius_changes_the_answer_in_1000_tries():
 
 
 def result_of(tmp_path, model, clips=None, **settings):
-    analysis = Smoothing(sigma=SIGMA, n0=20, n=60, alpha=0.01, **settings)
+    analysis = Smoothing(sigmas=[SIGMA, SIGMA / 2], n0=20, n=60, alpha=0.01, **settings)
     return analysis, carry_out(analysis, context(tmp_path, model, "smoothing", clips=clips), NoTracker())
 
 
 def test_the_proved_share_lies_below_what_the_attack_leaves(tmp_path):
     _, result = result_of(tmp_path, network(1), radii=[0.02, 0.15], attack=PGD(norm="l2", steps=2))
     assert result["n"] == N
-    assert [bound["radius"] for bound in result["bounds"]] == [0.02, 0.15]
-    proved = [bound["certified"]["acc"] for bound in result["bounds"]]
-    assert proved == sorted(proved, reverse=True)
-    assert all(bound["certified"]["acc"] <= bound["attacked"]["acc"] for bound in result["bounds"])
+    assert [level["sigma"] for level in result["levels"]] == [SIGMA / 2, SIGMA]
+    assert result["levels"][1]["largest"] == pytest.approx(2 * result["levels"][0]["largest"])
+    for level in result["levels"]:
+        assert [bound["radius"] for bound in level["bounds"]] == [0.02, 0.15]
+        proved = [bound["certified"]["acc"] for bound in level["bounds"]]
+        assert proved == sorted(proved, reverse=True)
+        assert all(bound["certified"]["acc"] <= bound["attacked"]["acc"] for bound in level["bounds"])
     assert not result["checks"][0]["raised"]
     assert result["tries"] > 0
     assert (tmp_path / "analysis" / "smoothing.png").is_file()
@@ -116,8 +119,8 @@ def test_batches_do_not_matter(tmp_path):
     found = []
     for size in (4, 12):
         given = context(tmp_path / str(size), network(1), "smoothing", batch_size=size, clips=clips)
-        result = Smoothing(sigma=SIGMA, n0=20, n=40, radii=[0.05], attack=PGD(norm="l2", steps=1)).run(given)
-        found.append([(clip["answer"], pytest.approx(clip["radius"])) for clip in result["clips"]])
+        result = Smoothing(sigmas=[SIGMA], n0=20, n=40, radii=[0.05], attack=PGD(norm="l2", steps=1)).run(given)
+        found.append([(clip["answer"], pytest.approx(clip["radius"])) for clip in result["levels"][0]["clips"]])
     assert found[0] == found[1]
 
 
@@ -127,6 +130,6 @@ def test_several_views_are_attacked_together(tmp_path):
     frames = setting.clip_shape[1]
     assert frames % 2 == 0
     halves = dataclasses.replace(setting, clip_shape=(3, frames // 2, *setting.clip_shape[2:]))
-    result = carry_out(Smoothing(sigma=0.01, n0=4, n=8, radii=[0.001], draws=2), halves, NoTracker())
-    assert len(result["bounds"]) == 1
+    result = carry_out(Smoothing(sigmas=[0.01], n0=4, n=8, radii=[0.001], draws=2), halves, NoTracker())
+    assert len(result["levels"][0]["bounds"]) == 1
     assert result["settings"][0]["eps"] == 0.001

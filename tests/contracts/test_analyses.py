@@ -22,6 +22,7 @@ NAMES = list(option_files("analysis"))
 # What would take long.
 SHORT = {
     "queries": ["analysis.queries=20"],
+    "smoothing": ["analysis.n=100"],
     "ablation": ["analysis.changed=[1]", "analysis.attack.steps=2"],
     "ablation_patches": ["analysis.changed=[2]", "analysis.attack.steps=1"],
 }

@@ -9,6 +9,8 @@ import torch
 from scipy.stats import beta, binomtest
 from torch import Tensor, nn
 
+from advvid.threats.base import draw
+
 # Noisy clips that the model sees at once.
 CHUNK = 100
 
@@ -46,7 +48,7 @@ def counts(model: nn.Module, clip: Tensor, sigma: float, draws: int, generator: 
         clip: ``[3, T, H, W]``.
         sigma: standard deviation of the noise, which is not clamped.
         draws: noisy copies.
-        generator: of the noise, on the CPU.
+        generator: of the noise, on the CPU; on a GPU the noise is drawn there, from a seed that this one gives.
 
     Shape:
         result: int64 ``[K]``.
@@ -54,7 +56,7 @@ def counts(model: nn.Module, clip: Tensor, sigma: float, draws: int, generator: 
     found: Tensor | None = None
     with torch.no_grad():
         for begin in range(0, draws, CHUNK):
-            noise = torch.randn(min(CHUNK, draws - begin), *clip.shape, generator=generator).to(clip.device)
+            noise = draw("randn", (min(CHUNK, draws - begin), *clip.shape), [generator], clip)[0]
             logits = model(clip + sigma * noise)
             made = torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1])
             found = made if found is None else found + made

@@ -12,7 +12,6 @@ import torch
 from annotated_types import Gt, Lt, MinLen
 from rich.console import Group, RenderableType
 from rich.text import Text
-from torch import Tensor
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import by_batch, no_answers
@@ -38,10 +37,11 @@ class Smoothing(Analysis):
     The smoothed model answers what the run's model answers most often on clips with Gaussian noise. Its certified accuracy
     at a radius is a lower bound of its accuracy under every attack of that l2 budget; the accuracy that is left by the
     attack is an upper bound of the same. A check is raised where an attack changes an answer inside its certified radius,
-    which happens by chance with probability 2 alpha a try at most. Train with ``defense=gaussian_noise`` of the same sigma.
+    which happens by chance with probability 2 alpha a try at most. A larger sigma proves farther and answers worse. Train
+    with ``defense=gaussian_noise`` of the same sigma.
 
     Args:
-        sigma: standard deviation of the noise of each value.
+        sigmas: standard deviations of the noise of each value, each a smoothed model of its own.
         n0: noisy clips from which the class is guessed, and by which an attacked clip is judged.
         n: noisy clips by which its probability is bounded; no radius exceeds ``sigma * Phi^-1(alpha^(1/n))``.
         alpha: probability that a certificate is wrong.
@@ -51,11 +51,11 @@ class Smoothing(Analysis):
         draws: noisy clips behind each gradient.
 
     Example:
-        >>> Smoothing(sigma=0.25, n=10_000).alpha
+        >>> Smoothing(sigmas=[0.25], n=10_000).alpha
         0.001
     """
 
-    sigma: PositiveNumber = 0.1
+    sigmas: Annotated[Sequence[PositiveNumber], MinLen(1)] = (0.05, 0.1)
     n0: Annotated[int, Gt(1)] = 100
     n: Count = 1000
     alpha: Annotated[float, Gt(0), Lt(1)] = 0.001
@@ -67,7 +67,8 @@ class Smoothing(Analysis):
         super().__post_init__()
         if type(self.attack.threat) is not L2Ball:
             raise AdvvidError("analysis=smoothing proves radii in l2: give analysis.attack an attack with norm=l2")
-        object.__setattr__(self, "radii", tuple(sorted({parse_number(radius) for radius in self.radii})))
+        for name in ("sigmas", "radii"):
+            object.__setattr__(self, name, tuple(sorted({parse_number(value) for value in getattr(self, name)})))
 
     def run(self, context: Context) -> dict[str, Any]:
         """Certify every clip and attack it at every radius.
@@ -80,63 +81,73 @@ class Smoothing(Analysis):
         channels, frames, *side = context.clip_shape
         source = torch.Generator().manual_seed(derive_seed(context.seed, "draws"))
         noise = torch.randn(self.draws, channels, context.views * frames, *side, generator=source)
-        scores = SmoothedScores(context.model, float(self.sigma), noise).to(context.device).eval()
+        smoothed = [SmoothedScores(context.model, float(s), noise).to(context.device).eval() for s in self.sigmas]
         made = (repr(self), digests.of_module(context.model))
-        parts = by_batch(context, context.split, "clips", made, "smoothing", lambda b: self._batch(context, scores, b))
-        clips = [clip for part in parts for clip in part["clips"]]
-        radii = [float(radius) for radius in self.radii]
-        bounds = [
-            {
-                "radius": radius,
-                "certified": proportion([c["answer"] == c["label"] and c["radius"] >= radius for c in clips]),
-                # An upper bound: where the smoothed model abstains, the attack is not sure to have succeeded.
-                "attacked": proportion([{c["answer"], c["attacked"][i]} <= {c["label"], None} for c in clips]),
-            }
-            for i, radius in enumerate(radii)
+        parts = by_batch(
+            context, context.split, "clips", made, "smoothing", lambda b: self._batch(context, smoothed, b)
+        )
+        levels = [
+            self._level(scores.sigma, [c for part in parts for c in part["levels"][i]])
+            for i, scores in enumerate(smoothed)
         ]
-        tried = list(held(clips, radii))
+        tried = [one for level in levels for one in held(level["clips"], [float(radius) for radius in self.radii])]
         check = below_certificate(
             tried,
             "the certificate is wrong, more often than alpha allows",
             "look for a model that does not answer the same on equal clips, or noise that is not Gaussian",
         )
         return {
-            "sigma": float(self.sigma), "n": len(clips), "draws": [self.n0, self.n], "alpha": self.alpha,
-            "largest": float(self.sigma) * torch.special.ndtri(torch.tensor(self.alpha ** (1 / self.n))).item(),
+            "n": len(levels[0]["clips"]), "draws": [self.n0, self.n], "alpha": self.alpha, "levels": levels,
+            "tries": len(tried), "checks": [dataclasses.asdict(check)],
+            "settings": [dataclasses.asdict(self.at(float(radius))) for radius in self.radii],
+        }  # fmt: skip
+
+    def _level(self, sigma: float, clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the bounds of one smoothed model."""
+        bounds = [
+            {
+                "radius": float(radius),
+                "certified": proportion([c["answer"] == c["label"] and c["radius"] >= radius for c in clips]),
+                # An upper bound: where the smoothed model abstains, the attack is not sure to have succeeded.
+                "attacked": proportion([{c["answer"], c["attacked"][i]} <= {c["label"], None} for c in clips]),
+            }
+            for i, radius in enumerate(self.radii)
+        ]
+        return {
+            "sigma": sigma, "largest": sigma * torch.special.ndtri(torch.tensor(self.alpha ** (1 / self.n))).item(),
             "right": proportion([clip["answer"] == clip["label"] for clip in clips]),
-            "abstained": sum(clip["answer"] is None for clip in clips), "bounds": bounds, "tries": len(tried),
-            "checks": [dataclasses.asdict(check)], "clips": clips,
-            "settings": [dataclasses.asdict(self.at(radius)) for radius in radii],
+            "abstained": sum(clip["answer"] is None for clip in clips), "bounds": bounds, "clips": clips,
         }  # fmt: skip
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
-        """Draw both bounds over the radius."""
-        title = f"smoothed with sigma {result['sigma']:g}"
-        return [bound_curves(title, "radius", result["n"], {"": result}, folder / f"{name}.png")]
+        """Draw both bounds over the radius, for each noise."""
+        parts = {f", sigma {level['sigma']:g}": level for level in result["levels"]}
+        return [bound_curves("Smoothed with Gaussian noise", "radius", result["n"], parts, folder / f"{name}.png")]
 
     def table(self, result: Mapping[str, Any]) -> RenderableType:
-        """Return a row per radius: the proved lower bound beside the attack's upper bound."""
-        notes = [
-            f"Abstained on {result['abstained']} clips, which count as wrong. No radius can exceed {result['largest']:.3g}.",
-            *(check["message"] for check in result["checks"]),
-        ]
-        layout = bound_table(f"Smoothed with sigma {result['sigma']:g}, n = {result['n']}", "radius", result)
-        return Group(layout, *(Text(note) for note in notes))
+        """Return, for each noise, a row per radius: the proved lower bound beside the attack's upper bound."""
+        shown: list[RenderableType] = []
+        for level in result["levels"]:
+            shown.append(bound_table(f"Smoothed with sigma {level['sigma']:g}, n = {result['n']}", "radius", level))
+            abstained = f"Abstained on {level['abstained']} clips, which count as wrong."
+            shown.append(Text(f"{abstained} No radius can exceed {level['largest']:.3g}."))
+        return Group(*shown, *(Text(check["message"]) for check in result["checks"]))
 
-    def _batch(self, context: Context, scores: SmoothedScores, batch: Batch) -> dict[str, Any]:
-        sigma, model = float(self.sigma), context.model
+    def _batch(self, context: Context, smoothed: Sequence[SmoothedScores], batch: Batch) -> dict[str, Any]:
+        return {"levels": [self._clips(context, scores, batch) for scores in smoothed]}
+
+    def _clips(self, context: Context, scores: SmoothedScores, batch: Batch) -> list[dict[str, Any]]:
+        """Certify and attack a batch under one noise."""
         found = [
-            certify(model, clip, sigma, (self.n0, self.n), self.alpha, generator)
+            certify(context.model, clip, scores.sigma, (self.n0, self.n), self.alpha, generator)
             for clip, generator in zip(batch.inputs, clip_generators(context.seed, "smoothing", batch.ids), strict=True)
         ]
         attacked = [self._attacked(context, scores, batch, float(radius)) for radius in self.radii]
         rows = zip(batch.ids, batch.target.tolist(), found, zip(*attacked, strict=True), strict=True)
-        return {
-            "clips": [
-                {"id": name, "label": label, "answer": answer, "radius": radius, "attacked": list(after)}
-                for name, label, (answer, radius), after in rows
-            ]
-        }
+        return [
+            {"id": name, "label": label, "answer": answer, "radius": radius, "attacked": list(after)}
+            for name, label, (answer, radius), after in rows
+        ]
 
     def at(self, radius: float) -> GradientAttack:
         """Return the attack at a radius, with steps of 2.5 radius / steps and no early exit."""
@@ -148,13 +159,10 @@ class Smoothing(Analysis):
         """Attack the smoothed model at a radius and return its answers on fresh noise."""
         column = Column(f"radius={radius:g}", self.at(radius))
         result, _ = craft(column, scores, batch.inputs, batch.target, batch.ids, context.seed, context.task)
-        return self._answers(context, result.x_adv, clip_generators(context.seed, f"judged {radius:g}", batch.ids))
-
-    def _answers(self, context: Context, clips: Tensor, generators: Sequence[torch.Generator]) -> list[int | None]:
-        sigma = float(self.sigma)
+        generators = clip_generators(context.seed, f"judged {radius:g}", batch.ids)
         return [
-            predict(context.model, clip, sigma, self.n0, self.alpha, generator)
-            for clip, generator in zip(clips, generators, strict=True)
+            predict(context.model, clip, scores.sigma, self.n0, self.alpha, generator)
+            for clip, generator in zip(result.x_adv, generators, strict=True)
         ]
 
 
