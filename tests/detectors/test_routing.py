@@ -15,6 +15,7 @@ from advvid.attacks.pgd import PGD
 from advvid.config.instantiate import safe_instantiate
 from advvid.core.errors import AdvvidError
 from advvid.detectors.routing import Routing
+from advvid.detectors.temporal_shuffling import TemporalShuffling
 from advvid.experiment.parts import made_routing
 from advvid.purifiers.base import Purifier
 from advvid.purifiers.filters import GaussianBlur
@@ -137,3 +138,28 @@ def test_what_cannot_work_is_told_in_one_sentence(settings, shape, words):
     cfg = OmegaConf.create({"mode": "eval", "evaluation": {"eot_samples": 10}} | settings)
     with pytest.raises(AdvvidError, match=words):
         made_routing(cfg, shape)
+
+
+class Rising(nn.Module):
+    """Class 1 where the grey level rises steadily enough from frame to frame."""
+
+    def forward(self, clips):
+        trend = clips.mean(dim=(1, 3, 4)) @ torch.tensor([-2.0, -1, 0, 1, 2])
+        return torch.stack([torch.full_like(trend, 2.4), trend], dim=1)
+
+
+def test_an_answer_that_another_order_changes_is_purified():
+    """A still clip answers the same in any order; a rise that only the given order has does so in none."""
+    clips, detector = clips_of(CALM, [0.0, 0.25, 0.5, 0.75, 1.0], CALM), TemporalShuffling(dense=Scaled(0.25))
+    index = detector.index(Rising(), clips)
+    assert index[[0, 2]].tolist() == [0, 0]
+    assert index[1] > 0.8
+    assert torch.equal(detector.index(Rising(), clips[1:2]), index[1:2])  # the same orders each time, for any batch
+    route = detector.route(Rising())
+    assert torch.equal(route(clips), clips * torch.tensor([1, 0.25, 1]).view(-1, 1, 1, 1, 1))
+    assert route.settings != TemporalShuffling(dense=Scaled(0.25), orders=9).route(Rising()).settings
+
+
+def test_temporal_shuffling_is_a_detector_of_the_command_line():
+    found = made_routing(composed("detector=temporal_shuffling"), (3, 5, 16, 16))
+    assert isinstance(found, TemporalShuffling)

@@ -46,7 +46,13 @@ def trained(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "front",
-    ["purifier=[jpeg]", "purifier=[jpeg,gaussian_blur]", "purifier=[noise_injection]", "detector=temporal_consistency"],
+    [
+        "purifier=[jpeg]",
+        "purifier=[jpeg,gaussian_blur]",
+        "purifier=[noise_injection]",
+        "detector=temporal_consistency",
+        "detector=temporal_shuffling",
+    ],
 )
 def test_a_finished_model_is_scored_behind_them(trained, tmp_path, front):
     done = run("mode=eval", f"checkpoint={trained}", front, *SMALL, f"hydra.run.dir={tmp_path}")

@@ -43,6 +43,11 @@ class Routing(TemporalConsistency):
         """The file of the detector's own network."""
         return None if self.network is None else checkpoint.find(self.network)
 
+    @property
+    def rule(self) -> str:
+        """The thresholds, by which results are kept apart."""
+        return f"gamma_1={self.gamma_1!r}, gamma_2={self.gamma_2!r}"
+
     def route(self, model: nn.Module, network: nn.Module | None = None) -> Route:
         """Return the route as a purifier in front of a model.
 
@@ -91,5 +96,4 @@ class Route(Purifier):
 
     def extra_repr(self) -> str:
         """Return thresholds and purifiers."""
-        rule = f"gamma_1={self._routing.gamma_1!r}, gamma_2={self._routing.gamma_2!r}"
-        return f"{rule}, sparse={self.sparse.settings}, dense={self.dense.settings}"
+        return f"{self._routing.rule}, sparse={self.sparse.settings}, dense={self.dense.settings}"

@@ -159,7 +159,9 @@ def made_routing(cfg: DictConfig, clip_shape: Sequence[int]) -> Routing | None:
     if found is None:
         return None
     if not isinstance(found, Routing):
-        raise AdvvidError(f"detector holds a {type(found).__name__}: choose detector=temporal_consistency")
+        raise AdvvidError(
+            f"detector holds a {type(found).__name__}: choose detector=temporal_consistency or temporal_shuffling"
+        )
     _check_front("detector", [found.sparse, found.dense], cfg, clip_shape)
     return found
 
