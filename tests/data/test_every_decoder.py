@@ -12,7 +12,7 @@ from test_decoders import ALL
 
 from advvid.core.errors import AdvvidError
 from advvid.data.class_folders import ClassFolders
-from advvid.data.decoders import FrameVideo
+from advvid.data.decoders import FrameVideo, candidates
 from advvid.data.encode import write_video
 from advvid.data.reencode import shrink
 from advvid.data.scan import look, problem
@@ -66,6 +66,35 @@ def test_real_files_are_read_alike():
             assert (a.frames, a.rate) == (b.frames, b.rate)
             some = [*range(0, a.frames, 7), a.frames - 1]
             assert torch.equal(a.fetch(some), b.fetch(some)), path
+
+
+@real
+@pytest.mark.slow
+def test_all_real_files_are_read_alike_and_bad_ones_refused_alike():
+    """Every file of ``ADVVID_REALDATA`` by every decoder: the same frames, or the same word for what is wrong with it."""
+    folders = ("bed_fall", "hmdb51", "hmdb51_extra", "kinetics", "ucf101", "ut_interaction", "weizmann", "bad")
+    videos = [
+        p
+        for f in folders
+        for p in sorted((REAL / f).rglob("*"))
+        if p.suffix in (".avi", ".mp4", ".mov", ".webm", ".mkv")
+    ]
+    assert len(videos) > 300
+    for path in videos:
+        wrong = {decoder: problem(path, decoder) for decoder in candidates("auto")}
+        kinds = {str(text).split(" ")[0].split(":")[0] for text in wrong.values()}
+        assert len(kinds) == 1, (path, wrong)
+        if wrong["pyav"] is not None:
+            continue
+        reference = FrameVideo(path, "pyav")
+        some = [*range(0, reference.frames, 7), reference.frames - 1]
+        expected = reference.fetch(some)
+        for decoder in set(wrong) - {"pyav"}:
+            video = FrameVideo(path, decoder)
+            assert (video.frames, video.rate) == (reference.frames, reference.rate), (path, decoder)
+            far = int((video.fetch(some).int() - expected.int()).abs().max())
+            # torchcodec converts colours by itself: by a few levels otherwise.
+            assert far <= (0 if decoder != "torchcodec" else 64), (path, decoder, far)
 
 
 @pytest.fixture(scope="module")
