@@ -1,4 +1,4 @@
-# `make` alone lists the targets. Needs Python 3.11 or 3.12, make and a C compiler.
+# `make` alone lists the targets. Needs Python 3.11, 3.12 or 3.13, make and a C compiler.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -31,7 +31,7 @@ help: ## List the targets
 install: $(STAMP) ## Make .venv and install everything into it (again only when pyproject.toml changed)
 
 $(STAMP): pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else "advvid needs Python 3.11 or 3.12, $(PYTHON) is %d.%d: make install PYTHON=python3.12" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12), (3, 13)) else "advvid needs Python 3.11, 3.12 or 3.13, $(PYTHON) is %d.%d: make install PYTHON=python3.12" % v)'
 	@echo "Installing into .venv: about 5 GB with torch, a few minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"

@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,11 @@ def test_every_class_that_a_configuration_names_is_public(target):
     package, name = target.split(".")[1], found.__name__
     if package in PACKAGES:
         assert find_target(f"advvid.{package}.{name}", "conf") is found
+
+
+def test_packages_are_there_after_import_advvid_alone():
+    code = "import advvid; advvid.attacks.PGD; advvid.data.ClassFolders"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_new_file_needs_no_line_in_the_list(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ def attach(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], 
 
     The classes of ``__init__.pyi`` are imported when they are first asked for. A class that is not listed is found in
     the package's file that defines it, so that a new one needs no line there; the line gives editors its type.
+    A package inside, such as ``advvid.attacks``, is imported as well when it is asked for.
 
     Args:
         package: its ``__name__``.
@@ -24,6 +25,8 @@ def attach(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], 
     listed, directory, names = lazy_loader.attach_stub(package, file)
 
     def find(name: str) -> Any:
+        if (Path(file).parent / name / "__init__.pyi").is_file():
+            return importlib.import_module(f"{package}.{name}")
         if name in names or not name[:1].isupper():
             return listed(name)
         for path in sorted(Path(file).parent.glob("*.py")):
