@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -80,6 +81,24 @@ def train_batches(
     """
     keys = _train_keys(dataset, batch_size, seed, epoch, share)
     yield from _load(dataset, keys[start:], workers)
+
+
+def counted_batches(
+    dataset: Clips,
+    batch_size: int,
+    seed: int,
+    wanted: range,
+    workers: int | str | Feed = 0,
+    share: Share = WHOLE,
+) -> Iterator[Batch]:
+    """Yield the batches of some numbers, which count over all epochs; see ``train_batches``."""
+    length, first = train_length(dataset, batch_size, share), wanted.start
+    while first < wanted.stop:
+        epoch, start = divmod(first, length)
+        count = min(wanted.stop - first, length - start)
+        batches = train_batches(dataset, batch_size, seed, epoch, start=start, workers=workers, share=share)
+        yield from islice(batches, count)
+        first += count
 
 
 def eval_batches(

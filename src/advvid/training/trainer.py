@@ -7,9 +7,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from advvid.core.profiling import LOGGING, Profile, scope
 from advvid.core.progress import bar
 from advvid.core.resuming import of_parts, with_machine
 from advvid.core.schedules import Schedule
-from advvid.data.loader import Clips, Feed, eval_batches, train_batches, train_length
+from advvid.data.loader import Clips, Feed, counted_batches, eval_batches, train_length
 from advvid.data.prefetch import prefetch
 from advvid.defenses.base import Defense, Step
 from advvid.distributed.lightning import Fabric
@@ -40,7 +39,7 @@ from advvid.tracking.trackers import Tracker
 from advvid.training.journal import Journal, summary_line
 from advvid.training.optimizers import optimizers, rates
 from advvid.training.state import restore, saved
-from advvid.training.validation import Attacks, Meter, Watched, quick, score
+from advvid.training.validation import Attacks, Meter, Watched, score, watched
 
 log = logging.getLogger(__name__)
 
@@ -156,10 +155,12 @@ class Trainer:
         return self.average.module if self.average is not None else self.model
 
     def _train_epoch(self, train_set: Clips, epoch: int, length: int) -> None:
-        batches = self._batches(train_set, epoch * length + self.start_batch, length - self.start_batch)
+        size, share = self.schedule.batch_size, self.processes.share
+        numbers = range(epoch * length + self.start_batch, (epoch + 1) * length)
+        batches = counted_batches(train_set, size, self.seed, numbers, workers=self.feed, share=share)
         first, self.start_batch = self.start_batch, 0
         saved = time.monotonic()
-        clips = length * self.schedule.batch_size
+        clips = length * size
         rest = clips * (self.schedule.epochs - epoch - 1)
         with bar(f"epoch {epoch + 1}/{self.schedule.epochs}", clips, self.meter.clips, rest) as show:
             for index, raw in enumerate(self.profile.over(prefetch(batches, self.fabric.device)), first):
@@ -177,17 +178,6 @@ class Trainer:
                 if save and not last:
                     saved = time.monotonic()
                     self._stop_if_asked()
-
-    def _batches(self, train_set: Clips, first: int, count: int) -> Iterator[Batch]:
-        """Yield so many batches, the first of a number that counts over all passes."""
-        size, share = self.schedule.batch_size, self.processes.share
-        whole = train_length(train_set, size, share)
-        while count > 0:
-            number, start = divmod(first, whole)
-            taken = min(count, whole - start)
-            batches = train_batches(train_set, size, self.seed, number, start=start, workers=self.feed, share=share)
-            yield from islice(batches, taken)
-            first, count = first + taken, count - taken
 
     def _update(self, batch: Batch, step: Step, last: bool, due: bool) -> bool:
         """Add one batch's gradient and move the weights where it is time to.
@@ -273,11 +263,7 @@ class Trainer:
 
     def _validate(self, train_set: Clips, val_set: Clips, step: Step) -> Watched:
         """Score the validation split in one walk, and as many training clips: the generalisation gap's other end."""
-        # Validation watches the adversary with the inner attack's steps.
-        watched = quick(self.defense.inner(next(iter(self.attacks.values()))))
-        attacks = {"clean": None, "robust": watched}
-        if (moving := self.defense.moving(self.attacks, step)) is not None:
-            attacks["moving"] = quick(moving)
+        attacks = watched(self.defense, self.attacks, step)
         found = self._score(val_set, attacks, "val")
         return Watched(**found, **self._score(train_set, {"seen": None}, "train", limit=len(val_set)))
 

@@ -13,6 +13,7 @@ from advvid.attacks.base import Attack
 from advvid.core.batch import Batch, clip_generators
 from advvid.core.finite import require_finite
 from advvid.core.later import Sum, numbers, wide
+from advvid.defenses.base import Defense, Step
 from advvid.distributed.parallel import Processes
 from advvid.tasks.base import Task
 
@@ -125,6 +126,14 @@ class Watched:
 def quick(attack: Attack) -> Attack:
     """Return an attack that leaves a clip as soon as it is fooled, as far as it has such settings."""
     return attack.adjusted(early_exit=True, keep="fooled")
+
+
+def watched(defense: Defense, attacks: Mapping[str, Attack], step: Step) -> Attacks:
+    """Return what validation scores: clean clips, the adversary with the inner attack's steps, and one whose budget moves."""
+    found: dict[str, Attack | None] = {"clean": None, "robust": quick(defense.inner(next(iter(attacks.values()))))}
+    if (moving := defense.moving(attacks, step)) is not None:
+        found["moving"] = quick(moving)
+    return found
 
 
 def score(
