@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from test_configs import composed
 
 from advvid.config.catalogue import notes, option_files
+from advvid.config.instantiate import safe_instantiate
 from advvid.evaluation.check_rules import RULES
 from advvid.evaluation.checks import table_checks
 from advvid.evaluation.columns import Column
@@ -18,7 +18,9 @@ from advvid.experiment.parts import build
 def columns(suite):
     nodes = composed(f"suite={suite}").suite
     assert nodes.include_attack is False
-    return {name: instantiate(node) for name, node in nodes.items() if isinstance(node, DictConfig) and name != "types"}
+    return {
+        name: safe_instantiate(node) for name, node in nodes.items() if isinstance(node, DictConfig) and name != "types"
+    }
 
 
 def test_kinfu_types_has_five_types_at_three_budgets():
@@ -91,7 +93,7 @@ def test_no_budget_on_pixels_changes_with_the_size_of_the_clips():
     for option, group in nodes.items():
         for name, node in group.items():
             if isinstance(node, DictConfig) and "_target_" in node and node.get("norm", node.get("form")) == "l2":
-                threat = instantiate(node).threat
+                threat = safe_instantiate(node).threat
                 if getattr(threat, "eps", getattr(threat, "ratio", math.inf)) < math.inf:
                     found.append(f"{option}: {name}")
     assert not found
