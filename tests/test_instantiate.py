@@ -175,3 +175,10 @@ def test_wrong_arguments_and_refusing_constructors_become_one_sentence():
         safe_instantiate({"_target_": "advvid.models.r3d_tinny.R3DTiny"})
     with pytest.raises(AdvvidError, match="_recursive_"):
         safe_instantiate({"_target_": "torch.nn.Identity", "_recursive_": False})
+
+
+@pytest.mark.parametrize("name", ["9" * 5000, "lab." + "x" * 5000, "x" * 5000 + ".Net"])
+def test_a_refusal_quotes_the_beginning_of_a_long_name_only(name):
+    with pytest.raises(AdvvidError) as refused:
+        safe_instantiate(OmegaConf.create({"_target_": name}))
+    assert len(str(refused.value)) < 600

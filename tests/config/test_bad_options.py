@@ -143,6 +143,8 @@ def test_a_sample_of_all_bad_options_at_the_command_line(tmp_path):
     kinds = {o.kind: o for o in bad_options.options() if o.annotation is not None and o.group != "analysis"}
     every = [(option, value) for option in kinds.values() for value in bad_options.bad_values(option)]
     every = [(option, value) for option, value in every if not isinstance(value, dict)]  # Hydra merges these
+    # Whatever is typed for a path is one.
+    every = [(option, value) for option, value in every if "Path()" not in str(option.annotation)]
     step = len(every) // 60
     for number, (option, value) in enumerate(every[:: max(1, step)]):
         folder = tmp_path / str(number)

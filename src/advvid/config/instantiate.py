@@ -278,8 +278,14 @@ def _check_arguments(plan: _Call, args: list[Any], kwargs: dict[str, Any]) -> No
         raise AdvvidError(f"{plan.where}: {plan.name} {error} (its options: {', '.join(known)})") from None
 
 
+LONGEST = 200  # of a stranger's name in a message
+
+
 def _refused(name: Any, where: str) -> AdvvidError:
     package = own_package(name) if isinstance(name, str) and not _inside(name) else None
+    name = str(name) if len(str(name)) <= LONGEST else f"{str(name)[:LONGEST]}..."
+    if package is not None and len(package) > LONGEST:
+        package = None
     if package is not None and trusted_package(name) is None:
         return AdvvidError(
             f"{where}._target_={name} was refused: it is code that does not come with advvid; if you know whose it is and that "
