@@ -22,6 +22,7 @@ from advvid.config.moved import MOVED
 from advvid.config.trust import VARIABLE, own_package, trusted_package
 from advvid.core.allowed import require_all
 from advvid.core.errors import AdvvidError
+from advvid.core.escape import clipped
 from advvid.core.libraries import declared, try_out
 
 # The library that each part of the namespace belongs to; every class defined below one of these may be made.
@@ -278,27 +279,18 @@ def _check_arguments(plan: _Call, args: list[Any], kwargs: dict[str, Any]) -> No
         raise AdvvidError(f"{plan.where}: {plan.name} {error} (its options: {', '.join(known)})") from None
 
 
-LONGEST = 200  # of a stranger's name in a message
-
-
 def _refused(name: Any, where: str) -> AdvvidError:
-    package = own_package(name) if isinstance(name, str) and not _inside(name) else None
-    name = str(name) if len(str(name)) <= LONGEST else f"{str(name)[:LONGEST]}..."
-    if package is not None and len(package) > LONGEST:
-        package = None
-    if package is not None and trusted_package(name) is None:
-        return AdvvidError(
-            f"{where}._target_={name} was refused: it is code that does not come with advvid; if you know whose it is and that "
-            f"it does no harm, add trust=[{package}] to the command, or set {VARIABLE}={package}"
+    short = clipped(str(name), 200)
+    why = f"a configuration may only make classes of {', '.join(PACKAGES)} and the model builders of torchvision and PyTorchVideo"
+    package = own_package(name) if short == name and not _inside(name) else None
+    if package is not None and trusted_package(name) is not None:
+        why = f"it is no class that is defined in {package}; give the class itself"
+    elif package is not None:
+        why = (
+            "it is code that does not come with advvid; if you know whose it is and that it does no harm, add "
+            f"trust=[{package}] to the command, or set {VARIABLE}={package}"
         )
-    if package is not None:
-        return AdvvidError(
-            f"{where}._target_={name} was refused: it is no class that is defined in {package}; give the class itself"
-        )
-    return AdvvidError(
-        f"{where}._target_={name} was refused: a configuration may only make classes of {', '.join(PACKAGES)} and the "
-        "model builders of torchvision and PyTorchVideo"
-    )
+    return AdvvidError(f"{where}._target_={short} was refused: {why}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from advvid.core.escape import clipped
 from advvid.core.kinds import Odd, Path, Rules, bound, members, numeral
 
 
@@ -76,4 +77,4 @@ def shown(value: Any, most: int = 80) -> str:
     """Return a value as one short line, an object by its class."""
     plain = value is None or isinstance(value, str | int | float | list | tuple | dict)
     text = repr(value) if plain else type(value).__name__
-    return text if len(text) <= most else f"{text[:most]}..."
+    return clipped(text, most)

@@ -22,6 +22,16 @@ LINKING = re.compile(r"\](?=\s*[(\[:])")
 LEADING = re.compile(r"^(?=[#>=~+-](?![\d.]))")
 
 
+def clipped(text: str, most: int = 80) -> str:
+    """Return text of at most so many characters, the end left out where it has more.
+
+    Example:
+        >>> clipped("a long text", 8)
+        'a lon...'
+    """
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def visible(text: str) -> str:
     r"""Return text whose control characters, which move a terminal's cursor or turn text around, are written out.
 

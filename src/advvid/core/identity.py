@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from advvid.core import digests
 from advvid.core.errors import AdvvidError
+from advvid.core.escape import clipped
 from advvid.core.installed import installed
 from advvid.core.option_parts import IN_CELLS, ROUNDING, SCORED, TRAINED, names_file, part_of
 from advvid.core.own_code import with_source
@@ -261,4 +262,4 @@ def shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return "a file" if value else "{}"
     text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return clipped(text, 60)

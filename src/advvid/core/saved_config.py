@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from advvid.core.errors import AdvvidError
+from advvid.core.escape import clipped
 from advvid.core.plain import check_plain
 
 REFERENCE = re.compile(r"\$\{(\.*)([A-Za-z_]\w*(?:\.\w+)*)\}")
@@ -134,4 +135,4 @@ def _refers(root: Any, path: tuple[Any, ...], text: str) -> bool:
 def _short(value: Any) -> str:
     """Return a value as it may stand in a message: on one line, without control characters, not long."""
     text = value if isinstance(value, str) and LOOSE.fullmatch(value) else ascii(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return clipped(text)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advvid.core.errors import AdvvidError
+from advvid.core.escape import clipped
 
 # Kinetics' lists are some 30 MB; a path is at most 4096 bytes long.
 MOST_BYTES = 200_000_000
@@ -130,8 +131,7 @@ def stays_inside(path: str) -> bool:
 
 def shown(text: str) -> str:
     """Return what stands in a list as a message quotes it."""
-    text = ascii(text)
-    return text if len(text) <= 120 else text[:117] + "..."
+    return clipped(ascii(text), 120)
 
 
 def _ucf101_entries(path: Path, numbers: Mapping[str, int | None]) -> Iterator[Entry]:
