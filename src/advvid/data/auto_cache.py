@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 
 from advvid.core.errors import AdvvidError
+from advvid.core.files import existing
 from advvid.core.paths import cache_dir
 from advvid.data.cache import FrameCache
 from advvid.data.clips import VideoClips
@@ -31,7 +30,7 @@ def auto_cache(splits: Mapping[str, VideoClips], gigabytes: float, epochs: int) 
     """
     folder, whole = cache_dir() / "clips", epochs >= PAYS
     needed = sum(split.kept(name == "train") for name, split in splits.items() if whole or name != "train")
-    free = shutil.disk_usage(_there(folder)).free
+    free = shutil.disk_usage(existing(folder)).free
     size, off = f"{needed / 1e9:.2g} GB", "decoded frames are not kept for later epochs: %s"
     if needed > SMALL:
         log.info(off, f"they take about {size}, and only a small data set's are (dataset.cache=<folder> keeps them)")
@@ -47,8 +46,3 @@ def auto_cache(splits: Mapping[str, VideoClips], gigabytes: float, epochs: int) 
         log.info("%s are kept in %s, about %s now (dataset.cache=null: they are not)", what, folder, size)
         return cache
     return None
-
-
-def _there(folder: Path) -> Path:
-    """Return the innermost folder of a path that is there."""
-    return next(place for place in (folder, *folder.parents) if os.path.isdir(place))
