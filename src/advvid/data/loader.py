@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -96,8 +95,8 @@ def counted_batches(
     while first < wanted.stop:
         epoch, start = divmod(first, length)
         count = min(wanted.stop - first, length - start)
-        batches = train_batches(dataset, batch_size, seed, epoch, start=start, workers=workers, share=share)
-        yield from islice(batches, count)
+        keys = _train_keys(dataset, batch_size, seed, epoch, share)
+        yield from _load(dataset, keys[start : start + count], workers)
         first += count
 
 

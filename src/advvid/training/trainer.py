@@ -255,9 +255,9 @@ class Trainer:
         self.journal.write(line)
         if quality is not None:
             self.waited = 0 if quality > self.best else self.waited + 1
-        if quality is not None and quality >= self.best:
-            self.best = quality
-            self._save("best", epoch + 1, 0)
+            if quality >= self.best:
+                self.best = quality
+                self._save("best", epoch + 1, 0)
         self._save("last", epoch + 1, 0)
         log.info("%s", summary_line(line, self.schedule.epochs))
 
