@@ -66,7 +66,7 @@ def settle(folder: Path) -> None:
 
 
 def boast(run: Path) -> None:
-    """Claim in all files of a run that every attack fails."""
+    """Claim in all files of a run that every attack fails, and that rounding could turn every clip."""
     lines = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
     for line in lines:
         line["clean"] = line["label"]
@@ -76,8 +76,8 @@ def boast(run: Path) -> None:
     table = json.loads((run / "robustness.json").read_text())
     again = summarise(lines, list(table["attacks"]), list(table["controls"]), list(table["extra"]))
     for name in ("clean", "mean", "mean_attacks", "union"):
-        table[name] |= again[name]
+        table[name] |= again[name] | {"near_ties": len(lines)}
     for section in ("attacks", "controls", "extra"):
         for name, score in again[section].items():
-            table[section][name] |= score
+            table[section][name] |= score | {"near_ties": len(lines)}
     (run / "robustness.json").write_text(json.dumps(table))

@@ -164,6 +164,8 @@ def test_a_budget_that_was_not_kept_to_is_found(copy, data, out):
         (lambda folder: small_export.edit(folder / "claim.json", "weights", value=3), "malformed"),
         (lambda folder: small_export.edit(folder / "claim.json", "table", value={"schema": 1}), "malformed"),
         (lambda folder: small_export.edit(folder / "claim.json", "unions", value={"x": {"acc": 7}}), "malformed"),
+        (lambda folder: small_export.edit(folder / "robustness.json", "config", "purifier", value=3), "malformed"),
+        (lambda folder: small_export.edit(folder / "robustness.json", "clean", "near_ties", value="all"), "malformed"),
     ],
 )
 def test_a_folder_of_another_form_is_refused(copy, change, said):
@@ -198,6 +200,12 @@ def test_a_strangers_configuration_runs_nothing(copy, data, place, value, said, 
 def test_what_is_claimed_cannot_be_changed(shared, tmp_path, word):
     with pytest.raises(AdvvidError, match="would change what is claimed"):
         verifying.verify(shared, tmp_path, [word])
+
+
+def test_nothing_is_written_into_the_folder_that_is_verified(shared):
+    with pytest.raises(AdvvidError, match="lies in the folder"):
+        verifying.verify(shared, shared / "out", attack=False)
+    assert not (shared / "out").exists()
 
 
 def test_a_run_without_its_table_or_weights_is_refused(run, shared, tmp_path):

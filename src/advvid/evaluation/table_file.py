@@ -158,4 +158,5 @@ ENTRY: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("max_distance", _is_number, "number"),
     ("seconds", _is_number, "number"),
     ("gradient_calls", _is_number, "number"),
+    ("near_ties", _is_number, "number"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from advvid.sharing.claim import CLAIM, Claim, read_claim, sha256, unions_of
 from advvid.sharing.export import SUMS, without_places
 
 EXPORTED = (CARD, CLAIM, exported.CONFIG, exported.WEIGHTS, JSON, SAMPLES)
+# Parts of a configuration that are read before anything holds them against a schema.
+PARTS = ("suite", "runtime", "purifier", "detector")
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 MOST_BYTES = 1_000_000
 
@@ -71,7 +74,11 @@ def read_folder(place: Path) -> Folder:
             raise AdvvidError(
                 f"{place} has no file {name} of its own: give a folder that advvid export wrote, as a whole"
             )
-    return Folder(place, read_claim(place / CLAIM), read_table(place / JSON), read_samples(place / SAMPLES))
+    table = read_table(place / JSON)
+    for part in PARTS:
+        if not isinstance(table.config.get(part) or {}, Mapping):
+            raise AdvvidError(f"{place / JSON} is malformed (config.{part}): take another copy of it")
+    return Folder(place, read_claim(place / CLAIM), table, read_samples(place / SAMPLES))
 
 
 def findings(folder: Folder) -> list[Finding]:
