@@ -91,7 +91,7 @@ def read_json(path: Path, what: str | None = None) -> Any:
         AdvvidError: if it cannot be read, is no JSON, or is larger or deeper than any run writes.
     """
     what = what or str(path)
-    return parse_json(_text(path, MOST_BYTES, what), what)
+    return parse_json(read_text(path, MOST_BYTES, what), what)
 
 
 def parse_json(text: str, what: str) -> Any:
@@ -112,7 +112,7 @@ def read_lines(path: Path) -> list[Any]:
     Raises:
         AdvvidError: as ``read_json`` does, naming the line.
     """
-    lines = _text(path, MOST_LINES_BYTES, str(path)).split("\n")  # and not at other ends of lines, which stand in names
+    lines = read_text(path, MOST_LINES_BYTES).split("\n")  # and not at other ends of lines, which stand in names
     return [parse_json(line, f"line {i} of {path}") for i, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -123,7 +123,7 @@ def read_yaml(path: Path, what: str | None = None) -> Any:
         AdvvidError: if it cannot be read, or is none of that.
     """
     what = what or str(path)
-    text = _text(path, MOST_YAML_BYTES, what)
+    text = read_text(path, MOST_YAML_BYTES, what)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         depth = 0
@@ -159,7 +159,18 @@ def opened(path: Path) -> BufferedReader:
     return os.fdopen(handle, "rb")
 
 
-def _text(path: Path, most: int, what: str) -> str:
+def read_text(path: Path, most: int, what: str | None = None) -> str:
+    """Read a text (UTF-8) that somebody else may have written.
+
+    Args:
+        path: the file.
+        most: bytes.
+        what: names it in messages; its path where left out.
+
+    Raises:
+        AdvvidError: if it cannot be read, is larger, or is no text.
+    """
+    what = what or str(path)
     try:
         if not path.is_file():
             raise AdvvidError(f"{what} cannot be read (there is no such file): check the path")

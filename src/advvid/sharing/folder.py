@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from advvid.core import exported
 from advvid.core.errors import AdvvidError
 from advvid.core.escape import all_visible, visible
-from advvid.core.plain import opened, read_json
+from advvid.core.plain import read_json, read_text
 from advvid.evaluation.robustness import JSON, SAMPLES, RobustnessTable
 from advvid.evaluation.suite import suite_types
 from advvid.evaluation.table_file import read_table
@@ -83,23 +83,23 @@ def read_folder(place: Path) -> Folder:
 
 def findings(folder: Folder) -> list[Finding]:
     """Compare what lies in a folder with what it says of itself."""
-    return [_files(folder), _weights(folder), _records(folder), _card(folder)]
+    own = {name: sha256(folder.place / name) for name in EXPORTED}
+    return [_files(folder, own), _weights(folder, own[exported.WEIGHTS]), _records(folder), _card(folder)]
 
 
-def _files(folder: Folder) -> Finding:
+def _files(folder: Folder, own: Mapping[str, str]) -> Finding:
     listed = sums(folder.place / SUMS)
     odd = [f"{name} is not listed in {SUMS}" for name in EXPORTED if name not in listed]
     for source, told in ((SUMS, listed), (CLAIM, folder.claim.files)):
         odd += [
             f"{name} is another file than {source} says"
             for name in EXPORTED
-            if name in told and sha256(folder.place / name) != told[name]
+            if name in told and own[name] != told[name]
         ]
     return Finding("files", not odd, "; ".join(odd) or f"SHA-256 of {len(listed)} files as listed")
 
 
-def _weights(folder: Folder) -> Finding:
-    own = sha256(folder.place / exported.WEIGHTS)
+def _weights(folder: Folder, own: str) -> Finding:
     same = own == folder.claim.weights
     return Finding(
         "weights", same, f"SHA-256 {own[:16]}...{'' if same else f', claimed is {folder.claim.weights[:16]}...'}"
@@ -142,12 +142,7 @@ def _records(folder: Folder) -> Finding:
 
 
 def _card(folder: Folder) -> Finding:
-    try:
-        with opened(folder.place / CARD) as file:
-            text = file.read(MOST_BYTES).decode("utf-8", errors="replace")
-    except OSError as error:
-        raise AdvvidError(f"{folder.place / CARD} cannot be read ({error.strerror}): check the folder") from None
-    same = same_numbers(text, folder.claim)
+    same = same_numbers(read_text(folder.place / CARD, MOST_BYTES), folder.claim)
     return Finding(
         "card", same, f"{CARD} shows {'the' if same else 'other'} numbers {'of' if same else 'than'} {CLAIM}"
     )
@@ -159,10 +154,8 @@ def sums(path: Path) -> dict[str, str]:
     Raises:
         AdvvidError: for anything else, or a name that is a path.
     """
-    with opened(path) as file:
-        text = file.read(MOST_BYTES).decode("utf-8", errors="replace")
     found: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in read_text(path, MOST_BYTES).splitlines():
         match = LINE.fullmatch(line)
         if match is None or match[2] not in EXPORTED:
             raise AdvvidError(
