@@ -164,6 +164,7 @@ def test_a_budget_that_was_not_kept_to_is_found(copy, data, out):
         (lambda folder: small_export.edit(folder / "claim.json", "weights", value=3), "malformed"),
         (lambda folder: small_export.edit(folder / "claim.json", "table", value={"schema": 1}), "malformed"),
         (lambda folder: small_export.edit(folder / "claim.json", "unions", value={"x": {"acc": 7}}), "malformed"),
+        (lambda folder: small_export.edit(folder / "claim.json", "unions", value={}), "malformed"),
         (lambda folder: small_export.edit(folder / "robustness.json", "config", "purifier", value=3), "malformed"),
         (lambda folder: small_export.edit(folder / "robustness.json", "clean", "near_ties", value="all"), "malformed"),
     ],
@@ -216,6 +217,10 @@ def test_a_run_without_its_table_or_weights_is_refused(run, shared, tmp_path):
     other["model"] = {name: value + 1 if value.is_floating_point() else value for name, value in other["model"].items()}
     advvid.core.checkpoint.save(bare / "checkpoints" / "last.pt", other)
     with pytest.raises(AdvvidError, match="measured on other weights"):
+        exporting.export(bare, tmp_path / "to")
+    lines = [json.loads(line) | {"label": None} for line in (bare / "samples.jsonl").read_text().splitlines()]
+    (bare / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(AdvvidError, match="no right and wrong answers"):
         exporting.export(bare, tmp_path / "to")
     (bare / "robustness.json").unlink()
     with pytest.raises(AdvvidError, match="score it first"):

@@ -88,7 +88,7 @@ def read_claim(path: Path) -> Claim:
     told = table_of({**_mapping(content.get("table")), "types": content["unions"]}, f"the table of {path.name}")
     unions = {name: {"acc": score.acc, "ci95": list(score.ci95 or ())} for name, score in told.types.items()}
     table = table_of(content.get("table"), f"the table of {path.name}")
-    if any(score["acc"] is None for score in unions.values()):
+    if not unions or any(score["acc"] is None for score in unions.values()):
         raise AdvvidError(f"{path} is malformed (unions): take another copy of it")
     return Claim(table=table, unions=unions, **texts, **named)  # type: ignore[arg-type]
 

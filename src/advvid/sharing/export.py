@@ -26,7 +26,7 @@ from advvid.core.escape import all_visible
 from advvid.core.plain import read_yaml
 from advvid.evaluation.robustness import JSON, SAMPLES, RobustnessTable
 from advvid.evaluation.table_file import read_table, table_of
-from advvid.evaluation.tally import read_samples
+from advvid.evaluation.tally import has_verdicts, read_samples
 from advvid.models.rebuild import rebuild
 from advvid.sharing import card
 from advvid.sharing.claim import CLAIM, Claim, sha256, told_parts, unions_of
@@ -51,7 +51,8 @@ def export(run: Path, to: Path, name: str | None = None, licence: str | None = N
         what the folder claims.
 
     Raises:
-        AdvvidError: if the run has no table or no weights, they do not belong together, or ``to`` holds something already.
+        AdvvidError: if the run has no table or no weights, they do not belong together, nothing in it is right or wrong, or ``to`` holds
+            something already.
 
     Example:
         >>> export(Path("outputs/mine"), Path("shared/mine")).table["union"].said           # doctest: +SKIP
@@ -61,6 +62,8 @@ def export(run: Path, to: Path, name: str | None = None, licence: str | None = N
     if not (run / JSON).is_file():
         raise AdvvidError(f"{run} has no {JSON}: score it first, as in advvid eval checkpoint={run}")
     table, samples = read_table(run / JSON), read_samples(run / SAMPLES)
+    if not has_verdicts(samples):
+        raise AdvvidError(f"{run} has no right and wrong answers, of which a claim is: export a run of a classifier")
     source = _source(run, table.config)
     state = checkpoint.load_run(source)
     _require_own(table, state, source)
