@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-import advvid
 from advvid.core.errors import AdvvidError
 from advvid.core.escape import all_visible, visible
 from advvid.core.plain import read_json
 from advvid.evaluation.scores import Score
+from advvid.report.rendering import rendered
 from advvid.sharing.claim import ALL, CLAIM, Claim, read_claim, sha256
 from advvid.sharing.verify import RESULT
 
@@ -157,13 +155,5 @@ def leaderboard(folders: Sequence[Path], title: str) -> tuple[str, int]:
         >>> page, count = leaderboard([Path("claims")], "Robust video classifiers")         # doctest: +SKIP
     """
     found, problems = boards(folders)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("advvid.report"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    style = jinja2.filters.do_mark_safe(environment.get_template("report.css").render())
-    page = environment.get_template("leaderboard.html").render(
-        boards=found, problems=problems, title=title, version=advvid.__version__, style=style
-    )
     count = len({entry.digest for board in found for entries in board.threats.values() for entry in entries})
-    return page + "\n", count
+    return rendered("leaderboard.html", title, boards=found, problems=problems), count

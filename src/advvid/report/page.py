@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup, escape
-
-import advvid
 from advvid.core.errors import AdvvidError
 from advvid.core.progress import spoken
 from advvid.report.analyses import AnalysisSection, Drawn, analysis_sections
@@ -20,6 +15,7 @@ from advvid.report.grid import Grid, anchor
 from advvid.report.joined import JoinedTable
 from advvid.report.notes import Note, Notes
 from advvid.report.paper_grid import Runs, claims_grid, paper_grid, runs_of, uniform, verdict_counts
+from advvid.report.rendering import rendered
 from advvid.report.runs import RunSection, comparisons, run_sections
 
 
@@ -81,7 +77,6 @@ class Page:
         notes: footnotes.
         verdicts: number of claims by scale and verdict.
         refused: how many pictures found no room.
-        version: of the package.
     """
 
     title: str
@@ -91,7 +86,6 @@ class Page:
     notes: tuple[Note, ...]
     verdicts: Mapping[str, Mapping[str, int]]
     refused: int
-    version: str = advvid.__version__
 
     @property
     def raised(self) -> int:
@@ -100,13 +94,7 @@ class Page:
 
     def html(self) -> str:
         """Return the page as one HTML file that loads nothing."""
-        loader = jinja2.PackageLoader("advvid.report")
-        environment = jinja2.Environment(
-            loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        )
-        environment.filters["breakable"] = _breakable
-        style = jinja2.filters.do_mark_safe(environment.get_template("report.css").render())
-        return environment.get_template("report.html").render(page=self, style=style) + "\n"
+        return rendered("report.html", self.title, page=self)
 
 
 def build_page(
@@ -155,12 +143,6 @@ def build_page(
     )
     verdicts = verdict_counts([claim for table in tables for claim in table.claims])
     return Page(title, papers, side_by_side, parts, notes.all, verdicts, room.refused)
-
-
-def _breakable(text: str) -> Markup:
-    """Let a long name break after the signs that join its words, and nowhere else."""
-    parts = re.split(r"(?<=[/_.,])(?=[^\s\d])", text)
-    return Markup("<wbr>").join(map(escape, parts))
 
 
 def _paper(table: JoinedTable, runs: Runs, room: Room) -> PaperSection:
