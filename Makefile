@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 RUN := $(BIN)/python -m advvid.train
+CODE := src tests scripts examples docs/notebooks
 JOBS ?= 2
 # One thread per test process: two processes with all threads each are slower than one.
 PYTEST := OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
@@ -56,13 +57,13 @@ test-slow: install ## Run the tests that take longer
 	$(PYTEST) -m slow
 
 lint: install ## Check style, formatting and types
-	$(BIN)/ruff check src tests scripts
-	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
 format: install ## Bring the code into shape
-	$(BIN)/ruff check --fix src tests scripts
-	$(BIN)/ruff format src tests scripts
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
 
 list: install ## Show every model, data set, attack, defense, schedule and suite
 	@$(BIN)/python -m advvid list
