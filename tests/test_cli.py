@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.command import run as forked
 
 from advvid.evaluation.tally import summarise
 
@@ -30,6 +31,14 @@ QUICK = [
 
 def command(*overrides):
     return [sys.executable, "-m", "advvid.train", *overrides]
+
+
+def refused(*overrides, cwd):
+    """Return what a command says that ends before it computes anything; a process of its own would only import again."""
+    done = forked([*overrides], cwd)
+    assert done.status not in (0, None), done.said
+    assert "Traceback" not in done.said
+    return done.said
 
 
 def run(*overrides, cwd=None):
@@ -178,20 +187,15 @@ def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path, file, lines
 )
 def test_a_mistake_is_one_sentence_and_a_failure(overrides, words, tmp_path):
     where = [] if "resume=true" in overrides else [f"hydra.run.dir={tmp_path}"]
-    done = run("tracker=none", *overrides, *where, cwd=tmp_path)
-    assert done.returncode != 0
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    assert words in refused("tracker=none", *overrides, *where, cwd=tmp_path)
     assert not list(tmp_path.rglob("last.pt"))
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/run"])
 def test_a_run_folder_that_cannot_be_made_is_named(tmp_path, place):
     (tmp_path / "taken").write_text("a file")
-    done = run(f"hydra.run.dir={tmp_path / place}", cwd=tmp_path)
-    assert done.returncode != 0
-    assert f"the run folder {tmp_path / place} cannot be made" in done.stderr
-    assert "Traceback" not in done.stderr
+    said = refused(f"hydra.run.dir={tmp_path / place}", cwd=tmp_path)
+    assert f"the run folder {tmp_path / place} cannot be made" in " ".join(said.split())
 
 
 def test_a_failed_job_leaves_the_others(finished, tmp_path):
@@ -222,8 +226,6 @@ def test_a_strangers_run_folder_runs_no_code(finished, tmp_path):
         state["config"]["defense"] = {"_target_": target, "command": f"touch {tmp_path}/ran"}
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
         torch.save(state, tmp_path / "checkpoints" / "last.pt")
-        done = run("mode=eval", f"checkpoint={tmp_path}", "tracker=none", f"hydra.run.dir={tmp_path}/out")
-        assert done.returncode != 0
-        assert target in done.stderr
-        assert "Traceback" not in done.stderr
+        words = ("mode=eval", f"checkpoint={tmp_path}", "tracker=none", f"hydra.run.dir={tmp_path}/out")
+        assert target in refused(*words, cwd=tmp_path)
     assert not (tmp_path / "ran").exists()
