@@ -1,6 +1,7 @@
 """What every attack in conf/attack owes its caller."""
 
 import dataclasses
+from functools import cache
 
 import pytest
 import torch
@@ -16,9 +17,15 @@ NAMES = list(option_files("attack"))
 IDS = list("abcdef")
 
 
+@cache
+def settings(name):
+    """Composing takes longer than most of the tests: once per attack."""
+    return composed(f"attack={name}").attack
+
+
 @pytest.fixture(params=NAMES)
 def attack(request):
-    return shortened(instantiate(composed(f"attack={request.param}").attack, _convert_="all"))
+    return shortened(instantiate(settings(request.param), _convert_="all"))
 
 
 def shortened(attack):
@@ -31,15 +38,28 @@ def generators(ids=IDS):
     return clip_generators(0, "column", ids)
 
 
-def test_stays_in_its_threat(attack, small, clips, labels):
-    result = attack.run(small, clips, labels, generators())
-    assert result.x_adv.shape == clips.shape
-    assert result.x_adv.dtype == clips.dtype
-    assert not result.x_adv.requires_grad
-    assert attack.threat.contains(result.x_adv, clips, result.aux).all()
-    assert attack.threat.contains(result.x_adv, clips).all()
-    assert result.steps.shape == result.gradient_calls.shape == (6,)
-    assert result.steps.dtype == result.gradient_calls.dtype == torch.int64
+@pytest.fixture(scope="module")
+def kept():
+    return {}
+
+
+@pytest.fixture
+def found(attack, request, kept, small, clips, labels):
+    """What the attack finds, computed once for all tests that look at it."""
+    name = request.node.callspec.params["attack"]
+    if name not in kept:
+        kept[name] = attack.run(small, clips, labels, generators())
+    return kept[name]
+
+
+def test_stays_in_its_threat(attack, found, clips):
+    assert found.x_adv.shape == clips.shape
+    assert found.x_adv.dtype == clips.dtype
+    assert not found.x_adv.requires_grad
+    assert attack.threat.contains(found.x_adv, clips, found.aux).all()
+    assert attack.threat.contains(found.x_adv, clips).all()
+    assert found.steps.shape == found.gradient_calls.shape == (6,)
+    assert found.steps.dtype == found.gradient_calls.dtype == torch.int64
 
 
 def test_passes_what_an_evaluation_demands(attack, small, clips, labels):
@@ -49,16 +69,16 @@ def test_passes_what_an_evaluation_demands(attack, small, clips, labels):
     assert far.shape == (6,)
 
 
-def test_same_generators_give_the_same_bits(attack, small, clips, labels):
-    first, second = (attack.run(small, clips, labels, generators()).x_adv for _ in range(2))
-    assert torch.equal(first, second)
+def test_same_generators_give_the_same_bits_and_the_callers_clips_are_left(attack, found, small, clips, labels):
+    copy = clips.clone()
+    assert torch.equal(attack.run(small, clips, labels, generators()).x_adv, found.x_adv)
+    assert torch.equal(copy, clips)
 
 
-def test_neighbours_do_not_matter(attack, small, clips, labels):
-    together = attack.run(small, clips, labels, generators()).x_adv
+def test_neighbours_do_not_matter(attack, found, small, clips, labels):
     for index in (0, 4):
         alone = attack.run(small, clips[index : index + 1], labels[index : index + 1], generators(IDS[index])).x_adv
-        torch.testing.assert_close(alone[0], together[index], rtol=0, atol=1e-5)
+        torch.testing.assert_close(alone[0], found.x_adv[index], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -77,12 +97,6 @@ def test_the_model_is_left_as_it_was(attack, small, clips, labels, training):
     assert [p.requires_grad for p in small.parameters()].count(False) == 1
 
 
-def test_the_callers_clips_are_left_as_they_were(attack, small, clips, labels):
-    copy = clips.clone()
-    attack.run(small, clips, labels, generators())
-    assert torch.equal(copy, clips)
-
-
 def test_one_clip_of_one_frame(attack, small, labels):
     clip = torch.rand(1, 3, 1, 16, 16, generator=torch.Generator().manual_seed(2))
     result = attack.run(small, clip, labels[:1], generators("a"))
@@ -96,13 +110,13 @@ def test_no_budget_is_the_identity(attack, small, clips, labels):
     assert torch.equal(result.x_adv, clips)
 
 
-def test_the_loss_does_not_fall(attack, small, clips, labels):
+def test_the_loss_does_not_fall(attack, found, small, clips, labels):
     if not attack.maximises:
         pytest.skip("the attack does not look at the model")
     loss = torch.nn.functional.cross_entropy
     with torch.no_grad():
         before = loss(small(clips), labels, reduction="none")
-        after = loss(small(attack.run(small, clips, labels, generators()).x_adv), labels, reduction="none")
+        after = loss(small(found.x_adv), labels, reduction="none")
     # The clip that is wrong already may leave with any start.
     right = small(clips).argmax(1) == labels
     assert (after >= before - 1e-4)[right].all()
