@@ -17,7 +17,9 @@ def systems() -> str:
     rows = []
     for name, system in yaml.safe_load(SYSTEMS.read_text(encoding="utf-8")).items():
         code = ", ".join(f"`{place.rsplit('.', 1)[-1]}`" for place in system["code"])
-        tests = "<br>".join(f"`{place.rsplit('::test_', 1)[-1]}`" for place in system["tests"])
+        tests = _names(system["tests"])
+        if "behaviour" in system:
+            tests += ("<br>" if tests else "") + "*behaviour only:*<br>" + _names(system["behaviour"])
         default = system["default"] + (f"<br>*Differs:* {system['differs']}" if "differs" in system else "")
         rows.append([name, f"{system['what']}<br>{code}", system["source"], default, tests])
     return table(["", "system", "defined in", "default", "held by the test"], rows)
@@ -41,6 +43,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _names(tests: list[str]) -> str:
+    return "<br>".join(f"`{place.rsplit('::test_', 1)[-1]}`" for place in tests)
 
 
 def _few(works: list[str], shown: int = 4) -> str:

@@ -49,6 +49,21 @@ def test_the_diagonal_is_the_column_of_the_runs_table(tmp_path, runs):
     assert result["models"][0]["clean"]["acc"] == 11 / 12
 
 
+def test_a_cell_counts_what_its_model_gets_right_of_the_clips_made_on_another(tmp_path, runs):
+    attack, given_clips = PGD(eps="3/255", steps=4, random_start=False, early_exit=False), split(network(1))
+    ctx = context(tmp_path, network(1), "transfer_matrix", attack, clips=given_clips)
+    result = TransferMatrix(checkpoints=runs, control=False).run(ctx)
+    batches = list(ctx.batches(range(3)))
+    clips, labels = (torch.cat([getattr(batch, field) for batch in batches]) for field in ("inputs", "target"))
+    models = [network(seed) for seed in (1, 2, 3)]
+    for source, row in zip(models, result["accuracy"], strict=True):
+        x_adv = attack(source, clips, labels)
+        for target, cell in zip(models, row, strict=True):
+            right = (target(clips).argmax(dim=1) == labels) & (target(x_adv).argmax(dim=1) == labels)
+            assert cell == pytest.approx(right.float().mean().item())
+    assert len({cell for row in result["accuracy"] for cell in row}) > 2
+
+
 def test_the_same_weights_in_another_run_are_fooled_alike(tmp_path):
     twin = saved(tmp_path / "twin", network(1))
     result = TransferMatrix(checkpoints=[twin], control=False).run(given(tmp_path))

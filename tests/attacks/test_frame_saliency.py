@@ -38,6 +38,12 @@ def test_touches_the_fewest_frames_in_order_of_saliency(linear, method):
     assert attack.threat.contains(result.x_adv, clips, result.aux).all()
 
 
+def test_one_shot_is_one_signed_step_over_all_frames(linear):
+    model, clips, labels = linear
+    attack = FrameSaliency(eps=0.01, step_size="eps", steps=1, method="one_shot")
+    torch.testing.assert_close(attack(model, clips, labels), clips - 0.01 * model.w.data.sign(), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("size", [1, 2, 4, 6])
 @pytest.mark.parametrize("method", ["iterative", "iterative_refresh"])
 def test_keeps_the_budget_at_any_batch_size(small, clips, labels, size, method):

@@ -15,6 +15,7 @@ from advvid.defenses.at import AT
 from advvid.defenses.base import Step
 from advvid.defenses.cat import CAT
 from advvid.defenses.none import NoDefense
+from conftest import LinearModel
 
 ATTACKS = {"pgd": PGD()}
 TYPES = {"pgd": PGD(), "border": FrameBorder()}
@@ -64,6 +65,18 @@ def test_at_raises_the_loss_and_counts_its_passes(small, batch):
     hard, logs = AT(inner_steps=4).objective(small, batch, ATTACKS, step())
     assert hard > plain
     assert float(logs["passes"]) == 5
+
+
+def test_at_learns_from_the_worst_case_that_a_linear_model_has_in_closed_form(clips, labels):
+    model, labels = LinearModel(clips.shape[1:]), labels % 2
+    model.w.data *= 1e-3  # no softmax is so sure that its gradient vanishes
+    attack = PGD(eps="8/255", early_exit=False, keep="last")
+    loss, _ = AT(inner_steps=8, inner_step_size="4/255").objective(
+        model, Batch(clips, labels, list("abcdef")), {"pgd": attack}, step()
+    )
+    away = torch.where(labels == 0, -1.0, 1.0).view(-1, 1, 1, 1, 1) * model.w.detach().sign()
+    worst = (clips + 8 / 255 * away).clamp(0, 1)
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(model(worst), labels))
 
 
 @pytest.mark.parametrize("inner_mode", ["eval", "train"])
