@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from advvid.studies.recorded import compare
+from advvid.studies import recorded
 
 SYSTEMS = Path(__file__).resolve().parent.parent / "docs" / "systems.yaml"
 
@@ -28,13 +28,12 @@ def systems() -> str:
 def differences() -> str:
     """Return the table of settings that differ, trainings of one difference together."""
     found = defaultdict(list)
-    for setting in compare():
-        if not setting.agrees:
-            key = (setting.paper, setting.option, str(setting.recorded), str(setting.plan), setting.because)
-            found[key].append(setting.work)
+    for setting in recorded.differences():
+        key = (setting.paper, setting.option, str(setting.recorded), str(setting.plan), setting.because)
+        found[key].append(setting.work)
     rows = [
-        [f"{paper}: {_few(works)}", f"`{option}`", f"{recorded} → `{plan}`", because]
-        for (paper, option, recorded, plan, because), works in found.items()
+        [f"{paper}: {_few(works)}", f"`{option}`", f"{theirs} → `{ours}`", because]
+        for (paper, option, theirs, ours, because), works in found.items()
     ]
     return table(["where", "option", "recorded → plan", "because"], rows)
 

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from advvid.config.composed import composed
 from advvid.core.errors import AdvvidError
 from advvid.studies.catalogue import papers, studies
+from advvid.studies.composing import planned
 from advvid.studies.few_clips import Copies
 from advvid.studies.plan import FULL, RUN, TRAIN, Study, Work
 from advvid.studies.recorded import compare
@@ -95,7 +96,7 @@ def trials(names: Sequence[str] = ()) -> list[Trial]:
 
 def _trial(study: Study, name: str) -> Trial:
     run = study.runs[name]
-    return Trial(study.name, name, _kind(composed(_named(run, Path("x")))), run.data[0])
+    return Trial(study.name, name, _kind(planned(run.overrides[FULL])), run.data[0])
 
 
 def _kind(cfg: DictConfig) -> str:
@@ -193,6 +194,6 @@ def compose_all(scale: str, names: Sequence[str] = ()) -> Iterator[str]:
             if work.program != TRAIN:
                 continue
             try:
-                composed([RUN.sub("outputs/x", override) for override in overrides])
+                planned(overrides)
             except AdvvidError as error:
                 yield f"{study.name}, {work.name}: {error}"

@@ -15,11 +15,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from advvid.config.catalogue import notes, option_files, settings
-from advvid.config.composed import composed
 from advvid.core.errors import AdvvidError
 from advvid.models.cards import measure, native_clip
 from advvid.studies.catalogue import papers, studies
-from advvid.studies.plan import FULL, RUN
+from advvid.studies.composing import planned
+from advvid.studies.plan import FULL
 from advvid.studies.published import read_yaml
 
 FILE = Path(__file__).resolve().parent / "gpu_hours.yaml"
@@ -76,7 +76,7 @@ def update_passes(cfg: DictConfig) -> float:
     """Return the forward-backward passes of a clip in one update of a configuration's defense, as its class says.
 
     Example:
-        >>> update_passes(composed(["defense=at", "defense.inner_steps=5"]))
+        >>> update_passes(planned(["defense=at", "defense.inner_steps=5"]))
         6.0
     """
     kind, inner = kind_of(cfg.defense), inner_steps(cfg)
@@ -147,7 +147,7 @@ def count(names: tuple[str, ...] = ()) -> dict[str, float]:
         if (paper, run, score) not in costs:
             study = studies()[paper]
             overrides = study.overrides(run, score, FULL)
-            cfg = composed([RUN.sub("x", override) for override in overrides])
+            cfg = planned(overrides)
             model = stem(overrides, cfg)
             of = scoring_hours if score else training_hours
             costs[paper, run, score] = of(cfg, model, study.runs[run].data[0])

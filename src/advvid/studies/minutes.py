@@ -16,9 +16,9 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from advvid.config.composed import composed
 from advvid.models.build import build_model
 from advvid.studies.catalogue import papers, studies
+from advvid.studies.composing import planned
 from advvid.studies.estimate import (
     attack_steps,
     crafting_passes,
@@ -28,7 +28,7 @@ from advvid.studies.estimate import (
     stem,
     update_passes,
 )
-from advvid.studies.plan import DEMO, RUN, TRAIN, Study
+from advvid.studies.plan import DEMO, TRAIN, Study
 from advvid.studies.published import read_yaml
 
 FILE = Path(__file__).resolve().parent / "demo_minutes.yaml"
@@ -128,8 +128,8 @@ def cost(study: Study, run: str, score: str, known: dict[str, float]) -> float:
     """Return the seconds of a training, or of an evaluation of it; networks not timed yet are timed, other programs not."""
     if study.runs[run].program != TRAIN:
         return START
-    overrides = [RUN.sub("x", override) for override in study.overrides(run, score, DEMO)]
-    cfg = composed(overrides)
+    overrides = study.overrides(run, score, DEMO)
+    cfg = planned(overrides)
     name = network(overrides, cfg)
     if name not in known:
         known[name] = round(seconds_of_a_pass(cfg), 6)

@@ -10,19 +10,18 @@ differs, all three are given, and the table of the paper says so::
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from advvid.config.composed import composed
 from advvid.core.digests import canonical
 from advvid.core.errors import AdvvidError
 from advvid.studies.catalogue import papers
-from advvid.studies.plan import FULL, RUN, TRAIN, Study
+from advvid.studies.composing import planned
+from advvid.studies.plan import FULL, TRAIN, Study
 from advvid.studies.published import read_yaml
 
 HERE = Path(__file__).resolve().parent / "settings"
@@ -90,16 +89,26 @@ def compare(names: Sequence[str] = ()) -> list[Setting]:
         >>> [setting.problem for setting in compare(("aart",)) if setting.problem]       # doctest: +SKIP
         []
     """
-    return [setting for name, study in papers(names).items() for setting in _of_paper(name, study)]
+    return [replace(setting, plan=_value(overrides, setting.option)) for setting, overrides in _settings(papers(names))]
+
+
+def differences(names: Sequence[str] = ()) -> list[Setting]:
+    """Return the differences that are named, as they stand there: ``compare`` tells whether the plans have them.
+
+    Raises:
+        AdvvidError: if a block names nothing that exists.
+    """
+    return [setting for setting, _ in _settings(papers(names)) if setting.because]
 
 
 def unstated(names: Sequence[str] = ()) -> Iterator[str]:
     """Yield a sentence for each decisive option of a training of which nothing is recorded."""
-    settings = compare(names)
-    stated = {(setting.paper, setting.work, setting.option) for setting in settings}
-    for name, study in papers(names).items():
-        for run, cfg in _composed(study)["runs"].items():
-            wanted = [*DECISIVE, *(option for option in OF_CLIPS if option.split(".")[1] in cfg.dataset)]
+    studies = papers(names)
+    stated = {(setting.paper, setting.work, setting.option) for setting, _ in _settings(studies)}
+    for name, study in studies.items():
+        for run, overrides in _works(study)["runs"].items():
+            data = planned(overrides).dataset
+            wanted = [*DECISIVE, *(option for option in OF_CLIPS if option.split(".")[1] in data)]
             yield from (
                 f"{name}, {run}: nothing is recorded of {option}"
                 for option in wanted
@@ -107,45 +116,38 @@ def unstated(names: Sequence[str] = ()) -> Iterator[str]:
             )
 
 
-def _of_paper(name: str, study: Study) -> Iterator[Setting]:
-    works = _composed(study)
-    for block in read_yaml(HERE / f"{name}.yaml"):
-        kind = next(kind for kind in ("runs", "scores", "suites") if kind in block)
-        for pattern in block[kind]:
-            matching = (
-                {f"suite={pattern}": _suite(pattern)}
-                if kind == "suites"
-                else {found: cfg for found, cfg in works[kind].items() if fnmatchcase(found, pattern)}
-            )
-            if not matching:
-                raise AdvvidError(f"settings/{name}.yaml: no {kind} of this paper are called {pattern}")
-            for work, cfg in matching.items():
-                for option, value in block["settings"].items():
-                    yield _setting(name, work, option, value, cfg, block["source"])
+def _settings(studies: Mapping[str, Study]) -> Iterator[tuple[Setting, Sequence[str]]]:
+    """Yield every setting as it is recorded, the plan as it should be, with the overrides that the plan has."""
+    for name, study in studies.items():
+        works = _works(study)
+        for block in read_yaml(HERE / f"{name}.yaml"):
+            kind = next(kind for kind in ("runs", "scores", "suites") if kind in block)
+            for pattern in block[kind]:
+                matching = (
+                    {f"suite={pattern}": [f"suite={pattern}"]}
+                    if kind == "suites"
+                    else {work: told for work, told in works[kind].items() if fnmatchcase(work, pattern)}
+                )
+                if not matching:
+                    raise AdvvidError(f"settings/{name}.yaml: no {kind} of this paper are called {pattern}")
+                for work, overrides in matching.items():
+                    for option, value in block["settings"].items():
+                        named = (
+                            value if isinstance(value, Mapping) else {"recorded": value, "plan": value, "because": ""}
+                        )
+                        recorded, plan, because = named["recorded"], named["plan"], named["because"]
+                        yield Setting(name, work, option, recorded, plan, plan, because, block["source"]), overrides
 
 
-def _setting(paper: str, work: str, option: str, value: Any, cfg: DictConfig, source: str) -> Setting:
-    named = value if isinstance(value, Mapping) else {"recorded": value, "plan": value, "because": ""}
-    found = OmegaConf.select(cfg, option, default="absent")
-    plan = OmegaConf.to_container(found, resolve=False) if OmegaConf.is_config(found) else found
-    return Setting(paper, work, option, named["recorded"], plan, named["plan"], named["because"], source)
+def _value(overrides: Sequence[str], option: str) -> Any:
+    found = OmegaConf.select(planned(overrides), option, default="absent")
+    return OmegaConf.to_container(found, resolve=False) if OmegaConf.is_config(found) else found
 
 
-@cache
-def _suite(name: str) -> DictConfig:
-    return composed([f"suite={name}"])
-
-
-def _composed(study: Study) -> dict[str, dict[str, DictConfig]]:
-    return _composed_by_name(study.name)
-
-
-@cache
-def _composed_by_name(name: str) -> dict[str, dict[str, DictConfig]]:
-    study = papers((name,))[name]
-    found: dict[str, dict[str, DictConfig]] = {"runs": {}, "scores": {}}
+def _works(study: Study) -> dict[str, dict[str, list[str]]]:
+    """Return what a study's trainings and evaluations are told, by ``runs`` and ``scores`` and name."""
+    found: dict[str, dict[str, list[str]]] = {"runs": {}, "scores": {}}
     for work, overrides in study.works(FULL):
         if work.program == TRAIN:
-            kind = "runs" if work.name in study.runs else "scores"
-            found[kind][work.name] = composed([RUN.sub("outputs/x", override) for override in overrides])
+            found["runs" if work.name in study.runs else "scores"][work.name] = overrides
     return found

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
-from advvid.config.composed import composed_with_choices
 from advvid.core.errors import AdvvidError
-from advvid.studies.plan import FULL, RUN, TRAIN, Study, Target, Work
+from advvid.studies.composing import chosen, planned
+from advvid.studies.plan import FULL, TRAIN, Study, Target, Work
 
 Wanted = Sequence[tuple[Study, Target]]
 
@@ -36,17 +35,9 @@ def read_weights(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-@cache
-def _composed(overrides: tuple[str, ...]) -> tuple[str, bool]:
-    cfg, choices = composed_with_choices([RUN.sub("x", override) for override in overrides])
-    net = cfg.model.get("net") or {}
-    frozen = net.get("train_backbone") is False and not cfg.model.get("checkpoint")
-    return choices["model"], frozen
-
-
 def network(work: Work) -> str:
     """Return the option of ``model`` that a training of the full scale uses."""
-    return _composed(work.overrides[FULL])[0]
+    return chosen(work.overrides[FULL])["model"]
 
 
 def begins_anew(work: Work) -> bool:
@@ -75,7 +66,8 @@ def check_weights(wanted: Wanted, weights: Mapping[str, str], told: Sequence[str
         raise AdvvidError(f"no training of these tables uses {unused[0]}: give weights of {', '.join(sorted(used))}")
     for study, target, work in works:
         name = network(work)
-        frozen = _composed((*work.overrides[FULL], *told))[1]
+        model = planned((*work.overrides[FULL], *told)).model
+        frozen = (model.get("net") or {}).get("train_backbone") is False and not model.get("checkpoint")
         if name in weights or not (frozen or (weights and name in study.pretrained)):
             continue
         first = study.pretrained.get(name, "")
