@@ -9,14 +9,13 @@ from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import MinLen
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.figures import COLOURS, DPI, QUIET, save
+from advvid.analyses.figures import COLOURS, QUIET, plot, save
 from advvid.analyses.step_losses import check_grid, step_losses
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, Positive, PositiveNumber
@@ -73,8 +72,7 @@ class BestStep(Analysis):
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the best steps with intervals, the line found and the paper's."""
-        figure = Figure(figsize=(5.2, 3.8), dpi=DPI, layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = plot(5.2, 3.8)
         x = np.array([255 * row["eps"] for row in result["rows"]])
         y = np.array([row["step"] for row in result["rows"]])
         ends = np.array([row["ci95"] for row in result["rows"]])

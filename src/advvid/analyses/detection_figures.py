@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from advvid.analyses.figures import COLOURS, DASHES, DPI, QUIET, save
+from advvid.analyses.figures import COLOURS, DASHES, QUIET, plot, save
 
 HATCHES = ("", "//", "..")
 
 
 def roc_figure(result: Mapping[str, Any], path: Path) -> Path:
     """Draw both questions' ROC curves (Jia et al., fig. 4); return ``path``."""
-    figure = Figure(figsize=(4.6, 4.4), dpi=DPI, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
+    figure, axes = plot(4.6, 4.4)
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=":")
     questions = (("gamma_1", "clean or attacked"), ("gamma_2", "sparse or dense"))
     for (name, question), colour, dash in zip(questions, COLOURS, DASHES, strict=False):
@@ -35,8 +33,7 @@ def roc_figure(result: Mapping[str, Any], path: Path) -> Path:
 
 def histogram(result: Mapping[str, Any], path: Path) -> Path:
     """Draw the share of clips at each exception index, by kind (Jia et al., fig. 2); return ``path``."""
-    figure = Figure(figsize=(6.4, 3.6), dpi=DPI, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
+    figure, axes = plot(6.4, 3.6)
     kinds = {kind: np.asarray(values, dtype=float) for kind, values in result["index"].items() if len(values)}
     steps = np.unique(np.round(np.concatenate([*kinds.values(), [0.0]]), 6))
     width = 0.8 * (np.diff(steps).min() if len(steps) > 1 else 0.1) / max(1, len(kinds))

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from rich.console import RenderableType
 from rich.table import Table
 from torch import Tensor, nn
 
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.figures import COLOURS, DPI, MARKERS, save
+from advvid.analyses.figures import banded, plot, save
 from advvid.analyses.means import mean_difference, mean_of
 from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
 from advvid.evaluation.columns import Column, craft
@@ -62,14 +61,10 @@ class FeatureDifference(Analysis):
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the relative difference by layer, a line per model."""
-        figure = Figure(figsize=(6.4, 3.8), dpi=DPI, layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = plot(6.4, 3.8)
         for i, row in enumerate(result["models"]):
-            means = [layer["relative"]["mean"] for layer in row["layers"]]
-            low, high = ([layer["relative"]["ci95"][end] for layer in row["layers"]] for end in (0, 1))
-            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-            axes.fill_between(range(len(means)), low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(range(len(means)), means, label=row["label"], color=colour, marker=marker, markersize=4)
+            found = np.array([[layer["relative"]["mean"], *layer["relative"]["ci95"]] for layer in row["layers"]]).T
+            banded(axes, range(found.shape[1]), found, i, row["label"], markersize=4, linestyle="-")
         longest = max((row["layers"] for row in result["models"]), key=len)
         axes.set_xticks(range(len(longest)), [layer["name"] for layer in longest], rotation=30, ha="right", size=8)
         axes.set_ylabel("square difference over\nsquare of clean features")

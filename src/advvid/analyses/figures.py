@@ -24,6 +24,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)))
 QUIET = "#666666"
 DPI = 150
+Values = Sequence[float] | np.ndarray
 # From this ratio of the largest to the smallest value on, even spacing would crowd the small ones.
 LOGARITHMIC = 50
 
@@ -39,6 +40,40 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
+def plot(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return an empty figure of a size in inches, and its axes."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    return figure, figure.add_subplot()
+
+
+def banded(axes: Axes, x: Values, found: Sequence[Values], index: int, label: str, **style: Any) -> None:
+    """Draw a line and its band in the colour and marker of its number among the lines.
+
+    Args:
+        axes: to draw on.
+        x: where the points are.
+        found: at each, the value and the ends of its interval.
+        index: number of the line.
+        label: its name.
+        style: of the line, where it is not dashed by its number.
+    """
+    value, low, high = found
+    usual = {
+        "color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "markersize": 5,
+        "linestyle": DASHES[index % len(DASHES)],
+    }  # fmt: skip
+    axes.fill_between(x, low, high, color=usual["color"], alpha=0.15, linewidth=0)
+    axes.plot(x, value, label=label, **(usual | style))
+
+
+def finish(axes: Axes) -> None:
+    """Lay a light grid below a plot, open its frame, and name its lines."""
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8)
+
+
 def curves(result: Mapping[str, Any], path: Path) -> Path:
     """Draw accuracy against a setting, a line and its 95% band per model.
 
@@ -46,23 +81,11 @@ def curves(result: Mapping[str, Any], path: Path) -> Path:
         result: of ``advvid.analyses.strength.Strength``.
         path: the PNG file.
     """
-    figure = Figure(figsize=(6.4, 4.0), dpi=DPI, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
+    figure, axes = plot(6.4, 4.0)
     x = np.array(result["values"])
     for index, model in enumerate(result["models"]):
-        colour = COLOURS[index % len(COLOURS)]
-        points = model["points"]
-        low, high = (100 * np.array([point["ci95"][end] for point in points]) for end in (0, 1))
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(
-            x,
-            [100 * point["acc"] for point in points],
-            color=colour,
-            marker=MARKERS[index % len(MARKERS)],
-            markersize=5,
-            linestyle=DASHES[index % len(DASHES)],
-            label=f"{model['label']} ({100 * model['clean']['acc']:.0f} without attack)",
-        )
+        found = 100 * np.array([[point["acc"], *point["ci95"]] for point in model["points"]]).T
+        banded(axes, x, found, index, f"{model['label']} ({100 * model['clean']['acc']:.0f} without attack)")
     axes.axhline(100 * result["chance"], color=QUIET, linewidth=0.8, linestyle=":")
     axes.annotate(
         "chance",
@@ -78,9 +101,7 @@ def curves(result: Mapping[str, Any], path: Path) -> Path:
     axes.set_ylim(-2, 102)
     axes.set_ylabel("percent right")
     axes.set_title(f"{result['attack']}, n = {result['n']}, 95% bands", size=10)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    finish(axes)
     return save(figure, path)
 
 
@@ -129,8 +150,7 @@ def matrix(
     """
     longest = max(len(name) for name in rows.places)
     size = (1.9 + 0.07 * longest + 1.05 * max(len(columns.places), 2), 1.5 + 0.55 * len(rows.places))
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
+    figure, axes = plot(*size)
     image = axes.imshow(100 * accuracy, cmap="viridis", vmin=0, vmax=100, aspect="auto")
     names = columns.places
     tilted = max(len(name) for name in names) > 12

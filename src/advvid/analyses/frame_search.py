@@ -10,14 +10,13 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import by_batch, right_clips
-from advvid.analyses.figures import COLOURS, DASHES, DPI, MARKERS, save
+from advvid.analyses.figures import COLOURS, DASHES, MARKERS, finish, plot, save
 from advvid.analyses.means import mean_difference, mean_of
 from advvid.attacks.base import in_space
 from advvid.attacks.deep_sava import DeepSAVA
@@ -90,8 +89,7 @@ class FrameSearch(Analysis):
         """Draw each clip's loss, in the order of what trying every frame finds."""
         losses = {rule: np.array([row["loss"] for row in result["clips"][rule]]) for rule in TITLES}
         order = losses[EVERY].argsort()
-        figure = Figure(figsize=(6.4, 3.8), dpi=DPI, layout="constrained", facecolor="white")
-        axes = figure.add_subplot()
+        figure, axes = plot(6.4, 3.8)
         for i, (rule, title) in enumerate(TITLES.items()):
             axes.plot(
                 range(len(order)),
@@ -105,9 +103,7 @@ class FrameSearch(Analysis):
         axes.set_xlabel("clips, by the loss that the best of all frames gives")
         axes.set_ylabel("loss of the attacked clip (cross entropy)")
         axes.set_title(f"attacked frames of a clip: {self.attack.frames}, n = {result['n']}", size=10)
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+        finish(axes)
         return [save(figure, folder / f"{name}.png")]
 
     def table(self, result: Mapping[str, Any]) -> RenderableType:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from scipy.stats import linregress, t
 
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.figures import COLOURS, DPI, save
+from advvid.analyses.figures import COLOURS, plot, save
 from advvid.analyses.scored import Checkpoints, named_paths, selected
 from advvid.core.errors import AdvvidError
 
@@ -61,8 +60,7 @@ class GeneralisationGap(Analysis):
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the gap of each run over its epochs."""
-        figure = Figure(figsize=(6.0, 3.8), dpi=DPI, layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = plot(6.0, 3.8)
         for index, run in enumerate(result["runs"]):
             for kind, style in (("attacked", "-"), ("clean", ":")):
                 points = [(e["epoch"], 100 * e[kind]) for e in run["epochs"] if e[kind] is not None]

@@ -11,13 +11,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 from annotated_types import MinLen
-from matplotlib.figure import Figure
 from rich.console import RenderableType
 from rich.table import Table
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import by_batch
-from advvid.analyses.figures import COLOURS, DPI, MARKERS, save
+from advvid.analyses.figures import banded, plot, save
 from advvid.analyses.means import mean_of
 from advvid.attacks.base import in_space
 from advvid.attacks.deep_sava import DeepSAVA
@@ -96,14 +95,11 @@ class LossByStep(Analysis):
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw a curve with its band for each choice of frames."""
-        figure = Figure(figsize=(6.0, 3.8), dpi=DPI, layout="constrained", facecolor="white")
-        axes = figure.add_subplot()
-        for curve, colour, marker in zip(result["curves"], COLOURS, MARKERS, strict=False):
+        figure, axes = plot(6.0, 3.8)
+        for i, curve in enumerate(result["curves"]):
             steps = [point["steps"] for point in curve["points"]]
-            low, high = np.array([point["ci95"] for point in curve["points"]]).T
-            axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-            means = [point["mean"] for point in curve["points"]]
-            axes.plot(steps, means, label=curve["key_frame"], color=colour, marker=marker, markersize=4)
+            found = np.array([[point["mean"], *point["ci95"]] for point in curve["points"]]).T
+            banded(axes, steps, found, i, curve["key_frame"], markersize=4, linestyle="-")
         axes.set_xlabel("steps")
         axes.set_ylabel("mean loss of the attacked clips")
         axes.set_title(f"{result['budget']}, n = {result['n']}", size=9)

@@ -9,13 +9,12 @@ from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
-from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import by_batch, right_clips
-from advvid.analyses.figures import COLOURS, DASHES, DPI, MARKERS, curves, save
+from advvid.analyses.figures import banded, curves, finish, plot, save
 from advvid.attacks.base import Attack
 from advvid.attacks.oracle import marks
 from advvid.core.batch import Batch
@@ -153,23 +152,14 @@ def _word(value: float | None) -> str:
 
 def _distances(result: Mapping[str, Any], path: Path) -> Path:
     """Draw the median distance of each attack and its quartiles over queries, both axes logarithmic."""
-    figure = Figure(figsize=(6.4, 4.0), dpi=DPI, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
+    figure, axes = plot(6.4, 4.0)
     for index, line in enumerate(result["labels"]):
-        x = np.array(line["queries"])
-        low, middle, high = (np.array(line[part], dtype=float) for part in ("low", "median", "high"))
-        colour = COLOURS[index % len(COLOURS)]
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(
-            x, middle, color=colour, marker=MARKERS[index % len(MARKERS)], markersize=5,
-            linestyle=DASHES[index % len(DASHES)], label=line["label"],
-        )  # fmt: skip
+        found = np.array([line[part] for part in ("median", "low", "high")], dtype=float)
+        banded(axes, line["queries"], found, index, line["label"])
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("queries")
     axes.set_ylabel("l2 change over the clip")
     axes.set_title(f"black box by labels, n = {result['n']}, median and quartiles", size=10)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    finish(axes)
     return save(figure, path)

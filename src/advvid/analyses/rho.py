@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.figures import COLOURS, DASHES, DPI, MARKERS, save
+from advvid.analyses.figures import COLOURS, DASHES, DPI, MARKERS, finish, save
 from advvid.analyses.means import mean_difference, mean_of
 from advvid.analyses.scored import Checkpoints, Scored, named_paths, scored_models
 from advvid.attacks.base import in_space
@@ -89,10 +89,8 @@ class Rho(Analysis):
         shares.set_xlabel("size of the change over that of the clip")
         shares.set_ylabel("percent fooled")
         shares.set_ylim(-2, 102)
-        shares.legend(frameon=False, fontsize=8)
         for axes in (means, shares):
-            axes.grid(color="#dddddd", linewidth=0.6)
-            axes.spines[["top", "right"]].set_visible(False)
+            finish(axes)
         figure.suptitle(f"the smallest change that fools (DeepFool, l2), n = {result['n']}", size=10)
         return [save(figure, folder / f"{name}.png")]
 

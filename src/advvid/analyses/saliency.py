@@ -18,7 +18,7 @@ from rich.text import Text
 from torch import Tensor
 
 from advvid.analyses.base import Analysis, Context
-from advvid.analyses.figures import COLOURS, DPI, MARKERS, save
+from advvid.analyses.figures import COLOURS, DPI, MARKERS, plot, save
 from advvid.analyses.means import mean_difference, mean_of
 from advvid.analyses.scored import Checkpoints, named_paths, scored_models
 from advvid.core.errors import AdvvidError
@@ -96,8 +96,7 @@ class Saliency(Analysis):
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the shares of the frames, and the maps of the first clips."""
-        figure = Figure(figsize=(6.0, 3.6), dpi=DPI, layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = plot(6.0, 3.6)
         for i, row in enumerate(result["models"]):
             shares = [100 * share for share in row["share"]]
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
