@@ -147,8 +147,7 @@ class AttentionMaps(Analysis):
                 progress.advance(len(batch))
         target = torch.cat(targets)
         return {
-            "label": scored.label,
-            "checkpoint": str(scored.source),
+            **scored.origin,
             "clean": _scores(context, torch.cat(outs), target),
             "adversarial": _scores(context, torch.cat(outs_adv), target),
             **{name: mean_of(values) for name, values in clips.items()},

@@ -113,6 +113,5 @@ class Corruptions(Analysis):
             for kind, found in every.items()
         }  # fmt: skip
         return {
-            "label": model.label, "checkpoint": str(model.source), "weights": model.weights, "clean": whole,
-            "kinds": kinds, "points": [whole, *map(average, of_severity)],
+            **model.origin, "clean": whole, "kinds": kinds, "points": [whole, *map(average, of_severity)],
         }  # fmt: skip

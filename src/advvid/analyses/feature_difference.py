@@ -108,7 +108,7 @@ def _row(context: Context, model: Scored) -> dict[str, Any]:
         layers.append(
             {"name": name, "relative": mean_of(relative), "square": mean_of(square), "clips": relative.tolist()}
         )
-    return {"label": model.label, "checkpoint": str(model.source), "weights": model.weights, "layers": layers}
+    return {**model.origin, "layers": layers}
 
 
 def features(model: nn.Module, clips: Tensor) -> dict[str, Tensor]:

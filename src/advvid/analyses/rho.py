@@ -132,8 +132,7 @@ class Rho(Analysis):
                 progress.advance(len(batch))
         found = [value for value in clips if value is not None]
         return {
-            "label": scored.label,
-            "checkpoint": str(scored.source),
+            **scored.origin,
             "clips": clips,
             "wrong": found.count(0.0),
             "not_found": len(clips) - len(found),

@@ -82,8 +82,7 @@ class Saliency(Analysis):
             even = evenness(share)
             rows.append(
                 {
-                    "label": model.label,
-                    "checkpoint": str(model.source),
+                    **model.origin,
                     "share": share.mean(axis=0).tolist(),
                     "evenness": mean_of(even),
                     "clips": even.tolist(),

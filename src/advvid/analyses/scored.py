@@ -39,6 +39,11 @@ class Scored:
     weights: str
     key: str
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """Its name, file and weights, as results hold them."""
+        return {"label": self.label, "checkpoint": str(self.source), "weights": self.weights}
+
 
 # Run folders or files; one may be given by itself.
 Checkpoints = FilePath | Sequence[FilePath]

@@ -149,9 +149,7 @@ def _line(context: Context, model: Scored, columns: Sequence[Column]) -> dict[st
             }
         )
     return {
-        "label": model.label,
-        "checkpoint": str(model.source),
-        "weights": model.weights,
+        **model.origin,
         "clean": tally["clean"],
         "points": points,
         "checks": [dataclasses.asdict(check) for check in checks],

@@ -88,9 +88,7 @@ class TransferMatrix(Analysis):
             "settings": {"class": type(attack).__name__, **dataclasses.asdict(attack)},
             "models": [
                 {
-                    "label": model.label,
-                    "checkpoint": str(model.source),
-                    "weights": model.weights,
+                    **model.origin,
                     "clean": proportion(clean.right[model.key]),
                     "checks": _checks(context, attack, model, clean, rows, control),
                 }
@@ -153,12 +151,7 @@ def _summary(
         if successes is not None:
             cell["transferred"] = _share(before & ~after & successes, before & successes)
         cells.append(cell | {"near_ties": int((np.abs(row.margin[model.key]) < NEAR_TIE).sum())})
-    return {
-        "label": label,
-        "cells": cells,
-        "max_distance": float(row.distance.max()),
-        "gradient_calls": int(row.gradient_calls.sum()),
-    }
+    return {"label": label, "cells": cells, **row.cost}
 
 
 def _share(those: NDArray[np.bool_], among: NDArray[np.bool_]) -> dict[str, Any]:

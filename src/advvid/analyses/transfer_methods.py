@@ -75,15 +75,7 @@ class TransferMethods(Analysis):
             "n": len(context.split),
             "common": int(common.sum()),
             "methods": {name: {"class": type(a).__name__, **dataclasses.asdict(a)} for name, a in self.methods.items()},
-            "models": [
-                {
-                    "label": m.label,
-                    "checkpoint": str(m.source),
-                    "weights": m.weights,
-                    "clean": proportion(clean.right[m.key]),
-                }
-                for m in models
-            ],
+            "models": [{**m.origin, "clean": proportion(clean.right[m.key])} for m in models],
             "rows": rows,
         }
 
@@ -132,6 +124,5 @@ def _success(row: Row, source: Scored, models: Sequence[Scored], common: np.ndar
     return {
         "cells": [proportion(fooled[model.key]) for model in models],
         "others": average(np.stack(others, axis=1)) if others else None,
-        "max_distance": float(row.distance.max()),
-        "gradient_calls": int(row.gradient_calls.sum()),
+        **row.cost,
     }

@@ -38,6 +38,11 @@ class Row:
     right: dict[str, NDArray[np.bool_]]
     margin: dict[str, NDArray[np.floating[Any]]]
 
+    @property
+    def cost(self) -> dict[str, float]:
+        """The largest distance and all gradients, as results hold them."""
+        return {"max_distance": float(self.distance.max()), "gradient_calls": int(self.gradient_calls.sum())}
+
 
 def clean_row(context: Context, targets: Sequence[Scored]) -> Row:
     """Score the clips themselves on every target."""
