@@ -24,7 +24,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)))
 QUIET = "#666666"
 DPI = 150
-Values = Sequence[float] | np.ndarray
 # From this ratio of the largest to the smallest value on, even spacing would crowd the small ones.
 LOGARITHMIC = 50
 
@@ -46,19 +45,21 @@ def plot(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def banded(axes: Axes, x: Values, found: Sequence[Values], index: int, label: str, **style: Any) -> None:
+def banded(
+    axes: Axes, x: Sequence[float] | np.ndarray, found: np.ndarray, index: int, label: str, **style: Any
+) -> None:
     """Draw a line and its band in the colour and marker of its number among the lines.
 
     Args:
         axes: to draw on.
         x: where the points are.
-        found: at each, the value and the ends of its interval.
+        found: ``[3, points]``: at each, the value and the ends of its interval.
         index: number of the line.
         label: its name.
         style: of the line, where it is not dashed by its number.
     """
     value, low, high = found
-    usual = {
+    usual: dict[str, Any] = {
         "color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "markersize": 5,
         "linestyle": DASHES[index % len(DASHES)],
     }  # fmt: skip
