@@ -7,9 +7,9 @@ import torch
 from small_run import N, context, network
 from torch import nn
 
-from advvid.analyses.ablation import Ablation, held
+from advvid.analyses.ablation import Ablation
 from advvid.analyses.base import carry_out
-from advvid.analyses.bounds import below_certificate
+from advvid.analyses.bounds import below_certificate, held
 from advvid.attacks.pgd import PGD
 from advvid.attacks.roa import ROA
 from advvid.attacks.sparse import Sparse
@@ -128,9 +128,9 @@ def test_an_attack_that_turns_a_proved_answer_is_told():
         {"id": "a", "answer": 1, "margin": 4, "attacked": [1, 0]},
         {"id": "b", "answer": 0, "margin": 1, "attacked": [1, 1]},
     ]
-    assert list(held(clips, [2, 3])) == [("a", False)]
+    assert list(held(clips, "margin", [4, 6])) == [("a", False)]
     clips[0]["attacked"] = [0, 1]
-    check = below_certificate(held(clips, [2, 3]), "", "")
+    check = below_certificate(held(clips, "margin", [4, 6]), "", "")
     assert check.raised
     assert "1 clips" in check.message
 

@@ -9,9 +9,9 @@ import torch
 from small_run import N, context, network, split
 
 from advvid.analyses.base import carry_out
-from advvid.analyses.bounds import below_certificate
+from advvid.analyses.bounds import below_certificate, held
 from advvid.analyses.smoothed import SmoothedScores, certify, counts, lower_bound, predict
-from advvid.analyses.smoothing import Smoothing, held
+from advvid.analyses.smoothing import Smoothing
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError
 from advvid.tracking.trackers import NoTracker
@@ -103,10 +103,10 @@ def test_the_proved_share_lies_below_what_the_attack_leaves(tmp_path):
 def test_an_attack_that_succeeds_inside_a_certified_radius_is_told():
     abstained = {"id": "b", "answer": None, "radius": 0.0, "attacked": [0, 0, 0]}
     clips = [{"id": "a", "answer": 1, "radius": 0.2, "attacked": [1, 0, 0]}, abstained]
-    assert list(held(clips, [0.1, 0.2, 0.3])) == [("a", False), ("a", True)]
-    assert below_certificate(held(clips, [0.1, 0.2, 0.3]), "", "").raised
+    assert list(held(clips, "radius", [0.1, 0.2, 0.3])) == [("a", False), ("a", True)]
+    assert below_certificate(held(clips, "radius", [0.1, 0.2, 0.3]), "", "").raised
     clips[0]["attacked"] = [1, None, 0]
-    assert not below_certificate(held(clips, [0.1, 0.2, 0.3]), "", "").raised
+    assert not below_certificate(held(clips, "radius", [0.1, 0.2, 0.3]), "", "").raised
 
 
 def test_an_attack_in_another_norm_is_refused():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import by_batch, no_answers
-from advvid.analyses.bounds import below_certificate, bound_curves, bound_table
+from advvid.analyses.bounds import below_certificate, bound_curves, bound_table, bounds, held
 from advvid.attacks.base import Attack
 from advvid.attacks.roa import ROA
 from advvid.attacks.sparse import Sparse
@@ -121,7 +121,8 @@ class Ablation(Analysis):
         )
         clips = [clip for part in parts for clip in part["clips"]]
         reached = [self.reached(changed, length) for changed in self.changed]
-        tried = list(held(clips, reached))
+        needs = [2 * blocks for blocks in reached]  # a block that is reached takes two votes off a lead
+        tried = list(held(clips, "margin", needs))
         check = below_certificate(
             tried,
             "the certificate is wrong: it has no chance in it",
@@ -132,12 +133,8 @@ class Ablation(Analysis):
             "blocks": length, "largest": self.largest(length),
             "right": proportion([clip["answer"] == clip["label"] for clip in clips]),
             "bounds": [
-                {
-                    self.over: changed, "reached": reached[i], "budget": attacks[i].threat.budget,
-                    "certified": proportion([c["answer"] == c["label"] and c["margin"] >= 2 * reached[i] for c in clips]),
-                    "attacked": proportion([{c["answer"], c["attacked"][i]} == {c["label"]} for c in clips]),
-                }
-                for i, changed in enumerate(self.changed)
+                {self.over: self.changed[i], "reached": reached[i], "budget": attacks[i].threat.budget} | found
+                for i, found in enumerate(bounds(clips, "margin", needs))
             ],
             "tries": len(tried), "checks": [dataclasses.asdict(check)], "clips": clips,
             "settings": [dataclasses.asdict(attack) for attack in attacks],
@@ -173,19 +170,6 @@ class Ablation(Analysis):
         result, _ = craft(column, voted, batch.inputs, batch.target, batch.ids, context.seed, context.task)
         answers: list[int] = winner(voted.votes(result.x_adv)).tolist()
         return answers
-
-
-def held(clips: Sequence[Mapping[str, Any]], reached: Sequence[int]) -> Iterator[tuple[str, bool]]:
-    """Yield, for every attack on a proved answer, the clip's name and whether the answer changed.
-
-    Args:
-        clips: with ``id``, ``answer``, ``margin``, and ``attacked``: the answer after the attack of each size.
-        reached: blocks that each size can reach.
-    """
-    for clip in clips:
-        for blocks, after in zip(reached, clip["attacked"], strict=True):
-            if clip["margin"] >= 2 * blocks:
-                yield clip["id"], after != clip["answer"]
 
 
 def _title(result: Mapping[str, Any]) -> str:

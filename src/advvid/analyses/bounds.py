@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,42 @@ from rich.table import Table
 from advvid.analyses.figures import curves
 from advvid.evaluation.check_rules import Check
 from advvid.evaluation.table import percent
+from advvid.evaluation.tally import proportion
 
 # What a bound may be over, by its name in the result.
 HEADINGS = {"radius": "l2 radius", "frames": "changed frames", "side": "side of the patch, pixels"}
+# Clips with ``id``, ``label``, ``answer`` (None: none given), the answer after an attack of each size as ``attacked``, and how
+# far the answer is proved.
+Clips = Sequence[Mapping[str, Any]]
+
+
+def bounds(clips: Clips, proof: str, needs: Sequence[float]) -> list[dict[str, Any]]:
+    """Return, for each size of change, the accuracy that is ``certified`` and that which is left when ``attacked``.
+
+    Args:
+        clips: what was found.
+        proof: their key of how far an answer is proved, such as ``radius``.
+        needs: how far it has to be for each size.
+    """
+    return [
+        {
+            "certified": proportion([c["answer"] == c["label"] and c[proof] >= need for c in clips]),
+            # An upper bound: where there is no answer, the attack is not sure to have succeeded.
+            "attacked": proportion([{c["answer"], c["attacked"][i]} <= {c["label"], None} for c in clips]),
+        }
+        for i, need in enumerate(needs)
+    ]
+
+
+def held(clips: Clips, proof: str, needs: Sequence[float]) -> Iterator[tuple[str, bool]]:
+    """Yield, for every attack inside of what is proved, the clip's name and whether its answer is another one for sure.
+
+    Arguments are those of ``bounds``.
+    """
+    for clip in clips:
+        for need, after in zip(needs, clip["attacked"], strict=True):
+            if clip["answer"] is not None and clip[proof] >= need:
+                yield clip["id"], after not in (None, clip["answer"])
 
 
 def bound_table(title: str, over: str, part: Mapping[str, Any]) -> Table:

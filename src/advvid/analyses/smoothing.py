@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import by_batch, no_answers
-from advvid.analyses.bounds import below_certificate, bound_curves, bound_table
+from advvid.analyses.bounds import below_certificate, bound_curves, bound_table, bounds, held
 from advvid.analyses.smoothed import SmoothedScores, certify, predict
 from advvid.attacks.gradient import GradientAttack
 from advvid.attacks.pgd import PGD
@@ -90,7 +90,8 @@ class Smoothing(Analysis):
             self._level(scores.sigma, [c for part in parts for c in part["levels"][i]])
             for i, scores in enumerate(smoothed)
         ]
-        tried = [one for level in levels for one in held(level["clips"], [float(radius) for radius in self.radii])]
+        radii = [float(radius) for radius in self.radii]
+        tried = [one for level in levels for one in held(level["clips"], "radius", radii)]
         check = below_certificate(
             tried,
             "the certificate is wrong, more often than alpha allows",
@@ -104,19 +105,13 @@ class Smoothing(Analysis):
 
     def _level(self, sigma: float, clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the bounds of one smoothed model."""
-        bounds = [
-            {
-                "radius": float(radius),
-                "certified": proportion([c["answer"] == c["label"] and c["radius"] >= radius for c in clips]),
-                # An upper bound: where the smoothed model abstains, the attack is not sure to have succeeded.
-                "attacked": proportion([{c["answer"], c["attacked"][i]} <= {c["label"], None} for c in clips]),
-            }
-            for i, radius in enumerate(self.radii)
-        ]
+        radii = [float(radius) for radius in self.radii]
+        both = zip(radii, bounds(clips, "radius", radii), strict=True)
         return {
             "sigma": sigma, "largest": sigma * torch.special.ndtri(torch.tensor(self.alpha ** (1 / self.n))).item(),
             "right": proportion([clip["answer"] == clip["label"] for clip in clips]),
-            "abstained": sum(clip["answer"] is None for clip in clips), "bounds": bounds, "clips": clips,
+            "abstained": sum(clip["answer"] is None for clip in clips),
+            "bounds": [{"radius": radius} | found for radius, found in both], "clips": clips,
         }  # fmt: skip
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
@@ -164,11 +159,3 @@ class Smoothing(Analysis):
             predict(context.model, clip, scores.sigma, self.n0, self.alpha, generator)
             for clip, generator in zip(result.x_adv, generators, strict=True)
         ]
-
-
-def held(clips: Sequence[Mapping[str, Any]], radii: Sequence[float]) -> Iterator[tuple[str, bool]]:
-    """Yield, for every attack inside a certified radius, the clip's name and whether its answer is another one for sure."""
-    for clip in clips:
-        for radius, after in zip(radii, clip["attacked"], strict=True):
-            if clip["answer"] is not None and radius <= clip["radius"]:
-                yield clip["id"], after not in (None, clip["answer"])
