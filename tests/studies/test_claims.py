@@ -92,7 +92,7 @@ def test_models_that_did_not_learn_decide_nothing(tmp_path):
     row = tables["kinfu-table2"].rows["at_8"]
     row["clean"] = replace(row["clean"], published=64.1)
     found = judge(cat_beats_at(higher=["cat"], lower=["at_8"]), tables)
-    assert (found["verdict"], found["because"]) == (NOT, "at_8 hardly learned at this scale")
+    assert (found["verdict"], found["because"], found["p"]) == (NOT, "at_8 hardly learned at this scale", None)
 
 
 def test_a_missing_number_or_table_is_no_verdict(tmp_path):

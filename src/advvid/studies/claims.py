@@ -107,7 +107,7 @@ def judge(claim: Claim, tables: Tables) -> dict[str, Any] | None:
             return None
         compared += found
     weak = [name for condition in claim.conditions for name in _unlearnt(condition, tables[condition["table"]])]
-    because = {"because": f"{', '.join(dict.fromkeys(weak))} hardly learned at this scale"} if weak else {}
+    because = f"{', '.join(dict.fromkeys(weak))} hardly learned at this scale"
     return {
         "says": claim.says,
         "scale": tables[claim.tables[0]].scale,
@@ -116,8 +116,7 @@ def judge(claim: Claim, tables: Tables) -> dict[str, Any] | None:
         "runs": sorted({run for found in compared for run in found.pop("runs")}),
         "unit": "points above what the statement needs",
         **decided(compared),
-        **({"verdict": NOT} if weak else {}),
-        **because,
+        **({"verdict": NOT, "because": because, "p": None} if weak else {}),
         "comparisons": compared,
     }
 
