@@ -79,8 +79,9 @@ def build_model(
 
 
 def _filled(cfg: DictConfig, num_classes: int, clip_shape: Sequence[int], views: int) -> DictConfig:
-    """Return a copy of a model's node with what the data set says."""
+    """Return a copy of a model's node with what the data set says, which can be written to."""
     node = cfg.copy()
     OmegaConf.set_struct(node, False)
+    OmegaConf.set_readonly(node, False)
     node.num_classes, node.clip_shape, node.views = num_classes, list(clip_shape), views
     return node

@@ -34,8 +34,16 @@ from advvid.studies.published import read_yaml
 FILE = Path(__file__).resolve().parent / "demo_minutes.yaml"
 START = 8.0  # seconds of a process: imports, data, the first batch
 CORES = 2
-# Training clips of the embedded data in full batches; classes; the clips that an epoch ends with are dataset.limit_val.
-CLIPS = {"motion": 384, "motion_look": 384, "digits": 384, "youtube8m_mini": 576, "moving_digits": 384}
+SPLITS = ("train", "val", "test")
+# Clips of the splits, those of training in full batches, by the class of the data; Filmed is ut_interaction.
+CLIPS = {
+    "Motion": (384, 100, 200),
+    "Digits": (1216, 179, 359),
+    "YouTube8MMini": (576, 100, 300),
+    "MovingDigits": (800, 100, 100),
+    "BedFall": (100, 20, 50),
+    "Filmed": (70, 13, 36),
+}
 FEATURES = (30, 1152)
 # Seconds of a pass of these beside one of the bare network: branches, a generator in front, blocks in between.
 HEAVIER = {"MultiBN": 2.0, "MultiBNManual": 2.0, "APEGAN": 1.6, "GAT": 2.2, "OUDefend": 1.7, "FeatureDenoising": 1.5}
@@ -63,21 +71,26 @@ def seconds_of_a_pass(cfg: DictConfig, batch: int = 25, repeats: int = 3) -> flo
     return min(spent[1:]) / batch
 
 
+def clips_of(cfg: DictConfig, split: str) -> int:
+    """Return how many clips of a split a run uses."""
+    return int(cfg.dataset.get(f"limit_{split}") or CLIPS[kind_of(cfg.dataset)][SPLITS.index(split)])
+
+
 def training_passes(cfg: DictConfig) -> float:
     """Return the passes of a training, validation included."""
     kind, inner = kind_of(cfg.defense), inner_steps(cfg)
     each = update_passes(cfg)
-    clips = cfg.dataset.get("limit_train") or CLIPS[_data(cfg)]
+    clips = clips_of(cfg, "train")
     extra = crafting_passes(cfg.defense, clips)
     epochs = int(cfg.schedule.epochs)
     heavy, looked = HEAVIER.get(kind, 1.0), -(-epochs // int(cfg.schedule.get("validate_every") or 1))
-    validated = looked * int(cfg.dataset.get("limit_val") or 100) * (1 + inner)
+    validated = looked * clips_of(cfg, "val") * (1 + inner)
     return heavy * (epochs * clips * each + validated) + extra
 
 
 def scoring_passes(cfg: DictConfig) -> float:
     """Return the passes of an evaluation, as many as if no attack stopped early."""
-    clips = int(cfg.dataset.get("limit_test") or 100)
+    clips = clips_of(cfg, "test")
     if cfg.get("analysis"):
         return clips * _analysis(cfg)
     steps = sum(
@@ -90,7 +103,7 @@ def scoring_passes(cfg: DictConfig) -> float:
 
 def _analysis(cfg: DictConfig) -> float:
     node, attack = cfg.analysis, cfg.attack
-    name = str(node.get("_target_")).rsplit(".", 1)[-1]
+    name = kind_of(node)
     models = 1 + len(node.get("checkpoints") or [])
     others = sum(attack_steps(a, cfg) for a in (node.get("attacks") or {}).values())
     if name == "Strength":
@@ -117,11 +130,6 @@ def _analysis(cfg: DictConfig) -> float:
         "FeatureDifference": models * (attack_steps(attack, cfg) + 1.0),
     }
     return found[name]
-
-
-def _data(cfg: DictConfig) -> str:
-    target = str(cfg.dataset.get("_target_")).rsplit(".", 2)[-2]
-    return target if target in CLIPS else "motion"
 
 
 def cost(study: Study, run: str, score: str, known: dict[str, float]) -> float:
