@@ -213,9 +213,10 @@ def page(judged: Mapping[str, Any]) -> str:
     head = f"""What the papers say, and what was measured here.
 
 {count[HOLDS]} hold, {count[FAILS]} do not hold, {count[OPEN]} are undecided. {count[NOT]} are not testable here: nothing here
-tests them, a model in them hardly learned, or their rows are all below 5% or all above 95%. The figure is the comparison that decides least in a
-statement's favour: points above what it needs, with the 95% interval over clips, and over seeds where there are several. Single
-verdicts are not corrected for their number: of the {count[HOLDS] + count[FAILS]} decided, {len(left)} are left where 5% of them may be
+tests them, a model in them hardly learned, or their rows are all below 5% or all above 95%. The figure is the comparison that
+decides least in a statement's favour: points above what it needs, with the 95% interval over clips, and over seeds where there are
+several. Single verdicts are not corrected for their number:
+of the {count[HOLDS] + count[FAILS]} decided, {len(left)} are left where 5% of them may be
 false (Benjamini and Hochberg, over the p values of {tested} statements). A verdict at demo scale is about the embedded
 data and small networks."""
     return f"{head}\n\n{table.markdown()}\n"
