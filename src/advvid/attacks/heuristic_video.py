@@ -12,6 +12,7 @@ from advvid.attacks.base import AttackResult
 from advvid.attacks.hop_skip_jump import HopSkipJump
 from advvid.attacks.hyperplane import lengths, scaled
 from advvid.attacks.oracle import Oracle
+from advvid.attacks.problem import Problem
 from advvid.core.kinds import Share
 from advvid.threats.base import per_clip
 
@@ -80,9 +81,9 @@ class HeuristicVideo(HopSkipJump):
             low, high = torch.where(answered & ~fools, middle, low), torch.where(fools, middle, high)
         return lengths(change, "l2") * high
 
-    def _ended(self, oracle: Oracle, rounds: Tensor) -> AttackResult:
-        result = super()._ended(oracle, rounds)
-        result.aux["frames"] = (result.x_adv != oracle.problem.clips).any(dim=(1, 3, 4))
+    def _search(self, problem: Problem) -> AttackResult:
+        result = super()._search(problem)
+        result.aux["frames"] = (result.x_adv != problem.clips).any(dim=(1, 3, 4))
         return result
 
 

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advvid.attacks.base import AttackResult
 from advvid.attacks.hyperplane import lengths, scaled
 from advvid.attacks.label_search import LabelAttack
 from advvid.attacks.oracle import Oracle
-from advvid.attacks.problem import Problem
 from advvid.core.kinds import Count
 from advvid.threats.base import draw, per_clip
 
@@ -42,14 +40,8 @@ class HopSkipJump(LabelAttack):
 
     draws: Count = 100
 
-    @torch.no_grad()
-    def _search(self, problem: Problem) -> AttackResult:
-        problem = problem.aimed(self.targeted)
-        oracle, rows = self._started(problem)
-        if len(rows) == 0:
-            return self._ended(oracle, torch.zeros_like(oracle.asked))
+    def _nearer(self, oracle: Oracle, rows: Tensor, rounds: Tensor) -> None:
         x, region = self._confined(oracle, rows, oracle.nearest[rows])
-        rounds = torch.zeros_like(oracle.asked)
         number = 0
         while len(rows):
             number += 1
@@ -59,7 +51,6 @@ class HopSkipJump(LabelAttack):
             x = self._jump(oracle, rows, x, normal, number)
             kept = (oracle.asked[rows] < self.queries).nonzero().squeeze(1)
             rows, x, region = rows[kept], x[kept], None if region is None else region[kept]
-        return self._ended(oracle, rounds)
 
     def _confined(self, oracle: Oracle, rows: Tensor, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return where the search begins and what it may change, bool like the clips; None for everything."""

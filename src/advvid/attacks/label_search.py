@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -54,23 +55,28 @@ class LabelAttack(MinimalNormAttack):
         name = type(self).__name__
         return (f"{name} sees the answer only, no scores, and asks at most {self.queries} times about each clip.",)
 
-    def _started(self, problem: Problem) -> tuple[Oracle, Tensor]:
-        """Return an oracle that was asked about the clips and about random starts, and the rows that are left to search.
+    @torch.no_grad()
+    def _search(self, problem: Problem) -> AttackResult:
+        """Find starts, come nearer, and return the nearest clips that fool, those within the budget.
 
         A clip that is wrong already, or that no start fooled, is left alone.
         """
+        problem = problem.aimed(self.targeted)
         clips = problem.clips
         oracle = Oracle(problem, self.queries)
         oracle.ask(torch.arange(len(clips), device=clips.device), clips)
         self._begin(problem, oracle)
-        return oracle, ((oracle.far > 0) & oracle.far.isfinite()).nonzero().squeeze(1)
-
-    def _ended(self, oracle: Oracle, rounds: Tensor) -> AttackResult:
-        """Return the nearest clips that fool, those within the budget."""
-        clips = oracle.problem.clips
+        rows = ((oracle.far > 0) & oracle.far.isfinite()).nonzero().squeeze(1)
+        rounds = torch.zeros_like(oracle.asked)
+        if len(rows):
+            self._nearer(oracle, rows, rounds)
         x_adv = torch.where(per_clip(oracle.far <= self.radius, clips), oracle.nearest, clips)
         aux = {"norm": oracle.far, "queries": oracle.asked.clone(), "curve": oracle.curve}
         return AttackResult(x_adv, rounds, torch.zeros_like(rounds), aux)
+
+    @abstractmethod
+    def _nearer(self, oracle: Oracle, rows: Tensor, rounds: Tensor) -> None:
+        """Ask from the nearest clips that fool, of these rows, until no query is left; write how many rounds each row had."""
 
     def _begin(self, problem: Problem, oracle: Oracle) -> None:
         """Ask about random clips until one fools."""

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advvid.attacks.base import AttackResult
 from advvid.attacks.hyperplane import lengths, scaled
 from advvid.attacks.label_search import LabelAttack
 from advvid.attacks.oracle import Oracle
-from advvid.attacks.problem import Problem
 from advvid.attacks.waves import low_waves
 from advvid.core.kinds import Count, Positive, ShareNumber
 from advvid.core.numbers import parse_number
@@ -50,15 +48,10 @@ class SurFree(LabelAttack):
     frequencies: ShareNumber = "1/2"
     remembered: Count = 100
 
-    @torch.no_grad()
-    def _search(self, problem: Problem) -> AttackResult:
-        problem = problem.aimed(self.targeted)
-        oracle, rows = self._started(problem)
-        if len(rows) == 0:
-            return self._ended(oracle, torch.zeros_like(oracle.asked))
+    def _nearer(self, oracle: Oracle, rows: Tensor, rounds: Tensor) -> None:
+        problem = oracle.problem.select(rows)
         waves = low_waves(problem.clips, parse_number(self.frequencies))
         numbers = (problem.clips.shape[1], *(len(wave) for wave in waves))
-        rounds = torch.zeros_like(oracle.asked)
         now = {
             "row": rows,
             "x": self._to_boundary(oracle, rows, oracle.nearest[rows]),
@@ -67,19 +60,15 @@ class SurFree(LabelAttack):
         }
         number = 0
         while len(now["row"]):
-            generators = [problem.generators[i] for i in now["row"].tolist()]
-            drawn = _upright(draw("randn", (math.prod(numbers),), generators, problem.clips), now["past"])
-            now["past"] = now["past"].index_copy(
-                1, torch.tensor([number % self.remembered]).to(drawn.device, non_blocking=True), drawn[:, None]
-            )
+            drawn = draw("randn", (math.prod(numbers),), problem.generators, problem.clips)
+            drawn = now["past"][:, number % self.remembered] = _upright(drawn, now["past"])
             number += 1
             rounds[now["row"]] = number
             aside = torch.einsum("bcijk,it,jh,kw->bcthw", drawn.view(-1, *numbers), *waves)
             now["x"], now["largest"] = self._turned(oracle, now, aside)
             kept = (oracle.asked[now["row"]] < self.queries).nonzero().squeeze(1)
             if len(kept) < len(now["row"]):
-                now = {name: value[kept] for name, value in now.items()}
-        return self._ended(oracle, rounds)
+                now, problem = {name: value[kept] for name, value in now.items()}, problem.select(kept)
 
     def _turned(self, oracle: Oracle, now: dict[str, Tensor], aside: Tensor) -> tuple[Tensor, Tensor]:
         """Return the clips after the best turn in a direction, and the largest angles of the next one."""
