@@ -9,11 +9,12 @@ from typing import Self
 
 from torch import Tensor
 
-from advvid.attacks.base import Attack, AttackResult, resolve_step
+from advvid.attacks.base import Attack, AttackResult
 from advvid.attacks.problem import Problem, Targeted
 from advvid.attacks.search import Ascent, GradientRule, Keep, gradient_search, loss_gradient, worst_of
+from advvid.attacks.stepped import SteppedAttack
 from advvid.core.errors import AdvvidError
-from advvid.core.kinds import Count, NotNegativeNumber, Step
+from advvid.core.kinds import Count
 from advvid.threats.base import Aux
 
 
@@ -98,27 +99,8 @@ class IteratedAttack(Attack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientAttack(IteratedAttack):
+class GradientAttack(SteppedAttack, IteratedAttack):
     """An iterated search with an additive budget eps and a step size; subclasses say in ``threat`` where.
 
-    Args:
-        eps: budget in [0, 1], a number or a fraction such as ``"8/255"``.
-        step_size: a number, a fraction, ``optimal``, ``optimal/2`` or ``eps``.
+    Arguments: see ``SteppedAttack`` and ``IteratedAttack``.
     """
-
-    eps: NotNegativeNumber = "8/255"
-    step_size: Step = "optimal"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.step  # refuses an unknown rule
-
-    @property
-    def radius(self) -> float:
-        """The budget as a number in [0, 1]."""
-        return float(self.eps)
-
-    @property
-    def step(self) -> float:
-        """The step size as a number, after its rule."""
-        return resolve_step(self.step_size, self.radius)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
-from advvid.attacks.base import Attack, AttackResult
-from advvid.attacks.problem import Problem, Targeted
+from advvid.attacks.base import AttackResult
+from advvid.attacks.problem import Problem
+from advvid.attacks.score_attack import ScoreAttack
 from advvid.attacks.search import looks_now
 from advvid.attacks.square import LOOK_EVERY
 from advvid.threats.base import per_clip
@@ -21,26 +21,14 @@ State = dict[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProposalSearch(Attack):
+class ProposalSearch(ScoreAttack):
     """A search by scores that asks about one proposal at a time, and goes on from the best so far.
 
-    Args:
-        queries: times the model may be asked about each clip, the first time about the clean one.
-        targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
-        early_exit: fooled clips leave the batch; without, their margin is lowered further.
+    Arguments: see ``ScoreAttack``.
     """
 
-    access: ClassVar[str] = "black_box"
     # Parts of the state that say how the kept clip was made, beside the clip itself; the result's ``aux``.
     kept: ClassVar[tuple[str, ...]] = ()
-
-    queries: Annotated[int, Ge(2)] = 5000
-    targeted: Targeted = None
-    early_exit: bool = True
-
-    def notes(self, classes: int) -> tuple[str, ...]:
-        """Return what the attack sees of the model, and how often."""
-        return (f"{type(self).__name__} sees scores and asks at most {self.queries} times about each clip.",)
 
     @abstractmethod
     def _begin(self, problem: Problem) -> State:

@@ -4,61 +4,38 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from advvid.attacks.base import Attack, AttackResult, resolve_step
-from advvid.attacks.problem import Goal, Problem, Targeted
-from advvid.core.kinds import NotNegativeNumber, Step
+from advvid.attacks.base import AttackResult
+from advvid.attacks.problem import Goal, Problem
+from advvid.attacks.score_attack import ScoreAttack
+from advvid.attacks.stepped import SteppedAttack
 from advvid.threats.balls import LinfBall
 from advvid.threats.base import per_clip
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreAscent(Attack):
+class ScoreAscent(SteppedAttack, ScoreAttack):
     """Signed steps in an l-inf ball along what a subclass learns of the margin's slope, from queries alone.
 
-    Args:
-        eps: budget, a number or a fraction such as ``"8/255"``.
-        queries: times that the model may be asked about each clip, the clean one included.
-        step_size: a number, a fraction, ``optimal``, ``optimal/2`` or ``eps``.
-        targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
-        early_exit: fooled clips leave the batch; without, their margin is lowered further.
+    Arguments: see ``SteppedAttack`` and ``ScoreAttack``.
     """
 
-    access: ClassVar[str] = "black_box"
-
-    eps: NotNegativeNumber = "8/255"
     queries: Annotated[int, Ge(4)] = 5000
-    step_size: Step = "optimal"
-    targeted: Targeted = None
-    early_exit: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.step  # refuses an unknown rule
-
-    @property
-    def step(self) -> float:
-        """The step size as a number, after its rule."""
-        return resolve_step(self.step_size, float(self.eps))
 
     @property
     def threat(self) -> LinfBall:
         """The l-inf ball of radius eps, cut by the range of valid pixels."""
-        return LinfBall(float(self.eps), self.space)
+        return LinfBall(self.radius, self.space)
 
     @property
     def pairs(self) -> int:
         """Pairs of queries behind each step."""
         return 1
-
-    def notes(self, classes: int) -> tuple[str, ...]:
-        """Return what the attack sees of the model, and how often."""
-        return (f"{type(self).__name__} sees scores and asks at most {self.queries} times about each clip.",)
 
     @abstractmethod
     def _slope(self, problem: Problem, now: dict[str, Tensor]) -> Tensor:

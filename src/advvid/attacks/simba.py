@@ -10,32 +10,31 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from advvid.attacks.base import resolve_step
 from advvid.attacks.hyperplane import lengths, scaled
 from advvid.attacks.problem import Problem
 from advvid.attacks.proposals import ProposalSearch, State
+from advvid.attacks.stepped import SteppedAttack
 from advvid.attacks.waves import low_waves
-from advvid.core.kinds import NotNegativeNumber, ShareNumber, Step
+from advvid.core.kinds import ShareNumber, Step
 from advvid.core.numbers import parse_number
 from advvid.threats.balls import L2Ball, LinfBall, ball
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimBA(ProposalSearch):
+class SimBA(SteppedAttack, ProposalSearch):
     """Simple black-box attack (Guo et al. 2019, algorithm 1), from scores: what every cleverer search has to beat.
 
     A direction is drawn from an orthonormal basis without repetition; the clip goes a step along it, else a step against
     it, where that lowers the label's margin. Distance: l-inf or l2 over the whole clip.
 
     Args:
-        eps: budget, a number or a fraction such as ``"8/255"``.
         norm: ``linf``, or ``l2`` as in the paper, which bounds the number of steps only.
         step_size: length of a step in the norm: a number, a fraction, ``optimal``, ``optimal/2`` or ``eps`` (the paper: 0.2
             in l2).
         basis: ``cosine`` waves in time and space (SimBA-DCT) or single ``values``.
         frequencies: part of the frequencies along each axis that cosine waves are drawn from, the low ones (the paper: 1/8
             of large images).
-            Other arguments: see ``ProposalSearch``.
+            Other arguments: see ``SteppedAttack`` and ``ProposalSearch``.
 
     Shape:
         clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape. ``aux["queries"]`` is
@@ -46,25 +45,15 @@ class SimBA(ProposalSearch):
         'l2 2 over the clip'
     """
 
-    eps: NotNegativeNumber = "8/255"
     norm: Literal["linf", "l2"] = "linf"
     step_size: Step = "eps"
     basis: Literal["cosine", "values"] = "cosine"
     frequencies: ShareNumber = "1/4"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.step  # refuses an unknown rule
-
-    @property
-    def step(self) -> float:
-        """The step size as a number, after its rule."""
-        return resolve_step(self.step_size, float(self.eps))
-
     @property
     def threat(self) -> LinfBall | L2Ball:
         """The norm ball of radius eps, cut by the range of valid pixels."""
-        return ball(self.norm, float(self.eps), self.space)
+        return ball(self.norm, self.radius, self.space)
 
     def bases(self, clips: Tensor) -> list[Tensor]:
         """Return the orthonormal directions along channels, frames, rows and columns of clips, each ``[number, side]``."""
