@@ -13,9 +13,10 @@ from advvid.attacks.base import AttackResult
 from advvid.attacks.problem import Problem
 from advvid.attacks.score_attack import ScoreAttack
 from advvid.attacks.search import looks_now
-from advvid.attacks.square import LOOK_EVERY
 from advvid.threats.base import per_clip
 
+# Queries on a GPU after which it looks who has left: fewer waits than a search by gradients, whose steps are dearer.
+LOOK_EVERY = 50
 # The state of a search: tensors with a row for each clip that is still searched.
 State = dict[str, Tensor]
 
@@ -37,6 +38,10 @@ class ProposalSearch(ScoreAttack):
     @abstractmethod
     def _propose(self, now: State, query: int) -> State:
         """Return the next clips as ``x``, and how they were made under the names of ``kept``."""
+
+    def _better(self, now: State, hit: Tensor, value: Tensor, query: int) -> Tensor:
+        """Tell which proposals, of these margins, are better than the clips they were made of, ``bool [R]``."""
+        return (value < now["value"]) | (hit & ~now["fooled"])
 
     def _judged(self, now: State, better: Tensor) -> None:
         """Note which proposals were kept, ``bool [R]``."""
@@ -72,7 +77,7 @@ class ProposalSearch(ScoreAttack):
             proposal = self._propose(now, query)
             out = model(proposal["x"])
             hit, value = goal.reached(out), goal.ahead(out)
-            better = (value < now["value"]) | (hit & ~now["fooled"])
+            better = self._better(now, hit, value, query)
             better = better & ~now["fooled"] if self.early_exit else better & (hit | ~now["fooled"])
             if self.early_exit:
                 asked[now["row"]] = torch.where(better & hit, query + 1, asked[now["row"]])
@@ -82,7 +87,7 @@ class ProposalSearch(ScoreAttack):
             now["loss"] = torch.where(better, goal.loss(out), now["loss"])
             now["fooled"] = now["fooled"] | (better & hit)
             self._judged(now, better)
-        # As in Square, what neither fools nor raises the loss is not worth a change.
+        # What neither fools nor raises the loss is not worth a change.
         worse = ~now["fooled"] & (now["loss"] < now["first"])
         for name in ended:
             now[name] = torch.where(per_clip(worse, now[name]), nothing[name][now["row"]], now[name])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Gt, Le
 from torch import Tensor
 
-from advvid.attacks.base import Attack, AttackResult
-from advvid.attacks.problem import Problem, Targeted
-from advvid.attacks.search import looks_now
+from advvid.attacks.base import AttackResult
+from advvid.attacks.problem import Problem
+from advvid.attacks.proposals import ProposalSearch, State
 from advvid.core.batch import Space
 from advvid.core.kinds import NotNegativeNumber, Numeral
 from advvid.threats.balls import L2Ball, LinfBall, ball
@@ -21,14 +22,12 @@ from advvid.threats.base import draw, per_clip
 # Iterations (of 10,000) at which the share of the clip that a cuboid covers is halved, Andriushchenko et al. 2020,
 # sec. 5; other numbers of queries stretch the schedule.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-# Queries on a GPU after which it looks who has left: fewer waits than a search by gradients, whose steps are dearer.
-LOOK_EVERY = 50
 # Uniform numbers that one move of one clip uses: a cuboid's form or a bump's direction, a first frame, two places; and channels' signs.
 PLACES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Square(Attack):
+class Square(ProposalSearch):
     """Square attack (Andriushchenko et al. 2020), extended from squares of an image to cuboids of a clip.
 
     It changes one cuboid at a time and keeps what lowers the label's margin; it computes no gradient, so that a
@@ -37,10 +36,8 @@ class Square(Attack):
     Args:
         eps: budget, a number or a fraction such as ``"8/255"``.
         norm: ``linf`` or ``l2``.
-        queries: times the model may be asked about each clip, the first time about the clean one.
         p_init: part of the clip that the first cuboids cover, in (0, 1].
-        targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
-        early_exit: fooled clips leave the batch; without, their margin is lowered further.
+            Other arguments: see ``ProposalSearch``.
 
     Shape:
         clips ``[B, 3, T, H, W]`` in [0, 1], labels ``[B]``; returns clips of the same shape. ``aux["queries"]`` is
@@ -51,67 +48,41 @@ class Square(Attack):
         'l-inf 8/255'
     """
 
-    access: ClassVar[str] = "black_box"
-
     eps: NotNegativeNumber = "8/255"
     norm: Literal["linf", "l2"] = "linf"
-    queries: Annotated[int, Ge(2)] = 5000
     p_init: Annotated[float, Numeral(), Gt(0), Le(1)] = 0.8
-    targeted: Targeted = None
-    early_exit: bool = True
-
-    def notes(self, classes: int) -> tuple[str, ...]:
-        """Return what the attack sees of the model, and how often."""
-        return (f"Square sees scores and asks at most {self.queries} times about each clip.",)
 
     @property
     def threat(self) -> LinfBall | L2Ball:
         """The norm ball of radius eps, cut by the range of valid pixels."""
         return ball(self.norm, float(self.eps), self.space)
 
-    @torch.no_grad()
-    def _search(self, problem: Problem) -> AttackResult:
-        problem = problem.aimed(self.targeted)
-        clips, generators, model, goal = problem.clips, problem.generators, problem.model, problem.goal
-        moves = (LinfMoves if self.norm == "linf" else L2Moves)(float(self.eps), self.space)
-        # Drawn in one go, whatever happens to the clip, so that its numbers depend on nothing else.
+    @property
+    def _moves(self) -> LinfMoves | L2Moves:
+        return (LinfMoves if self.norm == "linf" else L2Moves)(float(self.eps), self.space)
+
+    def _begin(self, problem: Problem) -> State:
+        clips, generators = problem.clips, problem.generators
         width, channels = clips.shape[-1], clips.shape[1]
-        stripes = draw("rand", (channels, width, width), generators, clips)
-        numbers = draw("rand", (self.queries, PLACES + channels), generators, clips)
-        result, clean = clips.clone(), clips
-        asked = torch.full((len(clips),), self.queries, device=clips.device)
-        out = model(clips)
-        first_loss = best_loss = goal.loss(out)
-        value, fooled, best = goal.ahead(out), goal.reached(out), clips
-        active = torch.arange(len(clips), device=clips.device)
-        if self.early_exit:
-            asked = torch.where(fooled, 1, asked)
-        for query in range(1, self.queries + 1):
-            # `fooled` is false for all that stay when clips leave.
-            looks = query == self.queries or looks_now(query, clips.device, LOOK_EVERY)
-            left = (~fooled).nonzero().squeeze(1) if self.early_exit and looks else active
-            if len(left) < len(active):
-                result[active] = best
-                active, best, clean, value, fooled = active[left], best[left], clean[left], value[left], fooled[left]
-                first_loss, best_loss, goal = first_loss[left], best_loss[left], goal.select(left)
-                stripes, numbers = stripes[left], numbers[left]
-            if len(active) == 0 or query == self.queries:
-                break
-            part = share(query - 1, self.queries, float(self.p_init))
-            tried = moves.first(clean, stripes) if query == 1 else moves.next(best, clean, numbers[:, query], part)
-            out = model(tried)
-            hit, new = goal.reached(out), goal.ahead(out)
-            # The clean clip's margin is not the one to beat: the stripes are where the search begins.
-            better = torch.ones_like(hit) if query == 1 else (new < value) | (hit & ~fooled)
-            better = better & ~fooled if self.early_exit else better & (hit | ~fooled)
-            if self.early_exit:
-                asked[active] = torch.where(better & hit, query + 1, asked[active])
-            best = torch.where(per_clip(better, best), tried, best)
-            value, fooled = torch.where(better, new, value), fooled | (better & hit)
-            best_loss = torch.where(better, goal.loss(out), best_loss)
-        unharmed = ~fooled & (best_loss < first_loss)
-        result[active] = torch.where(per_clip(unharmed, clean), clean, self.threat.project(best, clean))
-        return AttackResult(result, asked - 1, torch.zeros_like(asked), {"queries": asked})
+        return {
+            "stripes": draw("rand", (channels, width, width), generators, clips),
+            "numbers": draw("rand", (self.queries, PLACES + channels), generators, clips),
+        }
+
+    def _propose(self, now: State, query: int) -> State:
+        if query == 1:
+            return {"x": self._moves.first(now["clean"], now["stripes"])}
+        part = share(query - 1, self.queries, float(self.p_init))
+        return {"x": self._moves.next(now["x"], now["clean"], now["numbers"][:, query], part)}
+
+    def _better(self, now: State, hit: Tensor, value: Tensor, query: int) -> Tensor:
+        # The clean clip's margin is not the one to beat: the stripes are where the search begins.
+        return torch.ones_like(hit) if query == 1 else super()._better(now, hit, value, query)
+
+    def _search(self, problem: Problem) -> AttackResult:
+        result = super()._search(problem)
+        # Many moves add up to rounding over the budget.
+        return dataclasses.replace(result, x_adv=self.threat.project(result.x_adv, problem.clips))
 
 
 def share(step: int, steps: int, p_init: float) -> float:
