@@ -11,13 +11,14 @@ from annotated_types import Ge, MinLen
 
 from advvid.attacks.problem import Problem
 from advvid.attacks.proposals import ProposalSearch, State
+from advvid.attacks.square import pick
 from advvid.core.kinds import NotNegative, Positive, Share
 from advvid.threats.base import draw
 from advvid.threats.comments import Comments
 
 # Part of the queries that are spent on lines drawn anew, before the best ones are moved.
 FRESH = 0.2
-# How far a line is moved, of the room that it has, and the opacity of its range.
+# Width of a move: of a line's place, as part of the room that it has, and of its opacity.
 MOVE = 0.25
 
 
@@ -72,7 +73,7 @@ class BulletComments(ProposalSearch):
         if query >= FRESH * self.queries:
             which, kind = now["choice"][:, query].unbind(dim=1)
             index = torch.arange(len(self.texts), device=which.device)
-            chosen = index == (which * len(self.texts)).long()[:, None]
+            chosen = index == pick(which, len(self.texts))[:, None]
             moved = (now["lines"] + MOVE * (fresh - 0.5)).clamp(0, 1)
             new = torch.where((kind < 0.5)[:, None, None], fresh, moved)
             lines = torch.where(chosen[..., None], new, now["lines"])

@@ -55,18 +55,14 @@ class GeoTrap(WarpedNoise):
 
     def matrices(self, numbers: Tensor) -> Tensor:
         """Return the warps ``[B, T, 2, 3]`` that drawn numbers ``[B, T, n]`` stand for."""
+        if self.transform == "affine":
+            return numbers.unflatten(-1, (2, 3))
         one, none = torch.ones_like(numbers[..., 0]), torch.zeros_like(numbers[..., 0])
         n = numbers.unbind(dim=-1)
-        rows: dict[str, list[Tensor]] = {
-            "translation": [one, none, n[0], none, one, n[-1]],
-            "dilation": [n[0], none, none, none, n[0], none],
-            "translation_dilation": [n[0], none, n[1 % len(n)], none, n[0], n[-1]],
-        }
+        # A turn by the matrix [a, -b; b, a], and a shift.
         if self.transform == "similarity":
-            turn, size, across, down = n
-            rows["similarity"] = [
-                turn.cos() * size, -turn.sin() * size, across, turn.sin() * size, turn.cos() * size, down
-            ]  # fmt: skip
-        return torch.stack(list(n) if self.transform == "affine" else rows[self.transform], dim=-1).unflatten(
-            -1, (2, 3)
-        )
+            a, b, across, down = n[0].cos() * n[1], n[0].sin() * n[1], n[2], n[3]
+        else:
+            a, b = one if self.transform == "translation" else n[0], none
+            across, down = (none, none) if self.transform == "dilation" else n[-2:]
+        return torch.stack([a, -b, across, b, a, down], dim=-1).unflatten(-1, (2, 3))

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from advvid.attacks.base import AttackResult
 from advvid.attacks.problem import Goal, Problem
+from advvid.attacks.proposals import LOOK_EVERY
 from advvid.attacks.score_attack import ScoreAttack
+from advvid.attacks.search import looks_now
 from advvid.attacks.stepped import SteppedAttack
 from advvid.threats.balls import LinfBall
 from advvid.threats.base import per_clip
@@ -72,31 +74,35 @@ class ScoreAscent(SteppedAttack, ScoreAttack):
             "fooled": goal.reached(out),
             **self._known(clips),
         }
+        taken = torch.where(now["fooled"], 0, taken) if self.early_exit else taken
         rest = problem
         for number in range(rounds + 1):
-            # One check a round, as each of them asks several times.
-            if self.early_exit and bool(now["fooled"].any()):
-                done = now["row"][now["fooled"]]
-                result[done], taken[done] = now["best"][now["fooled"]], number
-                left = (~now["fooled"]).nonzero().squeeze(1)
+            looks = number == rounds or looks_now(number, clips.device, max(1, LOOK_EVERY // asks))
+            left = (~now["fooled"]).nonzero().squeeze(1) if self.early_exit and looks else now["row"]
+            if len(left) < len(rest):
+                result[now["row"]] = now["best"]
                 now, rest = {name: value[left] for name, value in now.items()}, rest.select(left)
             if number == rounds or len(rest) == 0:
                 break
             now["memory"] = self._slope(rest, now)
             ahead = self.threat.ascend(now["x"], now["memory"], self.step)
             now["x"] = self.threat.project(ahead, now["clean"])
-            _keep(now, rest.goal, rest.model(now["x"]))
-        # As in Square, what neither fools nor raises the loss is not worth a change.
+            hit = _keep(now, rest.goal, rest.model(now["x"]), self.early_exit)
+            if self.early_exit:
+                taken[now["row"]] = torch.where(hit, number + 1, taken[now["row"]])
+        # What neither fools nor raises the loss is not worth a change.
         worse = ~now["fooled"] & (now["loss"] < now["first"])
         result[now["row"]] = torch.where(per_clip(worse, now["best"]), now["clean"], now["best"])
         return AttackResult(result, taken, torch.zeros_like(taken), {"queries": 1 + taken * asks})
 
 
-def _keep(now: dict[str, Tensor], goal: Goal, out: Tensor) -> None:
-    """Take over new iterates of a smaller margin; one that fools beats one that does not."""
+def _keep(now: dict[str, Tensor], goal: Goal, out: Tensor, early_exit: bool) -> Tensor:
+    """Take over new iterates of a smaller margin, one that fools before one that does not; tell which of these fool."""
     value, hit = goal.ahead(out), goal.reached(out)
     better = (hit & ~now["fooled"]) | ((hit == now["fooled"]) & (value < now["value"]))
+    better = better & ~now["fooled"] if early_exit else better
     now["best"] = torch.where(per_clip(better, now["x"]), now["x"], now["best"])
     now["value"] = torch.where(better, value, now["value"])
     now["loss"] = torch.where(better, goal.loss(out), now["loss"])
     now["fooled"] = now["fooled"] | (better & hit)
+    return better & hit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -57,9 +58,8 @@ class SimBA(SteppedAttack, ProposalSearch):
 
     def bases(self, clips: Tensor) -> list[Tensor]:
         """Return the orthonormal directions along channels, frames, rows and columns of clips, each ``[number, side]``."""
-        if self.basis == "cosine":
-            return [torch.eye(clips.shape[1], device=clips.device), *low_waves(clips, parse_number(self.frequencies))]
-        return [torch.eye(side, device=clips.device) for side in clips.shape[1:]]
+        share = parse_number(self.frequencies) if self.basis == "cosine" else None
+        return _bases(clips.shape[1:], share, clips.device)
 
     def _begin(self, problem: Problem) -> State:
         clips = problem.clips
@@ -90,3 +90,10 @@ class SimBA(SteppedAttack, ProposalSearch):
             index = index // len(base)
         change = torch.einsum("bw,bh,bt,bc->bcthw", *parts)
         return scaled(change, 1 / lengths(change, self.norm))
+
+
+# Worked out once rather than for every query.
+@lru_cache(maxsize=4)
+def _bases(shape: torch.Size, share: float | None, device: torch.device) -> list[Tensor]:
+    whole = [torch.eye(side, device=device) for side in shape]
+    return whole if share is None else [whole[0], *low_waves(torch.empty(1, *shape, device=device), share)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,9 +82,8 @@ class VBAD(NES):
 
     def _search(self, problem: Problem) -> AttackResult:
         # Looked up once rather than at every estimate.
-        known = copy.copy(self)
-        known._set("surrogate", surrogate_of(self.surrogate, self.which, problem.clips, FEATURES))
-        return super(VBAD, known)._search(problem)
+        surrogate = surrogate_of(self.surrogate, self.which, problem.clips, FEATURES)
+        return super(VBAD, dataclasses.replace(self, surrogate=surrogate))._search(problem)
 
     def _estimate(self, problem: Problem, x: Tensor, pairs: int) -> Tensor:
         signs = self._tentative(problem, x)
