@@ -1,5 +1,6 @@
 """Several processes do what one does: the same gradients, the same table, and they stop and go on together."""
 
+import atexit
 import json
 import os
 import signal
@@ -110,6 +111,15 @@ def test_two_processes_share_gradients_statistics_and_counts(tmp_path):
     assert found["numbers"] == [1.0, 2.0]
     assert found["meter"] == [3, 20.0]
     assert found["told"] == "from 0"
+
+
+def abort_at_the_end(fabric, processes):
+    """Work that is done, in a process that cannot be taken down."""
+    atexit.register(os.abort)
+
+
+def test_work_that_is_done_counts_whatever_happens_while_python_ends():
+    Runtime(device="cpu", devices=2, threads=1).launch(abort_at_the_end)
 
 
 @pytest.fixture(scope="module")

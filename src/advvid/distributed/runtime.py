@@ -6,9 +6,11 @@ import logging
 import logging.config
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.util import Finalize
 from typing import Annotated, Any, Literal
 
 import torch
@@ -164,8 +166,19 @@ class _Bound:
         try:
             with interruptible():
                 _in_process(fabric, self.runtime, self.log_config, self.work, *self.arguments)
+                fabric.barrier()
         except Interrupted as stop:  # torch takes any KeyboardInterrupt for a good end
             raise StoppedError(f"{stop}; what is finished is kept: {GO_ON}") from None
+        # Behind all else that ends a process of multiprocessing, and only where the work was done.
+        Finalize(None, _leave, exitpriority=-1000)
+
+
+def _leave() -> None:
+    """End this process without taking Python down: threads of PyTorch's process group may abort that."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _in_process(
