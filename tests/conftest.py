@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 
 SHOWN = 15
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
@@ -96,3 +100,17 @@ def film(tmp_path_factory):
     path = tmp_path_factory.mktemp("film") / "a.avi"
     write_video(path, np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3)).astype(np.uint8), 25)
     return path
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """Advvid's wheel, built once and unpacked."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(folder / "dist"), str(ROOT)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if "No matching distribution found for hatchling" in made.stderr:
+        pytest.skip("hatchling, which builds wheels, is not to be had here")
+    assert made.returncode == 0, made.stderr
+    (built,) = (folder / "dist").glob("*.whl")
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(built), str(folder / "site")], check=True)
+    return folder / "site"

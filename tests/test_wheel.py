@@ -4,11 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
 DATA = """\
 import torch
 from advvid.core.batch import Space
@@ -76,20 +74,6 @@ socket.socket.connect = refuse
 """
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The wheel, unpacked."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(folder / "dist"), str(ROOT)]
-    made = subprocess.run(command, capture_output=True, text=True)
-    if "No matching distribution found for hatchling" in made.stderr:
-        pytest.skip("hatchling, which builds wheels, is not to be had here")
-    assert made.returncode == 0, made.stderr
-    (wheel,) = (folder / "dist").glob("*.whl")
-    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(folder / "site")], check=True)
-    return folder / "site"
-
-
 def samples(folder):
     lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     return [(x["id"], x["label"], x["clean"], {name: row["pred"] for name, row in x["attacks"].items()}) for x in lines]
@@ -97,7 +81,7 @@ def samples(folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_python_and_the_command_line_give_the_same_numbers_clip_by_clip(site, tmp_path):
+def test_python_and_the_command_line_give_the_same_numbers_clip_by_clip(wheel, tmp_path):
     assert len([line for line in SCRIPT.splitlines() if line]) <= 15
     for name, text in {
         "my_lab/__init__.py": "", "my_lab/data.py": DATA, "my_conf/model/mine.yaml": MODEL, "sitecustomize.py": OFFLINE,
@@ -106,7 +90,7 @@ def test_python_and_the_command_line_give_the_same_numbers_clip_by_clip(site, tm
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     environment = {
-        **os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(site)]), "HOME": str(tmp_path / "home"),
+        **os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(wheel)]), "HOME": str(tmp_path / "home"),
         "ADVVID_CACHE": str(tmp_path / "cache"),
     }  # fmt: skip
 
