@@ -91,15 +91,6 @@ def add_sheet(folder, name="pgd", clips=2, frames=3):
     return before, after
 
 
-def add_samples(folder, rows, name="pgd"):
-    """Write ``samples.jsonl`` of (class, label, clean, adversarial) per clip."""
-    lines = [
-        {"id": f"{word}/v_{i}", "label": label, "clean": clean, "attacks": {name: {"pred": after}}}
-        for i, (word, label, clean, after) in enumerate(rows)
-    ]
-    (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
 def add_analysis(folder):
     """Write the result of a strength curve and its figure."""
     analysis = Strength(values=["0", "8/255"])
@@ -166,7 +157,6 @@ def everything(folder):
     ]
     at = make_run(folder / "at", checks=raised)
     add_sheet(at)
-    add_samples(at, [("Walk", 1, 1, 1), ("Jump", 0, 0, 1), ("Jump", 0, 1, 1), ("Walk", 1, 1, 0), ("Jump", 0, 0, 1)])
     add_analysis(at)
     make_run(folder / "cat <b>", defense="cat", pgd=0.6)
     hydra(folder / "failed", ["attack.eps=9"])

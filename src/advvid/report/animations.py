@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from advvid.core.errors import AdvvidError
-from advvid.core.escape import all_visible
+from advvid.core.escape import visible
 from advvid.core.plain import opened
 from advvid.evaluation.robustness import RobustnessTable
-from advvid.evaluation.tally import read_samples
 from advvid.report.embed import Embedded, Room, moving, still
 from advvid.visuals.pictures import DPI, EDGE, FRAME, GAP, HEAD, TEXT
 
@@ -23,6 +19,7 @@ ROWS = {
     6: "Rows: clean, adversarial, difference, true next frames, those predicted from clean and from adversarial frames.",
 }
 SLACK = 2 / DPI  # by which a sheet's sides may be rounded
+MOST_WORDS = 200  # beside a clip
 MOST_FRAMES = 16  # of a film that is no contact sheet
 
 
@@ -47,11 +44,19 @@ class Film:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip cut out of a contact sheet: its whole band, the band with one frame at a time, and what its rows show."""
+    """A clip cut out of a contact sheet.
+
+    Args:
+        band: all frames side by side.
+        frames: the band with one frame at a time.
+        rows: what its rows show.
+        said: what a model read in it; "" for a sheet that does not tell.
+    """
 
     band: Image.Image
     frames: tuple[Image.Image, ...]
     rows: str
+    said: str = ""
 
 
 def films(folder: Path, table: RobustnessTable | None, room: Room, clips: int = 1) -> list[Film]:
@@ -64,15 +69,13 @@ def films(folder: Path, table: RobustnessTable | None, room: Room, clips: int = 
         clips: of each sheet.
     """
     found: list[Film] = []
-    samples = _samples(folder)
     order = [*table.attacks, *table.extra, *table.controls] if table else []
     sheets = sorted(
         (folder / "pictures").glob("*.png"), key=lambda p: (order.index(p.stem) if p.stem in order else 99, p)
     )
     for path in sheets:
-        shown = _shown(samples, path.stem, table.config if table else {})
-        for index, clip in enumerate(cut(path)[:clips]):
-            alt = shown[index] if index < len(shown) else f"A clip before and after {path.stem}."
+        for clip in cut(path)[:clips]:
+            alt = clip.said or f"A clip before and after {path.stem}."
             whole, played = still(clip.band), moving(clip.frames) if len(clip.frames) > 1 else None
             if whole is not None and room.take([whole, *([played] if played else [])]):
                 found.append(Film(path.stem, f"{alt} {clip.rows}", whole, played, path))
@@ -86,7 +89,8 @@ def cut(path: Path) -> list[Clip]:
     try:
         with opened(path) as file, Image.open(file) as picture:
             sheet = picture.convert("RGB")
-    except (OSError, UnidentifiedImageError):
+            told = str(picture.info.get("Description", "")).split("\n")
+    except (OSError, UnidentifiedImageError, ValueError):  # ValueError: words that are longer than they say
         return []
     width, height = (side / DPI for side in sheet.size)
     count = round((width - TEXT - EDGE) / FRAME)
@@ -96,7 +100,8 @@ def cut(path: Path) -> list[Clip]:
         one = rows * FRAME + GAP
         clips = round((height - HEAD) / one)
         if clips >= 1 and abs(HEAD + clips * one - height) <= SLACK:
-            return [_clip(sheet, HEAD + i * one, rows, count) for i in range(clips)]
+            said = [visible(words[:MOST_WORDS]) for words in told[:clips]] + [""] * clips
+            return [replace(_clip(sheet, HEAD + i * one, rows, count), said=said[i]) for i in range(clips)]
     return []
 
 
@@ -111,39 +116,6 @@ def _clip(sheet: Image.Image, top: float, rows: int, count: int) -> Clip:
         page.paste(sheet.crop((left, upper, right, lower)), (words.width, 0))
         frames.append(page)
     return Clip(sheet.crop((0, upper, sheet.width, lower)), tuple(frames), ROWS[rows])
-
-
-def _samples(folder: Path) -> list[dict[str, Any]]:
-    try:
-        return [all_visible(sample) for sample in read_samples(folder / "samples.jsonl")]
-    except AdvvidError:
-        return []
-
-
-def _shown(samples: Sequence[Mapping[str, Any]], column: str, config: Mapping[str, Any]) -> list[str]:
-    """Say of the clips of a sheet, in its order, what the model read; a sheet is drawn from a column's first batch."""
-    size = config.get("evaluation", {}).get("batch_size")
-    first = [
-        sample for sample in samples[: size if isinstance(size, int) else 0] if column in sample.get("attacks", {})
-    ]
-    told = [(s.get("label"), s.get("clean"), s["attacks"][column].get("pred")) for s in first]
-    if not first or any(not isinstance(value, int) for values in told for value in values):
-        return []
-    names = {s["label"]: s["id"].split("/")[0] for s in samples if "/" in s["id"] and isinstance(s.get("label"), int)}
-
-    def name(index: int) -> str:
-        return names.get(index, f"class {index}")
-
-    after = [sample["attacks"][column]["pred"] for sample in first]
-    order = sorted(
-        range(len(first)),
-        key=lambda i: (first[i]["clean"] != first[i]["label"]) * 2 + (after[i] == first[i]["label"]),
-    )
-    return [
-        f"A clip of {name(first[i]['label'])}, read as {name(first[i]['clean'])} before {column} "
-        f"and as {name(after[i])} after it."
-        for i in order
-    ]
 
 
 def _given(path: Path, room: Room) -> Film | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from advvid.core import files
@@ -43,7 +43,9 @@ def changed(change: np.ndarray, factor: int, any_change: bool) -> Strip:
     return Strip(np.clip(0.5 + factor * change, 0, 1), "difference", words)
 
 
-def draw_sheet(path: Path, title: str, said: str, blocks: Sequence[tuple[str, Sequence[Strip]]]) -> None:
+def draw_sheet(
+    path: Path, title: str, said: str, blocks: Sequence[tuple[str, Sequence[Strip]]], described: Sequence[str] = ()
+) -> None:
     """Write a PNG of strips below each other, a block of them per clip.
 
     Args:
@@ -51,6 +53,7 @@ def draw_sheet(path: Path, title: str, said: str, blocks: Sequence[tuple[str, Se
         title: heading.
         said: what stands below it.
         blocks: the text beside each clip's first row, and its rows; all have as many rows and frames.
+        described: a sentence per clip for those who cannot see it, kept in the file as its ``Description``.
     """
     rows = len(blocks[0][1])
     count, height, width = blocks[0][1][0].frames.shape[:3]
@@ -77,7 +80,9 @@ def draw_sheet(path: Path, title: str, said: str, blocks: Sequence[tuple[str, Se
             write(upper + tall / 2 - 0.11, strip.name, 8, QUIET)
             write(upper + tall / 2 + 0.11, strip.words, 10, strip.colour, bold=True)
     held = io.BytesIO()
-    sheet.save(held, "PNG")
+    words = PngImagePlugin.PngInfo()
+    words.add_itxt("Description", "\n".join(" ".join(sentence.split()) for sentence in described))
+    sheet.save(held, "PNG", pnginfo=words)
     files.write_bytes(path, held.getvalue())
 
 

@@ -38,6 +38,8 @@ Answers = tuple[int | None, int, int]
 class Sheets:
     """Draws one PNG per column from the first batch and remembers where it lies.
 
+    Every column shows the same clips, whatever it did to them, so that attacks can be compared.
+
     Args:
         run_dir: pictures go to its ``pictures/`` folder.
         classes: names of the classes.
@@ -66,8 +68,7 @@ class Sheets:
             prediction_sheet(path, batch.inputs[first], x_adv[first], frames, self.task, column.name, budget)
         else:
             before, after = self.task.predict(clean), self.task.predict(attacked)
-            wrong_first = (before != batch.target).int() * 2 + (after == batch.target).int()
-            order = torch.argsort(wrong_first, stable=True)[: self.clips]
+            order = torch.argsort((before != batch.target).int(), stable=True)[: self.clips]
             rows = zip(*(each[order].tolist() for each in (batch.target, before, after)), strict=True)
             clips, clips_adv = batch.inputs[order].cpu(), x_adv[order].cpu()
             answers = list(rows)
@@ -124,15 +125,16 @@ def contact_sheet(
 
     said = [f"budget {budget}"] * bool(budget) + [f"largest change {255 * largest:.3g}/255"]
     said += [f"{len(frames)} of {clean.shape[2]} frames"] * (len(frames) < clean.shape[2])
-    blocks = []
+    blocks, described = [], []
     for i, (told, first, second) in enumerate(answers[:clips]):
+        described.append(_described(told, first, second, class_names, attack))
         rows = (
             Strip(before[i], "clean", *_prediction(first, told, None, class_names)),
             Strip(after[i], "adversarial", *_prediction(second, told, first, class_names)),
             changed(change[i], factor, bool(largest)),
         )
         blocks.append(("true: not told" if told is None else f"true: {_name(told, class_names)}", rows))
-    draw_sheet(path, attack, ", ".join(said), blocks)
+    draw_sheet(path, attack, ", ".join(said), blocks, described)
 
 
 def prediction_sheet(
@@ -182,6 +184,13 @@ def prediction_sheet(
 def _name(index: int, class_names: Sequence[str]) -> str:
     name = class_names[index] if 0 <= index < len(class_names) else f"class {index}"
     return name if len(name) <= 20 else name[:19] + "…"
+
+
+def _described(label: int | None, before: int, after: int, class_names: Sequence[str], attack: str) -> str:
+    """Say what a model read in a clip before and after an attack."""
+    names = [_name(index, class_names) for index in (before, after)]
+    what = "A clip" if label is None else f"A clip of {_name(label, class_names)}"
+    return f"{what}, read as {names[0]} before {attack} and as {names[1]} after it."
 
 
 def _prediction(index: int, label: int | None, before: int | None, class_names: Sequence[str]) -> tuple[str, str]:
