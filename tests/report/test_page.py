@@ -131,7 +131,7 @@ def test_everything_of_a_run_is_said(html):
         "l-inf 15/255",
         "40.4 to 59.6",
         "2 made, 1 raised",
-        "Check raised for at: doubling the steps",
+        "Check raised for motion, r3d_tiny, at, seed 0: doubling the steps",
         "_target_: a.at",
         "No table: no robustness.json; attack.eps=9",
         "make kinfu-table2 SCALE=demo",
@@ -184,7 +184,8 @@ def test_runs_behind_tables_are_not_compared_again(tmp_path, monkeypatch):
     table.write_text(json.dumps([paper(run=run)]))
     alone = build_page([], read_tables([table]))
     assert [len(alone.comparisons), len(alone.parts)] == [0, 1]
-    assert len(build_page([run], read_tables([table])).comparisons) == 1
+    other = make_run(tmp_path / "cat", defense="cat")
+    assert len(build_page([run, other], read_tables([table])).comparisons) == 1
 
 
 def test_a_picture_is_packed_without_loss(tmp_path):

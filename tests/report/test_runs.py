@@ -1,5 +1,6 @@
 """What a report says of runs: where they come from, what they cost, and side by side."""
 
+import json
 import shlex
 
 import pytest
@@ -10,6 +11,7 @@ from advvid.evaluation.scores import Score, Scores
 from advvid.report.notes import Notes
 from advvid.report.runs import comparisons, run_sections
 from advvid.report.sources import command_of, scale_of, training_cost
+from advvid.report.summary import summary
 
 
 def rows_of(grid):
@@ -63,11 +65,11 @@ def test_runs_of_other_data_or_other_clips_are_not_put_side_by_side(tmp_path):
     make_run(tmp_path / "b", defense="cat")
     make_run(tmp_path / "c", n=50)
     make_run(tmp_path / "d", dataset="ucf101")
+    make_run(tmp_path / "e", dataset="ucf101", seed=1)
     found = comparisons(run_sections([tmp_path]), Notes())
     assert [(scale, heading, len(grid.header)) for scale, heading, grid in found] == [
-        ("demo", "motion, n = 50", 1),
         ("demo", "motion, n = 100", 2),
-        ("full", "ucf101, n = 100", 1),
+        ("full", "ucf101, n = 100", 2),
     ]
 
 
@@ -81,7 +83,10 @@ def test_every_number_leads_to_its_row(tmp_path):
     assert len(numbers) == 2 * 7  # clean, two attacks, three sums and a control of two runs
     assert all(value.href.removeprefix("#") in anchors for value in numbers)
     assert rows_of(grid)["pgd"].cells[0].href == "#run-at-pgd"
-    assert rows_of(grid)["defense"].cells[1].text == "cat"
+    assert [(head.text, head.small) for head in grid.header] == [
+        ("r3d_tiny, at, seed 0", "at"),
+        ("r3d_tiny, cat, seed 0", "cat"),
+    ]
 
 
 def test_a_raised_check_is_a_footnote_of_the_columns_it_names(tmp_path):
@@ -91,7 +96,7 @@ def test_a_raised_check_is_a_footnote_of_the_columns_it_names(tmp_path):
     notes = Notes()
     grid = comparisons(run_sections([tmp_path]), notes)[0][2]
     (index,) = rows_of(grid)["pgd"].cells[0].notes
-    assert notes.all[index - 1].text.startswith("Check raised for a: square fools 9%")
+    assert notes.all[index - 1].text.startswith("Check raised for motion, r3d_tiny, at, seed 0: square fools 9%")
     assert "remedy: more steps" in notes.all[index - 1].text
     assert not rows_of(grid)["pgd_15"].cells[0].notes
     assert not rows_of(grid)["pgd"].cells[1].notes
@@ -110,7 +115,11 @@ def test_runs_of_other_clips_are_footnoted_where_they_stand_side_by_side(tmp_pat
     make_run(tmp_path / "b", defense="cat", identity={"clips": "2"})
     notes = Notes()
     grid = comparisons(run_sections([tmp_path]), notes)[0][2]
-    said = "Not scored on the same clips: a; b (the content of the videos differs). Differences of these rows may be the clips'."
+    runs = "motion, r3d_tiny, at, seed 0; motion, r3d_tiny, cat, seed 0"
+    said = (
+        f"Not scored on the same clips: {runs} (the content of the videos differs). "
+        "Differences of these rows may be the clips'."
+    )
     assert said in [note.text for note in notes.all]
     (number,) = [note.number for note in notes.all if note.text == said]
     assert all(number in header.notes for header in grid.header)
@@ -120,8 +129,35 @@ def test_many_runs_stand_below_each_other(tmp_path):
     for seed in range(7):
         make_run(tmp_path / str(seed), seed=seed)
     grid = comparisons(run_sections([tmp_path]), Notes())[0][2]
-    assert list(rows_of(grid)) == [str(seed) for seed in range(7)]
-    assert [column.text for column in grid.header][:3] == ["seed", "clean", "pgd"]
+    assert list(rows_of(grid)) == [f"r3d_tiny, at, seed {seed}" for seed in range(7)]
+    assert [column.text for column in grid.header][:2] == ["clean", "pgd"]
+
+
+def test_runs_of_one_name_are_told_apart_by_what_differs(tmp_path):
+    choices = {"defense": "at", "attack": "pgd", "dataset": "motion", "model": "r3d_tiny"}
+    for suite in ("quick", "all"):
+        make_run(tmp_path / suite, config={"choices": choices | {"suite": suite}})
+    sections = run_sections([tmp_path])
+    assert [s.name for s in sections] == [f"motion, r3d_tiny, at, seed 0, suite {suite}" for suite in ("all", "quick")]
+
+
+def test_the_summary_names_the_strongest_attack_the_checks_and_what_is_proved(tmp_path):
+    make_run(tmp_path / "a", checks=[check("converged", True, "pgd_15")])
+    make_run(tmp_path / "b", defense="cat", pgd=0.8)
+    analysis = tmp_path / "b" / "analysis" / "smoothing.json"
+    analysis.parent.mkdir()
+    part = {"sigma": 0.1, "bounds": [{"radius": 0.05, "certified": {"acc": 0.31, "ci95": [0.2, 0.4]}, "attacked": {}}]}
+    analysis.write_text(json.dumps({"levels": [part, {"bounds": "none"}, 3]}))
+    (tmp_path / "b" / "analysis" / "odd.json").write_text("[")
+    found = summary(run_sections([tmp_path]))
+    (group,) = found.grid.groups
+    assert [row.small for row in group.rows] == ["a", "b"]
+    words = [[value.text for value in row.cells] for row in group.rows]
+    assert [row[2] for row in words] == ["10.0 pgd_15", "16.0 pgd_15"]
+    assert [row[4] for row in words] == ["1", "0"]
+    assert [row[5] for row in words] == ["–", "31.0% at l2 radius 0.05, sigma 0.1"]
+    assert "with motion, r3d_tiny, cat, seed 0 (16.0 [10.1, 24.4]%)" in found.said[0]
+    assert found.said[1] == "1 of 2 runs raised a check: read it before you believe the numbers."
 
 
 def test_a_task_without_right_answers_shows_its_measures(tmp_path):

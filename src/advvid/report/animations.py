@@ -33,6 +33,7 @@ class Film:
         still: every frame.
         moving: the animation; None where it could not be made.
         source: the file that they were cut from.
+        caption: what the model read in it; "" where the picture itself says so.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Film:
     still: Embedded
     moving: Embedded | None
     source: Path
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,22 @@ class Clip:
         band: all frames side by side.
         frames: the band with one frame at a time.
         rows: what its rows show.
-        said: what a model read in it; "" for a sheet that does not tell.
+        caption: what a model read in it; "" for a sheet that does not tell.
+        said: the same as a sentence.
     """
 
     band: Image.Image
     frames: tuple[Image.Image, ...]
     rows: str
+    caption: str = ""
     said: str = ""
+
+    def told(self, caption: str, said: str) -> Clip:
+        """Return the clip with its words, whose frames then need none beside them."""
+        words = round(TEXT * DPI)
+        bare = tuple(page.crop((words, 0, page.width, page.height)) for page in self.frames)
+        caption, said = (visible(text[:MOST_WORDS]) for text in (caption, said))
+        return replace(self, frames=bare, caption=caption, said=said)
 
 
 def films(folder: Path, table: RobustnessTable | None, room: Room, clips: int = 1) -> list[Film]:
@@ -78,7 +89,7 @@ def films(folder: Path, table: RobustnessTable | None, room: Room, clips: int = 
             alt = clip.said or f"A clip before and after {path.stem}."
             whole, played = still(clip.band), moving(clip.frames) if len(clip.frames) > 1 else None
             if whole is not None and room.take([whole, *([played] if played else [])]):
-                found.append(Film(path.stem, f"{alt} {clip.rows}", whole, played, path))
+                found.append(Film(path.stem, f"{alt} {clip.rows}", whole, played, path, clip.caption))
     for path in sorted((folder / "adversarial").glob("*.gif"))[: clips * 4]:
         found += [film] if (film := _given(path, room)) else []
     return found
@@ -89,7 +100,7 @@ def cut(path: Path) -> list[Clip]:
     try:
         with opened(path) as file, Image.open(file) as picture:
             sheet = picture.convert("RGB")
-            told = str(picture.info.get("Description", "")).split("\n")
+            titles, told = (str(picture.info.get(key, "")).split("\n") for key in ("Title", "Description"))
     except (OSError, UnidentifiedImageError, ValueError):  # ValueError: words that are longer than they say
         return []
     width, height = (side / DPI for side in sheet.size)
@@ -100,8 +111,10 @@ def cut(path: Path) -> list[Clip]:
         one = rows * FRAME + GAP
         clips = round((height - HEAD) / one)
         if clips >= 1 and abs(HEAD + clips * one - height) <= SLACK:
-            said = [visible(words[:MOST_WORDS]) for words in told[:clips]] + [""] * clips
-            return [replace(_clip(sheet, HEAD + i * one, rows, count), said=said[i]) for i in range(clips)]
+            clipped = [_clip(sheet, HEAD + i * one, rows, count) for i in range(clips)]
+            if not len(titles) == len(told) == clips or not all(titles):
+                return clipped
+            return [clip.told(*words) for clip, *words in zip(clipped, titles, told, strict=True)]
     return []
 
 

@@ -49,7 +49,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its heading, its cells, and an anchor by which it can be found."""
+    """A row: its heading with what stands small below it, its cells, and an anchor by which it can be found."""
 
     head: str
     cells: tuple[Value, ...]
@@ -57,6 +57,7 @@ class Row:
     href: str = ""
     notes: tuple[int, ...] = ()
     strong: bool = False
+    small: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Header:
-    """The heading of a column; ``words`` columns are aligned left."""
+    """The heading of a column with what stands small below it; ``words`` columns are aligned left."""
 
     text: str
     words: bool = False
     href: str = ""
     notes: tuple[int, ...] = ()
+    small: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,17 @@ class Grid:
     def markdown(self) -> str:
         """Return the grid as a Markdown table under its caption; drawings are left out."""
         lines = [
-            [_escaped(self.corner), *(_linked(_escaped(h.text), h.href) + _refs(h.notes) for h in self.header)],
+            [
+                _escaped(self.corner),
+                *(_linked(_escaped(h.text), h.href) + _small(h.small) + _refs(h.notes) for h in self.header),
+            ],
             ["---", *("---" if column.words else "---:" for column in self.header)],
         ]
         for group in self.groups:
             if group.head:
                 lines.append([f"**{_escaped(group.head)}**", *("" for _ in self.header)])
             for row in group.rows:
-                head = _linked(_escaped(row.head), row.href) + _refs(row.notes)
+                head = _linked(_escaped(row.head), row.href) + _small(row.small) + _refs(row.notes)
                 anchor = f'<a id="{row.anchor}"></a>' if row.anchor else ""
                 lines.append([anchor + head, *map(_cell, row.cells)])
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -105,9 +110,17 @@ class Grid:
     def turned(self) -> Grid:
         """Return the grid with rows and columns exchanged; anchors and groups do not survive."""
         rows = [row for group in self.groups for row in group.rows]
-        header = tuple(Header(row.head, all(v.words for v in row.cells), row.href, row.notes) for row in rows)
+        header = tuple(
+            Header(row.head, all(v.words for v in row.cells), row.href, row.notes, row.small) for row in rows
+        )
         turned = tuple(
-            Row(column.text, tuple(row.cells[i] for row in rows), href=column.href, notes=column.notes)
+            Row(
+                column.text,
+                tuple(row.cells[i] for row in rows),
+                href=column.href,
+                notes=column.notes,
+                small=column.small,
+            )
             for i, column in enumerate(self.header)
         )
         return replace(self, header=header, groups=(Group(turned),))
@@ -179,6 +192,10 @@ def _cell(value: Value) -> str:
 
 def _linked(text: str, href: str) -> str:
     return f"[{text}]({href})" if href and text else text
+
+
+def _small(text: str) -> str:
+    return f" ({_escaped(text)})" if text else ""
 
 
 def _refs(notes: Sequence[int]) -> str:

@@ -19,6 +19,9 @@ def markdown(page: Page, folder: Path) -> str:
 
 def _parts(page: Page, folder: Path) -> Iterator[str]:
     yield f"# {escaped(page.title)}"
+    if page.summary is not None:
+        yield from map(escaped, page.summary.said)
+        yield page.summary.grid.markdown()
     yield f"{INTERVALS} {RULES}"
     if page.papers:
         yield (
@@ -53,7 +56,8 @@ def _parts(page: Page, folder: Path) -> Iterator[str]:
 
 def _run(part: RunPart, folder: Path) -> Iterator[str]:
     run = part.section
-    yield f'<a id="{run.anchor}"></a>\n\n## Run {escaped(run.found.label)}'
+    heading = run.name if run.name == run.found.label else f"{run.name} ({run.found.label})"
+    yield f'<a id="{run.anchor}"></a>\n\n## {escaped(heading)}'
     yield fenced(run.command)
     if part.without:
         yield escaped(part.without)

@@ -17,6 +17,7 @@ from advvid.report.notes import Note, Notes
 from advvid.report.paper_grid import Runs, claims_grid, paper_grid, runs_of, uniform, verdict_counts
 from advvid.report.rendering import rendered
 from advvid.report.runs import RunSection, comparisons, run_sections
+from advvid.report.summary import Summary, summary
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Page:
 
     Args:
         title: heading.
+        summary: a row per run that was asked for; None where none has a table.
         papers: tables of papers beside measured numbers.
         comparisons: runs side by side, per data set.
         parts: every run.
@@ -80,6 +82,7 @@ class Page:
     """
 
     title: str
+    summary: Summary | None
     papers: tuple[PaperSection, ...]
     comparisons: tuple[Comparison, ...]
     parts: tuple[RunPart, ...]
@@ -125,9 +128,10 @@ def build_page(
     runs = Runs(sections, notes)
     papers = tuple(_paper(table, runs, room) for table in tables)
     asked = {section.found.path for section in run_sections(folders)} if folders else set()
-    side_by_side = tuple(  # those behind the tables of papers stand there already
+    own = [s for s in sections if s.found.path in asked]  # those behind the tables of papers stand there already
+    side_by_side = tuple(
         Comparison(anchor("measured", scale, heading), scale, heading, grid)
-        for scale, heading, grid in comparisons([s for s in sections if s.found.path in asked], notes)
+        for scale, heading, grid in comparisons(own, notes)
     )
     drawn = {
         found.folder.resolve() for table in tables for found in table.analyses
@@ -142,7 +146,7 @@ def build_page(
         for section in sections
     )
     verdicts = verdict_counts([claim for table in tables for claim in table.claims])
-    return Page(title, papers, side_by_side, parts, notes.all, verdicts, room.refused)
+    return Page(title, summary(own), papers, side_by_side, parts, notes.all, verdicts, room.refused)
 
 
 def _paper(table: JoinedTable, runs: Runs, room: Room) -> PaperSection:

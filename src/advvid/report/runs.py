@@ -27,6 +27,7 @@ from advvid.report.grid import (
     percentage,
     unique_anchors,
 )
+from advvid.report.naming import ALWAYS, CHOSEN, named
 from advvid.report.notes import Notes
 from advvid.runs.found_runs import FoundRun, find_runs, varied
 
@@ -45,6 +46,7 @@ class RunSection:
     Args:
         found: the folder.
         anchor: of the section.
+        name: by what the run is: data set, network, defense, seed.
         command: that made it.
         facts: seed, number of clips, cost and the like, by name.
         grid: a row per column of its table; None for a run without one.
@@ -56,6 +58,7 @@ class RunSection:
 
     found: FoundRun
     anchor: str
+    name: str
     command: str
     facts: Mapping[str, str]
     grid: Grid | None = None
@@ -86,14 +89,14 @@ def run_sections(folders: Sequence[Path]) -> list[RunSection]:
     inside = [table.parent for run in found for table in sorted(run.path.glob(f"{INSIDE}/robustness.json"))]
     found = find_runs([*folders, *inside]) if inside else found
     anchors = unique_anchors([run.label for run in found], "run")
-    return [_section(run, name) for run, name in zip(found, anchors, strict=True)]
+    return [_section(*told) for told in zip(found, anchors, named(found), strict=True)]
 
 
-def _section(run: FoundRun, name: str) -> RunSection:
+def _section(run: FoundRun, place: str, name: str) -> RunSection:
     command = sources.command_of(run.path)
     cost = sources.training_cost(run.path)
     if run.result is None:
-        return RunSection(run, name, command, {"training": cost} if cost else {})
+        return RunSection(run, place, name, command, {"training": cost} if cost else {})
     result = run.result
     config = result.config
     facts = {
@@ -115,10 +118,11 @@ def _section(run: FoundRun, name: str) -> RunSection:
         facts["missing clips"] = f"{len(result.missing)} (unreadable videos), not counted in n"
     return RunSection(
         found=run,
-        anchor=name,
+        anchor=place,
+        name=name,
         command=command,
         facts={key: value for key, value in facts.items() if value},
-        grid=_columns_grid(result, name),
+        grid=_columns_grid(result, place),
         checks=tuple(f"{check.sentence}." for check in result.raised),
         made=len(result.checks),
         config=sources.config_text(config),
@@ -164,7 +168,7 @@ def _measured_row(key: str, score: Score, name: str) -> Row:
     metrics = {m: v for m, v in column.metrics.items() if m not in QUIET and isinstance(v, int | float)}
     further = ", ".join(f"{metric} {number(value)}" for metric, value in metrics.items())
     cells = (
-        _marked(column),
+        marked(column),
         Value(str(column.access or NOTHING).replace("_", " "), words=True),
         Value(str(column.budget or NOTHING), words=True),
         _number(column.max_distance),
@@ -180,7 +184,7 @@ def _number(value: Any) -> Value:
     return Value(number(value) if isinstance(value, int | float) else NOTHING)
 
 
-def _marked(score: Score | None, href: str = "", notes: tuple[int, ...] = ()) -> Value:
+def marked(score: Score | None, href: str = "", notes: tuple[int, ...] = ()) -> Value:
     """An accuracy with its interval, in words and drawn."""
     value = percentage(score, href, notes)
     if score is None or score.acc is None or score.ci95 is None:
@@ -191,7 +195,10 @@ def _marked(score: Score | None, href: str = "", notes: tuple[int, ...] = ()) ->
 
 
 def comparisons(sections: Sequence[RunSection], notes: Notes) -> list[tuple[str, str, Grid]]:
-    """Return a table per data set and number of clips, as (scale, heading, table); raised checks become footnotes."""
+    """Return a table per data set and number of clips with several runs, as (scale, heading, table).
+
+    Raised checks become footnotes.
+    """
     sets: dict[tuple[str, str, int | str], list[RunSection]] = {}
     for section in sections:
         result = section.found.result
@@ -199,7 +206,9 @@ def comparisons(sections: Sequence[RunSection], notes: Notes) -> list[tuple[str,
             dataset = section.found.choices.get("dataset", "unknown data")
             sets.setdefault((sources.scale_of(result), dataset, result.n), []).append(section)
     return [
-        (scale, f"{dataset}, n = {n}", _comparison(group, notes)) for (scale, dataset, n), group in sorted(sets.items())
+        (scale, f"{dataset}, n = {n}", _comparison(group, notes))
+        for (scale, dataset, n), group in sorted(sets.items())
+        if len(group) > 1  # of one alone its own section says all
     ]
 
 
@@ -207,16 +216,16 @@ def _comparison(sections: Sequence[RunSection], notes: Notes) -> Grid:
     runs = [(section.anchor, section.found.result) for section in sections if section.found.result is not None]
     marks = [footnotes(section, notes) for section in sections]
     settings = {key: values for key, values in varied([s.found for s in sections]).items() if key != "seed"}
-    seeds = [str(NOTHING if run.seed is None else run.seed) for _, run in runs]
-    # What a reader tells runs apart by stands above the numbers, the many keys of a configuration below them.
-    chosen = {key: values for key, values in settings.items() if "." not in key and key != "checkpoint"}
-    groups = [Group(tuple(_told(key, values) for key, values in (*chosen.items(), ("seed", seeds))))]
-    keys = tuple(_told(key, values) for key, values in settings.items() if key not in chosen)
+    # Their names say what runs are told apart by; what else was chosen stands above the numbers, the many keys below them.
+    shown = (*ALWAYS, *CHOSEN, "checkpoint")
+    chosen = {key: values for key, values in settings.items() if "." not in key and key not in shown}
+    groups = [Group(tuple(_told(key, values) for key, values in chosen.items()))] if chosen else []
+    keys = tuple(_told(key, values) for key, values in settings.items() if "." in key)
 
     def row(key: str, section: str | None, budget: str = "") -> Row:
         found = [run.scores.get(key) if section is None else run.sections()[section].get(key) for _, run in runs]
         cells = tuple(
-            _marked(score, s.column(key), marks[i].get(key, ()))
+            marked(score, s.column(key), marks[i].get(key, ()))
             for i, (s, score) in enumerate(zip(sections, found, strict=True))
         )
         return Row(NAMES.get(key, key), cells, strong=section is None and key != "clean", notes=_said(key, runs, notes))
@@ -230,10 +239,11 @@ def _comparison(sections: Sequence[RunSection], notes: Notes) -> Grid:
         groups += [Group(rows, title)] if rows else []
     groups += [Group(keys, "Settings that differ")] if keys else []
     clips = tuple(
-        notes.add(text) for text in clip_notes([(s.found.label, s.found.result) for s in sections if s.found.result])
+        notes.add(text) for text in clip_notes([(s.name, s.found.result) for s in sections if s.found.result])
     )
+    names = named([s.found for s in sections], data=False)
     header = tuple(
-        Header(s.found.label, href=f"#{s.anchor}", notes=(*clips, *marks[i].get("", ())))
+        Header(names[i], href=f"#{s.anchor}", notes=(*clips, *marks[i].get("", ())), small=s.found.label)
         for i, s in enumerate(sections)
     )
     grid = Grid("", "column", header, tuple(groups))
@@ -257,7 +267,7 @@ def footnotes(section: RunSection, notes: Notes) -> dict[str, tuple[int, ...]]:
     names = list(section.found.result.columns) if section.found.result else []
     found: dict[str, tuple[int, ...]] = {}
     for text in section.checks:
-        index = notes.add(f"Check raised for {section.found.label}: {text}", section.anchor)
+        index = notes.add(f"Check raised for {section.name}: {text}", section.anchor)
         about = [name for name in names if re.search(rf"(?<![\w@]){re.escape(name)}(?![\w@])", text)]
         for name in about or [""]:
             found[name] = (*found.get(name, ()), index)

@@ -92,7 +92,7 @@ def training_cost(folder: Path) -> str:
         counted = f", {float(passes):,.0f} forward-backward passes of a clip" if passes is not None else ""
     except (AdvvidError, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError):
         return ""
-    return f"{epochs} epochs{counted}"
+    return f"{epochs} epoch{'' if epochs == 1 else 's'}{counted}"
 
 
 def attack_cost(table: Scores) -> str:

@@ -44,7 +44,11 @@ def changed(change: np.ndarray, factor: int, any_change: bool) -> Strip:
 
 
 def draw_sheet(
-    path: Path, title: str, said: str, blocks: Sequence[tuple[str, Sequence[Strip]]], described: Sequence[str] = ()
+    path: Path,
+    title: str,
+    said: str,
+    blocks: Sequence[tuple[str, Sequence[Strip]]],
+    told: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write a PNG of strips below each other, a block of them per clip.
 
@@ -53,7 +57,8 @@ def draw_sheet(
         title: heading.
         said: what stands below it.
         blocks: the text beside each clip's first row, and its rows; all have as many rows and frames.
-        described: a sentence per clip for those who cannot see it, kept in the file as its ``Description``.
+        told: of each clip a caption, and a sentence for those who cannot see it; the file keeps them as ``Title`` and
+            ``Description``, a line per clip.
     """
     rows = len(blocks[0][1])
     count, height, width = blocks[0][1][0].frames.shape[:3]
@@ -81,7 +86,8 @@ def draw_sheet(
             write(upper + tall / 2 + 0.11, strip.words, 10, strip.colour, bold=True)
     held = io.BytesIO()
     words = PngImagePlugin.PngInfo()
-    words.add_itxt("Description", "\n".join(" ".join(sentence.split()) for sentence in described))
+    for name, lines in zip(("Title", "Description"), zip(*told, strict=True), strict=False):
+        words.add_itxt(name, "\n".join(" ".join(line.split()) for line in lines))
     sheet.save(held, "PNG", pnginfo=words)
     files.write_bytes(path, held.getvalue())
 

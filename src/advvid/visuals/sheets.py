@@ -126,8 +126,11 @@ def contact_sheet(
     said = [f"budget {budget}"] * bool(budget) + [f"largest change {255 * largest:.3g}/255"]
     said += [f"{len(frames)} of {clean.shape[2]} frames"] * (len(frames) < clean.shape[2])
     blocks, described = [], []
+    shown = f", difference × {factor}" if largest else ", no change"
     for i, (told, first, second) in enumerate(answers[:clips]):
-        described.append(_described(told, first, second, class_names, attack))
+        words, _ = _prediction(second, told, first, class_names)
+        true = "" if told in (None, second) else f" (true: {_name(told, class_names)})"
+        described.append((f"{words}{true}{shown}", _described(told, first, second, class_names, attack)))
         rows = (
             Strip(before[i], "clean", *_prediction(first, told, None, class_names)),
             Strip(after[i], "adversarial", *_prediction(second, told, first, class_names)),
