@@ -44,10 +44,13 @@ def named(runs: Sequence[FoundRun], data: bool = True) -> list[str]:
 
 
 def _name(run: FoundRun, data: bool) -> str:
-    choices, seed, more = run.choices, None if run.result is None else run.result.seed, []
+    choices: Mapping[str, Any] = run.choices
+    more: list[str] = []
     if run.result is None:  # an analysis alone keeps its configuration in its own file
         more, config = _analysis(run.path)
         choices, seed = config.get("choices", {}), config.get("seed")
+    else:
+        seed = run.result.seed
     groups = [*ALWAYS[not data :], *CHOSEN]
     chosen = [str(choices[group]) for group in groups if str(choices.get(group, "")) not in NONE]
     return ", ".join([*chosen, *([] if seed is None else [f"seed {seed}"]), *more]) if chosen else run.label

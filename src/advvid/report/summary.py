@@ -53,12 +53,12 @@ def _said(sections: Sequence[RunSection]) -> Iterator[str]:
             sets.setdefault(key, []).append((section, table, table.union))
     for (data, n), runs in sets.items():
         order = sorted(runs, key=lambda run: -(run[2].acc or 0.0))
-        section, table, union = order[0]
+        section, best, union = order[0]
         if len(runs) == 1:
-            worst = table.attacks[strongest(table)]
+            worst = best.attacks[strongest(best)]
             yield (
-                f"{section.name}: of {n} clips, {table.clean.said}% are right without an attack, {worst.said}% under the "
-                f"strongest, {strongest(table)}, and {union.said}% under every one."
+                f"{section.name}: of {n} clips, {best.clean.said}% are right without an attack, {worst.said}% under the "
+                f"strongest, {strongest(best)}, and {union.said}% under every one."
             )
         elif union.acc == order[-1][2].acc:
             yield f"{data}, {n} clips: all {len(runs)} runs keep {union.said}% right under every attack of their suites."
@@ -114,9 +114,9 @@ def _row(section: RunSection) -> Row | None:
     table = section.found.result
     proved = Value("; ".join(certificates(section.found.path)) or NOTHING, words=True)
     if table is None:
-        cells = [Value(NOTHING, words=head.words) for head in HEADER]
-        cells[PROVED] = proved
-        told = Row(section.name, tuple(cells), href=f"#{section.anchor}", small=section.found.label)
+        empty = tuple(Value(NOTHING, words=head.words) for head in HEADER)
+        cells = (*empty[:PROVED], proved, *empty[PROVED + 1 :])
+        told = Row(section.name, cells, href=f"#{section.anchor}", small=section.found.label)
         return told if proved.text != NOTHING else None
     count, worst = len(table.attacks), strongest(table)
     tried = f"{count} attack{'' if count == 1 else 's'}" if count else NO_ATTACK
