@@ -35,9 +35,9 @@ def require(value: Any, annotation: Any, name: str) -> None:
         AdvvidError: with the setting, the value and what is possible.
 
     Example:
-        >>> require(0, Count, "schedule.epochs")
+        >>> require(0, Count, "schedule.batch_size")
         Traceback (most recent call last):
-        advvid.core.errors.AdvvidError: schedule.epochs=0 is not possible: choose a whole number of at least 1
+        advvid.core.errors.AdvvidError: schedule.batch_size=0 is not possible: choose a whole number of at least 1
     """
     if not fits(value, annotation):
         place, found, wanted = _misfit(value, annotation, name)

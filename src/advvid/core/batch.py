@@ -47,10 +47,14 @@ class Space:
         Shape:
             x: ``[B, ...]``; result: ``bool [B]``. NaN counts as outside.
         """
-        inside, free = (x >= self.low) & (x <= self.high), None if clean is None else self.free(clean)
+        free = None if clean is None else self.free(clean)
+        flat = x.flatten(1)
+        inside = (flat.amin(dim=1) >= self.low) & (
+            flat.amax(dim=1) <= self.high
+        )  # NaN is handed on, and is on neither side
         if clean is not None and free is not None:
-            inside = inside & (free | (x == clean))
-        return inside.flatten(1).all(dim=1)
+            inside = inside & (free | (x == clean)).flatten(1).all(dim=1)
+        return inside
 
 
 @dataclass(frozen=True)

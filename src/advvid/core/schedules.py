@@ -20,7 +20,7 @@ class Schedule:
     """The settings of a training run that no defense or model cares about.
 
     Args:
-        epochs: passes over the training split.
+        epochs: passes over the training split; 0 scores a network as it comes, see ``advvid.training.untrained``.
         batch_size: clips per step and device.
         optimizer: makes the optimiser from the parameters.
         kind: ``one_cycle``, ``cosine``, ``step``, ``plateau`` or ``constant``.
@@ -42,7 +42,7 @@ class Schedule:
         checkpoint_minutes: time between checkpoints within an epoch (each epoch ends with one anyway).
     """
 
-    epochs: Count = 60
+    epochs: Whole = 60
     batch_size: Count = 32
     optimizer: Callable[..., torch.optim.Optimizer] = field(
         default_factory=lambda: partial(torch.optim.AdamW, lr=3e-3, weight_decay=1e-3)
@@ -88,7 +88,7 @@ class Schedule:
         if self.kind == "plateau":
             return lr_scheduler.ReduceLROnPlateau(optimizer, factor=self.gamma, patience=self.patience)
         rise = round(self.warmup * total)
-        per_epoch = max(1, total // self.epochs)
+        per_epoch = max(1, total // max(1, self.epochs))
         marks = [m * per_epoch - rise for m in self.milestones if m * per_epoch > rise]
         main: lr_scheduler.LRScheduler
         if self.kind == "cosine":

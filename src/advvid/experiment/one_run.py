@@ -41,6 +41,7 @@ from advvid.purifiers.purified import PurifiedModel
 from advvid.tracking.trackers import NoTracker
 from advvid.training.prerequisites import Prerequisites
 from advvid.training.trainer import Trainer
+from advvid.training.untrained import keep_untrained
 
 
 @dataclass(kw_only=True)
@@ -147,6 +148,12 @@ class Run:
         """Train to the end; return the model of the selected checkpoint, and how the machine changed on the way."""
         cfg, parts, processes = self.cfg, self.parts, self.processes
         info = {"config": self.config, "classes": list(parts.dataset.classes)}
+        if not parts.schedule.epochs:
+            if processes.main:
+                identity, select = of_run(cfg, processes.world_size), parts.schedule.select
+                keep_untrained(self.run_dir, model, parts.defense, info, identity, select)
+            processes.barrier()
+            return model, []
         train_set, val_set = parts.split("train"), parts.split("val")
         if not processes.main:
             processes.barrier()  # the first process remembers the content of the files for the others
@@ -265,7 +272,7 @@ class Run:
 
 def needed(cfg: DictConfig) -> list[str]:
     """Return the splits that a run is sure to read."""
-    trained = ["train", "val"] if cfg.mode in ("train", "train_eval") else []
+    trained = ["train", "val"] if cfg.mode in ("train", "train_eval") and cfg.schedule.epochs else []
     return trained + ([cfg.evaluation.split] if cfg.mode in ("train_eval", "eval") else [])
 
 

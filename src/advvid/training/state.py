@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from advvid.core import checkpoint
+from advvid.core.errors import AdvvidError
 from advvid.core.resuming import go_on, may_lengthen
 from advvid.training.validation import Meter
 
@@ -57,6 +58,11 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     Raises:
         AdvvidError: if the training rests on something else than the checkpoint.
     """
+    if "optimizer" not in state:
+        raise AdvvidError(
+            f"the network in {trainer.run_dir} was scored as it came (schedule.epochs=0), so that there is no training to go on "
+            f"with: train in another folder from model.checkpoint={trainer.last}"
+        )
     longer, config = may_lengthen(trainer.schedule, trainer.defense), trainer.info.get("config")
     trainer.resumed_with = go_on(state, trainer.rests_on, trainer.run_dir, config, longer)
     checkpoint.load_model(trainer.plain, state["model"], trainer.last)
