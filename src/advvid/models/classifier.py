@@ -35,7 +35,8 @@ class VideoClassifier(nn.Module):
         size: side, or (height, width), of the frames the network wants; None for the clips' own.
         frames: number of frames the network wants; None for the clips' own.
         views: the time axis holds this many clips of a video, one after the other; their logits are averaged.
-        channels_last: hand the network clips in ``torch.channels_last_3d``, which is faster on most hardware.
+        channels_last: keep weights and clips in ``torch.channels_last_3d``, which is faster on most hardware; a network whose
+            class says ``own_layout`` is handed the clips as they are.
         fit_pool: let the pooling window of the head shrink to clips smaller than the published ones.
         checkpoint: a local file of weights, see ``load_local_weights``.
         freeze: what is not trained, see ``advvid.models.freeze.freeze``; wholly frozen parts stay in eval mode.
@@ -113,8 +114,8 @@ class VideoClassifier(nn.Module):
             x = resample_frames(x, self.frames)
         if self.size is not None:
             x = resize_frames(x, self.size)
-        x = (x - self.mean) / self.std
-        if self.channels_last:
+        x = (x - self.mean).div_(self.std)  # where it stands: nobody else holds the difference
+        if self.channels_last and not getattr(self.net, "own_layout", False):
             x = x.contiguous(memory_format=torch.channels_last_3d)
         logits = self.net(x)
         return logits if views == 1 else logits.unflatten(0, (batch, views)).mean(dim=1)

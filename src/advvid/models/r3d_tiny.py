@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,6 +30,9 @@ class R3DTiny(nn.Module):
         >>> R3DTiny(10)(torch.rand(2, 3, 8, 32, 32)).shape
         torch.Size([2, 10])
     """
+
+    # The blocks of the stem are a layout of its own, so that another one before them would be a copy for nothing.
+    own_layout: ClassVar[bool] = True
 
     def __init__(self, num_classes: Count, width: Positive = 1.0) -> None:
         super().__init__()
@@ -63,7 +68,8 @@ class BlockConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, 3, T, H, W]`` to ``[B, C, T, ceil(H / 4), ceil(W / 4)]``; each output sees its block and the one before."""
-        x = functional.pad(x, (0, -x.shape[-1] % 4, 0, -x.shape[-2] % 4))
+        if x.shape[-1] % 4 or x.shape[-2] % 4:  # padding by nothing copies all the same
+            x = functional.pad(x, (0, -x.shape[-1] % 4, 0, -x.shape[-2] % 4))
         batch, channels, frames, height, width = x.shape
         blocks = x.reshape(batch, channels, frames, height // 4, 4, width // 4, 4).permute(0, 2, 3, 5, 1, 4, 6)
         # The channels end up last in memory, which is the layout that the convolution wants.
