@@ -26,14 +26,18 @@ def videos(folder: Path, seed: int) -> Path:
     return folder
 
 
-def trained(folder: Path, root: Path) -> Path:
-    """Train and score for a moment."""
-    words = (
+def words(root: Path) -> list[str]:
+    """Return the command line of a training of a moment on these videos."""
+    return [
         "dataset=folder", f"dataset.root={root}", "dataset.name=lights", "dataset.frames=4", "dataset.size=16", "model.width=0.25",
         "schedule.epochs=1", "schedule.batch_size=4", "suite=own", "attack.steps=1", "attack.eps=1/255", "tracker=none",
         "runtime=cpu", "runtime.threads=1", "evaluation.pictures=0", "dataset.workers=0", "defense=aat",
-    )  # fmt: skip
-    carried_out(words, folder)
+    ]  # fmt: skip
+
+
+def trained(folder: Path, root: Path) -> Path:
+    """Train and score for a moment."""
+    carried_out(words(root), folder)
     return folder
 
 

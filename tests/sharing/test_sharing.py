@@ -16,33 +16,6 @@ from advvid.sharing import verify as verifying
 from advvid.sharing.claim import read_claim, sha256
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return small_export.videos(tmp_path_factory.mktemp("data") / "lights", seed=0)
-
-
-@pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    return small_export.trained(tmp_path_factory.mktemp("run"), data)
-
-
-@pytest.fixture(scope="module")
-def shared(run, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shared") / "mine"
-    exporting.export(run, folder, licence="mit")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    return tmp_path_factory.mktemp("out")  # cells that were computed once are used again
-
-
-@pytest.fixture
-def copy(shared, tmp_path):
-    return shutil.copytree(shared, tmp_path / "copy")
-
-
 def differing(made):
     return [finding.name for finding in made.findings if not finding.same]
 

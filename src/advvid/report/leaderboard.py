@@ -88,7 +88,8 @@ def boards(folders: Sequence[Path]) -> tuple[list[Board], dict[str, str]]:
     for path in _files(folders):
         try:
             if path.name.endswith(CLAIM):
-                claims.setdefault(sha256(path), read_claim(path))
+                claim = read_claim(path)  # first, since it refuses a file without end
+                claims.setdefault(sha256(path), claim)
             else:
                 checks.append(_verification(path))
         except AdvvidError as error:

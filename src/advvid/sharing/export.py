@@ -22,7 +22,7 @@ from advvid.config.command_line import PATHS
 from advvid.config.instantiate import safe_instantiate
 from advvid.core import checkpoint, digests, exported, files
 from advvid.core.errors import AdvvidError
-from advvid.core.escape import all_visible
+from advvid.core.escape import all_visible, visible
 from advvid.core.plain import read_yaml
 from advvid.evaluation.robustness import JSON, SAMPLES, RobustnessTable
 from advvid.evaluation.table_file import read_table, table_of
@@ -51,7 +51,8 @@ def export(run: Path, to: Path, name: str | None = None, licence: str | None = N
         what the folder claims.
 
     Raises:
-        AdvvidError: if the run has no table or no weights, they do not belong together, nothing in it is right or wrong, or ``to`` holds
+        AdvvidError: if the run has no table or no weights, they do not belong together, it was scored in Python, nothing in it
+            is right or wrong, or ``to`` holds
             something already.
 
     Example:
@@ -64,6 +65,7 @@ def export(run: Path, to: Path, name: str | None = None, licence: str | None = N
     table, samples = read_table(run / JSON), read_samples(run / SAMPLES)
     if not has_verdicts(samples):
         raise AdvvidError(f"{run} has no right and wrong answers, of which a claim is: export a run of a classifier")
+    _require_command_line(run, table)
     source = _source(run, table.config)
     state = checkpoint.load_run(source)
     _require_own(table, state, source)
@@ -90,6 +92,21 @@ def export(run: Path, to: Path, name: str | None = None, licence: str | None = N
         lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
         files.write_text(folder / SUMS, "".join(lines))
     return claim
+
+
+def _require_command_line(run: Path, table: RobustnessTable) -> None:
+    """Refuse a table of ``advvid.evaluate``, which names no configuration that makes its network and data again."""
+    if "dataset" in table.config:
+        return
+    suite = table.config.get("choices", {}).get("suite")
+    told = f"{run} was scored by advvid.evaluate, which writes neither weights nor what makes the network and the data again"
+    if isinstance(suite, str):
+        words = f"suite={suite} seed={table.config.get('seed', 0)}"
+        again = f"advvid eval checkpoint=RUN {words} gives the same numbers for a run's network, and advvid train model=... "
+        again += f"model.checkpoint=WEIGHTS schedule.epochs=0 {words} for one of your own, each with a folder to export"
+    else:
+        again = "name its attacks in a suite of your own (docs/how-to/own-parts.md) and score it from the command line"
+    raise AdvvidError(visible(f"{told}: {again}"))
 
 
 def _source(run: Path, config: Mapping[str, Any]) -> Path:

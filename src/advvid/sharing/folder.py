@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from omegaconf import OmegaConf
 from advvid.core import exported
 from advvid.core.errors import AdvvidError
 from advvid.core.escape import all_visible, visible
+from advvid.core.plain import MOST_BYTES as MOST_JSON
+from advvid.core.plain import MOST_LINES_BYTES as MOST_LINES
 from advvid.core.plain import read_json, read_text
 from advvid.evaluation.robustness import JSON, SAMPLES, RobustnessTable
 from advvid.evaluation.suite import suite_types
@@ -27,6 +30,15 @@ EXPORTED = (CARD, CLAIM, exported.CONFIG, exported.WEIGHTS, JSON, SAMPLES)
 PARTS = ("suite", "runtime", "purifier", "detector")
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 MOST_BYTES = 1_000_000
+# Above these bytes a file is not even hashed.
+LARGEST = {
+    CARD: MOST_BYTES,
+    SUMS: MOST_BYTES,
+    CLAIM: MOST_JSON,
+    exported.CONFIG: MOST_JSON,
+    JSON: MOST_JSON,
+    SAMPLES: MOST_LINES,
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ def read_folder(place: Path) -> Folder:
     """Read an exported folder; nothing in it is executed, and nothing outside it is read.
 
     Raises:
-        AdvvidError: if a file is missing, is a link, or has another form.
+        AdvvidError: if a file is missing, is a link, is huge, or has another form.
     """
     if not place.is_dir():
         raise AdvvidError(f"there is no folder {place}: give one that advvid export wrote")
@@ -73,6 +85,10 @@ def read_folder(place: Path) -> Folder:
         if (place / name).is_symlink() or not (place / name).is_file():
             raise AdvvidError(
                 f"{place} has no file {name} of its own: give a folder that advvid export wrote, as a whole"
+            )
+        if (place / name).stat().st_size > LARGEST.get(name, sys.maxsize):
+            raise AdvvidError(
+                f"{place / name} has more bytes than advvid export writes: take another copy of the folder"
             )
     table = read_table(place / JSON)
     for part in PARTS:
