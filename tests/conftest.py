@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import nn
 
+import kept_compositions
 from advvid.data.encode import write_video
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
+kept_compositions.keep()
 
 SHOWN = 15
 ROOT = Path(__file__).resolve().parents[1]

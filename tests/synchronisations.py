@@ -25,7 +25,7 @@ import torch
 import yaml
 from hydra.utils import instantiate
 from test_attacks import NAMES as ATTACKS
-from test_attacks import settings
+from test_configs import every
 
 from advvid.attacks import PGD, FrameBorder, RandomNoise, Transfer
 from advvid.core.batch import Batch, clip_generators
@@ -57,7 +57,7 @@ def world(clips: int = 6) -> tuple[torch.nn.Module, Batch]:
 
 def of_attack(name: str) -> Waits:
     """Count what an attack of conf/attack waits for on one batch, at 12 steps or 101 queries where it has so many."""
-    attack = instantiate(settings(name), _convert_="all")
+    attack = instantiate(every("attack")[name], _convert_="all")
     few = {key: most for key, most in (("steps", STEPS), ("queries", QUERIES)) if getattr(attack, key, 0) > most}
     attack, (model, batch) = attack.adjusted(**few), world()
     with SimulatedGpu(own_draws=True) as gpu:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_configs import composed
+from test_configs import composed, nodes
 
 from advvid.analyses.base import Analysis, carry_out
 from advvid.config.catalogue import option_files
@@ -19,18 +19,35 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "analyses"))
 from small_run import context, network
 
 NAMES = list(option_files("analysis"))
-# What would take long.
+# What would take long, beside numbers of steps and queries.
 SHORT = {
+    "ablation": ["analysis.changed=[1]"],
+    "ablation_patches": ["analysis.changed=[2]"],
+    "attention_maps": ["analysis.pictures=1"],
+    "best_step": ["analysis.budgets=[2/255,8/255]", "analysis.sizes=[0.1,0.4]"],
+    "corruptions": ["analysis.severities=[1,5]"],
+    "detection": ["analysis.weights=[0,10]"],
+    "loss_by_step": ["analysis.steps=[1,2]"],
+    "loss_surface": ["analysis.sizes=[0.1,1,2]", "analysis.steps=[1,3]"],
     "queries": ["analysis.queries=20"],
+    "selector_attack": ["analysis.values=[0,1]"],
     "smoothing": ["analysis.n=100"],
-    "ablation": ["analysis.changed=[1]", "analysis.attack.steps=2"],
-    "ablation_patches": ["analysis.changed=[2]", "analysis.attack.steps=1"],
 }
+FEW = {"steps": 2, "queries": 20}
+
+
+def shortened(cfg):
+    """The same analysis with attacks of few steps and queries."""
+    for node in nodes(cfg):
+        for key, most in FEW.items():
+            if isinstance(node.get(key), int) and node[key] > most:
+                node[key] = most
+    return cfg
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs_with_its_defaults(name, tmp_path):
-    analysis = safe_instantiate(composed(f"analysis={name}", *SHORT.get(name, ())).analysis)
+    analysis = safe_instantiate(shortened(composed(f"analysis={name}", *SHORT.get(name, ())).analysis))
     assert isinstance(analysis, Analysis)
     model = network(1)
     try:

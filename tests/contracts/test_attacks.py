@@ -1,12 +1,11 @@
 """What every attack in conf/attack owes its caller."""
 
 import dataclasses
-from functools import cache
 
 import pytest
 import torch
 from hydra.utils import instantiate
-from test_configs import composed
+from test_configs import every
 
 from advvid.config.catalogue import notes, option_files
 from advvid.core.batch import clip_generators
@@ -17,15 +16,9 @@ NAMES = list(option_files("attack"))
 IDS = list("abcdef")
 
 
-@cache
-def settings(name):
-    """Composing takes longer than most of the tests: once per attack."""
-    return composed(f"attack={name}").attack
-
-
 @pytest.fixture(params=NAMES)
 def attack(request):
-    return shortened(instantiate(settings(request.param), _convert_="all"))
+    return shortened(instantiate(every("attack")[request.param], _convert_="all"))
 
 
 def shortened(attack):

@@ -9,7 +9,8 @@ from hydra.utils import instantiate
 from simulated_gpu import CUDA, SimulatedGpu, same_bits
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
-from test_attacks import IDS, NAMES, settings, shortened
+from test_attacks import IDS, NAMES, shortened
+from test_configs import every
 
 from advvid.attacks import fab
 from advvid.attacks.search import LOOK_EVERY
@@ -20,7 +21,7 @@ from advvid.core.batch import clip_generators
 def test_every_attack_gives_the_bits_of_the_cpu(name, small, clips, labels, monkeypatch):
     # Which clips are computed together moves the last bits of FAB's steps: it looks as seldom on the CPU here.
     monkeypatch.setattr(fab, "looks_now", lambda step, device: step % LOOK_EVERY == LOOK_EVERY - 1)
-    attack = shortened(instantiate(settings(name), _convert_="all"))
+    attack = shortened(instantiate(every("attack")[name], _convert_="all"))
     first = attack.run(small, clips, labels, clip_generators(0, "column", IDS))
     with SimulatedGpu():
         small.to(CUDA)
