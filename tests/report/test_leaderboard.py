@@ -92,3 +92,19 @@ def test_without_a_claim_the_command_says_so(folder, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["--leaderboard", str(tmp_path / folder), "--out", str(tmp_path / "page.html")]) == 1
     assert "error: " in capsys.readouterr().err
+
+
+def test_one_claim_has_a_page_of_its_own(claims, tmp_path, capsys):
+    path = write(claims, EVIL, 0.25)
+    out = tmp_path / "claim.html"
+    assert main(["--claim", str(claims), "--out", str(out)]) == 0
+    assert "No result of advvid verify names this claim" in out.read_text()
+    verified(path, True, 4)
+    assert main(["--claim", str(claims), "--out", str(out)]) == 0
+    page = out.read_text()
+    for text in ("yes, 4 of 4 clips", "25.0 [0.0, 100.0]%, pgd", "4 clips", "0" * 64, "advvid verify x", "l-inf 8/255"):
+        assert text in page
+    assert EVIL not in page
+    write(claims, "second", 0.5)
+    assert main(["--claim", str(claims), "--out", str(out)]) == 1
+    assert "--claim shows one claim, but there are 2" in capsys.readouterr().err

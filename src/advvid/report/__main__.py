@@ -2,6 +2,7 @@
 
 python -m advvid.report outputs/demo --out report.html
 python -m advvid.report --leaderboard folder_of_claims --out leaderboard.html
+python -m advvid.report --claim shared/mine --out claim.html
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from advvid.core import files
 from advvid.core.errors import AdvvidError
+from advvid.report.claim_page import claim_page
 from advvid.report.joined import read_tables
 from advvid.report.leaderboard import leaderboard
 from advvid.report.markdown import markdown
@@ -37,9 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page; the Markdown lies beside it")
     parser.add_argument("--title", help="heading of the page")
     parser.add_argument("--megabytes", type=float, default=10.0, help="for all pictures together (10)")
-    parser.add_argument(
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument(
         "--leaderboard", action="store_true", help="order the claims (claim.json) below the folders instead"
     )
+    other.add_argument("--claim", action="store_true", help="show the one claim below the folders instead")
     parser.add_argument("--clips", type=int, default=1, help="clips of each contact sheet (1)")
     options = parser.parse_args(arguments)
     try:
@@ -47,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise AdvvidError(f"--out {options.out} is no HTML file: let its name end in .html")
         if options.leaderboard:
             return _leaderboard(options.folders, options.out, options.title or "Leaderboard")
+        if options.claim:
+            files.write_text(options.out, claim_page(options.folders, options.title))
+            Console().print(Text(f"Written: {options.out}"), soft_wrap=True)
+            return 0
         page = build_page(
             options.folders,
             read_tables(options.tables),

@@ -122,7 +122,7 @@ def _section(run: FoundRun, place: str, name: str) -> RunSection:
         name=name,
         command=command,
         facts={key: value for key, value in facts.items() if value},
-        grid=_columns_grid(result, place),
+        grid=columns_grid(result, place),
         checks=tuple(f"{check.sentence}." for check in result.raised),
         made=len(result.checks),
         config=sources.config_text(config),
@@ -130,7 +130,7 @@ def _section(run: FoundRun, place: str, name: str) -> RunSection:
     )
 
 
-def _columns_grid(table: RobustnessTable, name: str) -> Grid:
+def columns_grid(table: RobustnessTable, name: str) -> Grid:
     """A row per column of the run's table, with its budget and what it cost."""
     header = (
         Header("percent right"),
