@@ -1,13 +1,13 @@
 """The documents say what is there: pages, links, options, commands, Python names."""
 
 import re
-import shlex
 import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+from pages import DOCS, PAGES, TOP, blocks, commands
 
 import advvid
 from advvid.config.catalogue import groups
@@ -16,26 +16,12 @@ from advvid.config.composed import composed
 from advvid.core.errors import AdvvidError
 from advvid.evaluation.check_rules import RULES
 
-TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts"))
-import docs_pages  # noqa: E402
+import docs_pages
 
-DOCS = TOP / "docs"
-PAGES = [TOP / "README.md", *sorted(DOCS.rglob("*.md"))]
 NAMES = [page.relative_to(TOP).as_posix() for page in PAGES]
 MADE = {**docs_pages.option_pages(), **docs_pages.result_pages()}
 every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
-
-
-def blocks(text, language=""):
-    """What stands in fences of a language, without an indentation of its own."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-
-
-def commands(text):
-    """The commands of a page as words, lines that go on joined, comments left out."""
-    lines = "".join(blocks(text)).replace("\\\n", " ").splitlines()
-    return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
 
 
 def overrides(words):
