@@ -18,7 +18,8 @@ AMERICAN = re.compile(
     re.IGNORECASE,
 )
 CODE = re.compile(
-    r"```.*?```|``[^`]*``|`[^`]*`|^\s*\w+:|'[^'\s]*'|\w*[_=/.]\w[\w=/.]*|https?:\S+|Center for Research|bayesian-optimization|SI-NI|\]\([^)]*\)",
+    r"```.*?```|``[^`]*``|`[^`]*`|^\s*\w+:|'[^'\s]*'|\w*[_=/.]\w[\w=/.]*|https?:\S+|\]\([^)]*\)|"
+    r"Center for Research|bayesian-optimization|SI-NI",
     re.DOTALL | re.MULTILINE,
 )
 SOURCES = sorted((TOP / "src").rglob("*.py"))
