@@ -67,3 +67,10 @@ def test_the_public_ci_does_what_ours_does_on_every_python_that_is_supported():
         r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text()
     ).groups()
     assert jobs["strategy"]["matrix"]["python"] == [f"3.{minor}" for minor in range(int(lowest), int(below))]
+
+
+def test_no_entry_of_the_changelog_stands_twice():
+    entries = re.split(r"\n(?=- |#)", (ROOT / "CHANGELOG.md").read_text())
+    beginnings = [entry[:60] for entry in entries if entry.startswith("- ")]
+    assert len(beginnings) > 50
+    assert sorted(beginnings) == sorted(set(beginnings))

@@ -9,6 +9,6 @@ The public names are listed in ``__init__.pyi`` and imported when they are first
 
 from advvid.core.exports import attach
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __getattr__, __dir__, __all__ = attach(__name__, __file__)
