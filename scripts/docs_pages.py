@@ -4,7 +4,8 @@ Made anew at every build: a page for each group of options from ``conf/``, a pag
 ``outputs/published/``, and the table of checks. A new option or table needs nothing here.
 
 In mkdocs.yml ``reference/options/*`` and ``results/*`` stand for all pages of these folders that are named nowhere else.
-In a page, ``<!-- made: checks -->`` and ``<!-- published: NAME -->`` are replaced by what they name.
+In a page, ``<!-- made: checks -->``, ``<!-- published: NAME -->`` and ``<!-- study: TABLE -->``, a table of
+``papers.json`` with its verdicts, are replaced by what they name.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from advvid.cli.help import Key, defaults, keys
 from advvid.config.catalogue import groups, notes, option_files, settings
 from advvid.core.errors import AdvvidError
 from advvid.core.paths import conf_dir
+from advvid.core.plain import read_json
 from advvid.evaluation.check_rules import RULES
+from advvid.report.paper_grid import WORDS
+from advvid.studies.table import StudyTable
+from advvid.studies.tables import markdown
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # mkdocs loads this file by its path
 import docs_fidelity
@@ -34,7 +39,7 @@ OPTIONS, RESULTS = "reference/options", "results"
 REPORT = "report"
 # A line of the block of evaluation in train.yaml: key, default and comment.
 INNER = re.compile(r"^  (\w+):[ \t]+([^#\s]\S*)(?:[ \t]+#\s*(.*))?$", re.MULTILINE)
-MARK = re.compile(r"^<!-- (made|published): (\w+) -->$", re.MULTILINE)
+MARK = re.compile(r"^<!-- (made|published|study): ([\w-]+) -->$", re.MULTILINE)
 
 
 @cache
@@ -91,6 +96,21 @@ def checks() -> str:
     return "\n".join(["| check | raised if | what it means | what to do |", "| --- | --- | --- | --- |", *rows])
 
 
+def study(name: str) -> str:
+    """Return a table of a paper as it was published, with the verdicts on its statements.
+
+    Raises:
+        AdvvidError: if ``papers.json`` holds no such table.
+    """
+    found = [node for node in read_json(PUBLISHED / "papers.json") if node["id"] == name]
+    if not found:
+        raise AdvvidError(f"a page of docs/ shows the table {name}, but outputs/published/papers.json holds none: publish it")
+    table = StudyTable.from_json(found[0])
+    _, _, text = markdown(table).partition("\n")  # without its heading: the page has its own
+    verdicts = [f"- {claim.text}: **{WORDS[claim.verdict][0]}**." for claim in table.claims]
+    return "\n".join([text.strip(), *(["", "What the paper states:", "", *verdicts] if verdicts else [])])
+
+
 MADE = {"checks": checks, "systems": docs_fidelity.systems, "differences": docs_fidelity.differences}
 
 
@@ -104,6 +124,8 @@ def filled(text: str) -> str:
     def part(mark: re.Match[str]) -> str:
         if mark[1] == "published":
             return published(mark[2]).strip()
+        if mark[1] == "study":
+            return study(mark[2])
         if mark[2] not in MADE:
             raise AdvvidError(f"a page of docs/ asks for {mark[2]}, which nothing makes: choose from {', '.join(MADE)}")
         return MADE[mark[2]]()
@@ -145,9 +167,9 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def on_page_markdown(text: str, **_: Any) -> str:
     """Replace the marks of a page."""
-    return filled(markdown)
+    return filled(text)
 
 
 def _run_page() -> str:
