@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,22 @@ def test_no_entry_of_the_changelog_stands_twice():
     beginnings = [entry[:60] for entry in entries if entry.startswith("- ")]
     assert len(beginnings) > 50
     assert sorted(beginnings) == sorted(set(beginnings))
+
+
+def test_what_the_container_copies_is_there_and_is_all_that_a_wheel_needs():
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Containerfile").read_text(), re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    assert all((ROOT / name).exists() for name in names)
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = build["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = [
+        *wheel["packages"],
+        *wheel["force-include"],
+        *build["project"]["license-files"],
+        build["project"]["readme"],
+    ]
+    assert {Path(place).parts[0] for place in needed} <= names
+    ignored = (ROOT / ".containerignore").read_text().splitlines()
+    assert not names & set(ignored)
+    assert 'ENTRYPOINT ["advvid"]' in (ROOT / "Containerfile").read_text()
+    assert "advvid" in build["project"]["scripts"]
