@@ -104,7 +104,9 @@ def study(name: str) -> str:
     """
     found = [node for node in read_json(PUBLISHED / "papers.json") if node["id"] == name]
     if not found:
-        raise AdvvidError(f"a page of docs/ shows the table {name}, but outputs/published/papers.json holds none: publish it")
+        raise AdvvidError(
+            f"a page of docs/ shows the table {name}, but outputs/published/papers.json holds none: publish it"
+        )
     table = StudyTable.from_json(found[0])
     _, _, text = markdown(table).partition("\n")  # without its heading: the page has its own
     verdicts = [f"- {claim.text}: **{WORDS[claim.verdict][0]}**." for claim in table.claims]
