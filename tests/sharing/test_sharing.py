@@ -23,8 +23,14 @@ def differing(made):
 def test_an_export_holds_everything_and_nothing_of_the_machine(shared, run, data):
     names = {path.name for path in shared.iterdir()}
     assert names == {
-        "README.md", "SHA256SUMS", "claim.json", "config.json", "model.safetensors", "robustness.json", "samples.jsonl"
-    }  # fmt: skip
+        "README.md",
+        "SHA256SUMS",
+        "claim.json",
+        "config.json",
+        "model.safetensors",
+        "robustness.json",
+        "samples.jsonl",
+    }
     assert subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=shared, check=False).returncode == 0
     for path in shared.iterdir():
         assert str(data.parent).encode() not in path.read_bytes(), path.name
@@ -56,8 +62,15 @@ def test_a_true_claim_is_verified_elsewhere(shared, data, out, tmp_path, capsys)
     assert made["attacked"] == made["of"] == 6
     assert made["claim"] == sha256(shared / "claim.json")
     assert [finding["name"] for finding in made["findings"]] == [
-        "files", "weights", "table", "card", "data", "model", "attacks", "predictions"
-    ]  # fmt: skip
+        "files",
+        "weights",
+        "table",
+        "card",
+        "data",
+        "model",
+        "attacks",
+        "predictions",
+    ]
     part = verifying.verify(shared, tmp_path / "part", [f"dataset.root={data}"], clips=2)
     assert part.same
     assert part.attacked == 2

@@ -129,16 +129,23 @@ class Ablation(Analysis):
             "look for a model that answers otherwise in other batches",
         )
         return {
-            "keep": self.keep, "block": self.block, "places": self.places, "over": self.over, "n": len(clips),
-            "blocks": length, "largest": self.largest(length),
+            "keep": self.keep,
+            "block": self.block,
+            "places": self.places,
+            "over": self.over,
+            "n": len(clips),
+            "blocks": length,
+            "largest": self.largest(length),
             "right": proportion([clip["answer"] == clip["label"] for clip in clips]),
             "bounds": [
                 {self.over: self.changed[i], "reached": reached[i], "budget": attacks[i].threat.budget} | found
                 for i, found in enumerate(bounds(clips, "margin", needs))
             ],
-            "tries": len(tried), "checks": [dataclasses.asdict(check)], "clips": clips,
+            "tries": len(tried),
+            "checks": [dataclasses.asdict(check)],
+            "clips": clips,
             "settings": [dataclasses.asdict(attack) for attack in attacks],
-        }  # fmt: skip
+        }
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw both bounds over the size of the change."""

@@ -87,9 +87,14 @@ def bound_curves(title: str, over: str, n: int, parts: Mapping[str, Mapping[str,
     ]
     values = [0.0, *(float(bound[over]) for bound in next(iter(parts.values()))["bounds"])]
     content = {
-        "values": values, "written": [f"{value:g}" for value in values], "field": HEADINGS[over], "n": n,
-        "attack": title, "chance": 0.0, "models": lines,
-    }  # fmt: skip
+        "values": values,
+        "written": [f"{value:g}" for value in values],
+        "field": HEADINGS[over],
+        "n": n,
+        "attack": title,
+        "chance": 0.0,
+        "models": lines,
+    }
     return curves(content, path)
 
 

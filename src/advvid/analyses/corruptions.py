@@ -64,10 +64,15 @@ class Corruptions(Analysis):
         """
         models = scored_models(context, self.checkpoints, self.labels)
         return {
-            "kinds": list(self.kinds), "field": "severity", "values": [0, *self.severities],
-            "written": ["0", *map(str, self.severities)], "n": len(context.split), "attack": "mean over corruptions",
-            "chance": 1 / len(context.classes), "models": [self._line(context, model) for model in models],
-        }  # fmt: skip
+            "kinds": list(self.kinds),
+            "field": "severity",
+            "values": [0, *self.severities],
+            "written": ["0", *map(str, self.severities)],
+            "n": len(context.split),
+            "attack": "mean over corruptions",
+            "chance": 1 / len(context.classes),
+            "models": [self._line(context, model) for model in models],
+        }
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the mean over kinds against severity, a line per model with its 95% band; severity 0 is clean."""
@@ -107,11 +112,15 @@ class Corruptions(Analysis):
         whole = proportion(clean)
         kinds = {
             kind: {
-                "mean": average(found), "relative": average(found[clean]) if clean.any() else {},
+                "mean": average(found),
+                "relative": average(found[clean]) if clean.any() else {},
                 "severities": [float(share) for share in found.mean(axis=0)] if kind != ALL else [],
             }
             for kind, found in every.items()
-        }  # fmt: skip
+        }
         return {
-            **model.origin, "clean": whole, "kinds": kinds, "points": [whole, *map(average, of_severity)],
-        }  # fmt: skip
+            **model.origin,
+            "clean": whole,
+            "kinds": kinds,
+            "points": [whole, *map(average, of_severity)],
+        }

@@ -60,9 +60,11 @@ def banded(
     """
     value, low, high = found
     usual: dict[str, Any] = {
-        "color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "markersize": 5,
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "markersize": 5,
         "linestyle": DASHES[index % len(DASHES)],
-    }  # fmt: skip
+    }
     axes.fill_between(x, low, high, color=usual["color"], alpha=0.15, linewidth=0)
     axes.plot(x, value, label=label, **(usual | style))
 

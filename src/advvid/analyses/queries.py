@@ -74,9 +74,13 @@ class Queries(Analysis):
         if result["scores"]:
             longest = max(result["scores"], key=lambda line: len(line["queries"]))
             drawn = {
-                **result, "models": result["scores"], "field": "queries", "attack": "black box by scores",
-                "values": longest["queries"], "written": [f"{number:,}" for number in longest["queries"]],
-            }  # fmt: skip
+                **result,
+                "models": result["scores"],
+                "field": "queries",
+                "attack": "black box by scores",
+                "values": longest["queries"],
+                "written": [f"{number:,}" for number in longest["queries"]],
+            }
             paths.append(curves(drawn, folder / f"{name}.png"))
         if result["labels"]:
             paths.append(_distances(result, folder / f"{name}_labels.png"))
@@ -105,18 +109,23 @@ class Queries(Analysis):
             left = right_clips(context, context.model, result.x_adv, batch.target)
             curve = result.aux.get("curve")
             return {
-                "right": right.tolist(), "left": (right & left).tolist(), "queries": result.aux["queries"].tolist(),
+                "right": right.tolist(),
+                "left": (right & left).tolist(),
+                "queries": result.aux["queries"].tolist(),
                 "curve": None if curve is None else curve.nan_to_num(posinf=-1).tolist(),
-            }  # fmt: skip
+            }
 
         made = (column.rests_on, context.source.name)
         parts = by_batch(context, context.split, name, made, name, ask)
         right, left, queries = (np.concatenate([part[key] for part in parts]) for key in ("right", "left", "queries"))
         numbers = marks(int(getattr(column.attack, "queries", 1)))
         line = {
-            "label": name, "budget": column.attack.stated_budget, "settings": column.settings, "queries": numbers,
+            "label": name,
+            "budget": column.attack.stated_budget,
+            "settings": column.settings,
+            "queries": numbers,
             "clean": proportion(right),
-        }  # fmt: skip
+        }
         if parts[0]["curve"] is None:
             spent = np.where(left, np.inf, queries)
             return line | {"points": [proportion(right & (spent > number)) for number in numbers]}

@@ -98,21 +98,27 @@ class Smoothing(Analysis):
             "look for a model that does not answer the same on equal clips, or noise that is not Gaussian",
         )
         return {
-            "n": len(levels[0]["clips"]), "draws": [self.n0, self.n], "alpha": self.alpha, "levels": levels,
-            "tries": len(tried), "checks": [dataclasses.asdict(check)],
+            "n": len(levels[0]["clips"]),
+            "draws": [self.n0, self.n],
+            "alpha": self.alpha,
+            "levels": levels,
+            "tries": len(tried),
+            "checks": [dataclasses.asdict(check)],
             "settings": [dataclasses.asdict(self.at(float(radius))) for radius in self.radii],
-        }  # fmt: skip
+        }
 
     def _level(self, sigma: float, clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the bounds of one smoothed model."""
         radii = [float(radius) for radius in self.radii]
         both = zip(radii, bounds(clips, "radius", radii), strict=True)
         return {
-            "sigma": sigma, "largest": sigma * torch.special.ndtri(torch.tensor(self.alpha ** (1 / self.n))).item(),
+            "sigma": sigma,
+            "largest": sigma * torch.special.ndtri(torch.tensor(self.alpha ** (1 / self.n))).item(),
             "right": proportion([clip["answer"] == clip["label"] for clip in clips]),
             "abstained": sum(clip["answer"] is None for clip in clips),
-            "bounds": [{"radius": radius} | found for radius, found in both], "clips": clips,
-        }  # fmt: skip
+            "bounds": [{"radius": radius} | found for radius, found in both],
+            "clips": clips,
+        }
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw both bounds over the radius, for each noise."""

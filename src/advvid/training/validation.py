@@ -33,8 +33,13 @@ class Meter:
     further: dict[str, Sum] = field(default_factory=dict)
 
     def add(
-        self, losses: Tensor, correct: Tensor | None, clips: int, passes: Sum = 0.0, further: Mapping[str, Tensor] | None = None
-    ) -> None:  # fmt: skip
+        self,
+        losses: Tensor,
+        correct: Tensor | None,
+        clips: int,
+        passes: Sum = 0.0,
+        further: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Add a batch.
 
         Args:
