@@ -114,12 +114,12 @@ def test_a_malformed_table_costs_its_own_row(tmp_path, capsys):
         write(tmp_path / f"bad{i}", table(**changes))
     for i, text in enumerate(BROKEN):
         write(tmp_path / f"broken{i}", text)
-    begun = time.monotonic()
+    begun = time.process_time()
     result, _, found = gathering.gather([tmp_path], tmp_path)
     assert [run.label for run in found if run.result is not None] == ["good"]
     assert result.markdown().count("- No table: ") == len(MALFORMED) + len(BROKEN)
     assert report([str(tmp_path), "--out", str(tmp_path / "report.html")]) == 0
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
     assert (tmp_path / "report.md").read_text().count("No table: robustness.json ") == len(MALFORMED) + len(BROKEN)
 
 
@@ -212,9 +212,9 @@ def test_settings_of_any_kind_are_sorted_and_drawn(tmp_path, value):
         said = table()
         said["config"]["attack"] = {"eps": value if i % 2 else "8/255", "steps": i // 2, "x9" + "9" * 6000: 1}
         write(tmp_path / str(i), said)
-    begun = time.monotonic()
+    begun = time.process_time()
     _, written, _ = gathering.gather([tmp_path], tmp_path / "out")
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
     assert len(written) == 3
 
 

@@ -187,7 +187,7 @@ def number(value: float, digits: int = 4) -> str:
 def _cell(value: Value) -> str:
     text = _linked(_escaped(value.text), value.href)
     text = f"**{text}**" if value.strong else text
-    return text + (f" [{value.interval}]" if value.interval else "") + _refs(value.notes)
+    return text + (f" [{_escaped(value.interval)}]" if value.interval else "") + _refs(value.notes)
 
 
 def _linked(text: str, href: str) -> str:
