@@ -32,7 +32,7 @@ from advvid.runs.gather import gather
 from advvid.tracking.trackers import NoTracker
 from advvid.training.journal import Journal
 
-# Every input has to be done with by then, as a machine that is busy with other tests has it.
+# Of the processor: every input has to be done with by then.
 SECONDS = 5.0
 # Inputs of each kind: those that make a model or a page take the time.
 QUICK, MANY = (
@@ -246,12 +246,12 @@ def fuzz(target, sound, count):
     )
     @given(st.integers(0, 2**32))
     def tried(seed):
-        begun = time.monotonic()
+        begun = time.process_time()
         try:
             target(sound, seed)
         except AdvvidError as error:
             said(error)
-        assert time.monotonic() - begun < SECONDS
+        assert time.process_time() - begun < SECONDS
 
     tried()
 

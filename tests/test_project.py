@@ -31,7 +31,7 @@ def test_versions_and_licence_agree():
 @pytest.mark.parametrize("module", ["advvid.runs.gather", "advvid.cli.listing"])
 def test_commands_start(module):
     arguments = ["--help"] if module == "advvid.runs.gather" else ["tracker"]
-    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= 2
 

@@ -32,9 +32,9 @@ def deep(depth):
 @pytest.fixture(autouse=True)
 def quick():
     """Every test here would take minutes, or for ever, if the bomb went off."""
-    begun = time.monotonic()
+    begun = time.process_time()
     yield
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 YAML_BOMB = "a: &a [x, x]\n" + "".join(
