@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from advvid.config.composed import composed_with_choices
+from advvid.data import motion
 from advvid.data.content import Contents
 from advvid.evaluation import cells
 from advvid.experiment.run import run
@@ -33,8 +34,16 @@ def carried_out(folder, *overrides):
     return run(cfg, folder, choices)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_videos():
+    """Of other embedded data, which is made for this file alone, no more than the limits above take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(motion, "SPLITS", {"train": (3, range(8, 11)), "val": (1, range(26, 27)), "test": (2, range(1, 3))})
+        yield
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(few_videos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     carried_out(folder, "mode=train")
     return folder
