@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 import advvid
 from advvid.threats import base
@@ -151,7 +150,7 @@ class SimulatedGpu(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch.device:
             return func(*args, **(kwargs or {}))
-        args, kwargs = tree_map(_numbered, (args, kwargs or {}))
+        args, kwargs = _mapped(_numbered, args), _mapped(_numbered, kwargs or {})
         if func is Tensor.to and isinstance(args[0], GpuTensor):
             made = func(*args, **kwargs)
             stays = (
@@ -218,7 +217,8 @@ class _Operators(TorchDispatchMode):
 
 def _carry_out(gpu: SimulatedGpu | None, func, args, kwargs):
     """Run an operator on the CPU's numbers, after the checks that a GPU makes."""
-    leaves, form = tree_flatten((args, kwargs))
+    leaves: list = []
+    _mapped(leaves.append, (args, kwargs))
     given = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     on_gpu = [tensor for tensor in given if isinstance(tensor, GpuTensor)]
     places = [leaf for leaf in leaves if isinstance(leaf, torch.device)]
@@ -231,9 +231,7 @@ def _carry_out(gpu: SimulatedGpu | None, func, args, kwargs):
     if wait and gpu is not None:
         gpu.note(wait)
     own = {id(tensor.host): tensor for tensor in on_gpu}
-    host = [_on_host(leaf) for leaf in leaves]
-    new_args, new_kwargs = tree_unflatten(host, form)
-    result = func(*new_args, **new_kwargs)
+    result = func(*_mapped(_on_host, args), **_mapped(_on_host, kwargs))
     if func in RESHAPING:
         _reshape(func, args, kwargs)
 
@@ -244,7 +242,19 @@ def _carry_out(gpu: SimulatedGpu | None, func, args, kwargs):
             return own[id(value)]
         return GpuTensor(value) if there and not isinstance(value, GpuTensor) else value
 
-    return tree_map(back, result)
+    return _mapped(back, result)
+
+
+def _mapped(change, tree):
+    """Change every leaf; PyTorch's own does the same for many more kinds of nodes, in several times the time."""
+    kind = type(tree)
+    if kind is tuple or kind is list:
+        return kind([_mapped(change, inner) for inner in tree])
+    if kind is dict:
+        return {key: _mapped(change, inner) for key, inner in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return kind(*(_mapped(change, inner) for inner in tree))
+    return change(tree)
 
 
 def _numbered(leaf):
@@ -272,7 +282,7 @@ def _on_host(leaf):
 
 def on_host(tree):
     """Return the numbers of a tree of tensors as plain tensors; nothing is counted."""
-    return tree_map(lambda leaf: leaf.host if isinstance(leaf, GpuTensor) else leaf, tree)
+    return _mapped(lambda leaf: leaf.host if isinstance(leaf, GpuTensor) else leaf, tree)
 
 
 def same_bits(first, second) -> bool:
