@@ -38,7 +38,9 @@ def carried_out(folder, *overrides):
 def few_videos():
     """Of other embedded data, which is made for this file alone, no more than the limits above take."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(motion, "SPLITS", {"train": (3, range(8, 11)), "val": (1, range(26, 27)), "test": (2, range(1, 3))})
+        patch.setattr(
+            motion, "SPLITS", {"train": (3, range(8, 11)), "val": (1, range(26, 27)), "test": (2, range(1, 3))}
+        )
         yield
 
 
