@@ -24,7 +24,7 @@ PAPERS = $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--uc
   $(foreach override,$(OVERRIDES),--override $(override)) $(foreach weights,$(WEIGHTS),--weights $(weights)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1) --publish $(PUBLISH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-none demo-cat test test-slow lint format list sweep strength papers list-papers check-papers report docs build clean
+.PHONY: help install demo demo-none demo-cat test test-fast test-slow lint format list sweep strength papers list-papers check-papers report docs build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ demo-cat: install ## One half of the demo: curriculum adversarial training
 
 test: install ## Run the test suite
 	$(PYTEST)
+
+test-fast: install ## Run the quickest test files, in under 90 seconds
+	$(PYTEST) --quick
 
 test-slow: install ## Run the tests that take longer
 	$(PYTEST) -m slow

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import kept_compositions
+import quick
 from advvid.data.encode import write_video
 
 os.environ["WANDB_MODE"] = "offline"
@@ -24,12 +25,31 @@ SHOWN = 15
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser) -> None:
+    parser.addoption("--quick", action="store_true", help="the quickest files of tests alone, see tests/quick.py")
+    parser.addoption("--record", action="store_true", help="write down what each file takes, after a whole run")
+
+
+def pytest_configure(config) -> None:
+    left = quick.left_out(quick.recorded()) if config.getoption("quick") else set()
+    config.slow_files = {ROOT / name for name in left}
+
+
+def pytest_ignore_collect(collection_path, config) -> bool | None:
+    return collection_path in config.slow_files or None
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     """Show where the time of the tests went: the files that took longest, over all processes."""
     seconds: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
             seconds[getattr(report, "nodeid", "").partition("::")[0]] += getattr(report, "duration", 0)
+    config = terminalreporter.config
+    if config.getoption("record"):
+        quick.record(seconds)
+    if config.slow_files:
+        terminalreporter.line(f"{len(config.slow_files)} files are left out: make test runs them as well")
     if seconds.total() > 2 * SHOWN:
         terminalreporter.section(f"seconds by file, of {seconds.total():.0f} in all processes")
         for name, taken in seconds.most_common(SHOWN):
