@@ -70,7 +70,7 @@ class Detection(Analysis):
         """Compute the index of clean and attacked clips of both splits, choose the thresholds, and score them.
 
         Raises:
-            AdvvidError: if an attack leaves its threat set, or fools no validation clip.
+            AdvvidError: if an attack leaves its threat set, or fools no validation or no test clip.
         """
         attacks = {kind: c.attack for kind, c in fitted(context, {SPARSE: self.sparse, DENSE: self.dense}).items()}
         val = _indices(context, context.learning, "val", attacks)
@@ -84,6 +84,10 @@ class Detection(Analysis):
         for name, (thresholds, negative, positive) in parts.items():
             chosen, tried = choose(*_labelled(val, negative, positive), thresholds)
             scores, truth = _labelled(test, negative, positive)
+            if not len(truth):
+                raise AdvvidError(
+                    "the attacks fool no test clip, so that nothing can be detected: raise their budgets or dataset.limit_test"
+                )
             found[name] = {
                 "chosen": chosen.threshold,
                 "calibration": [dataclasses.asdict(choice) for choice in tried],

@@ -162,11 +162,14 @@ def _word(value: float | None) -> str:
 def _distances(result: Mapping[str, Any], path: Path) -> Path:
     """Draw the median distance of each attack and its quartiles over queries, both axes logarithmic."""
     figure, axes = plot(6.4, 4.0)
+    drawn = False
     for index, line in enumerate(result["labels"]):
         found = np.array([line[part] for part in ("median", "low", "high")], dtype=float)
         banded(axes, line["queries"], found, index, line["label"])
+        drawn |= bool((found > 0).any())
     axes.set_xscale("log")
-    axes.set_yscale("log")
+    if drawn:  # not where no clip is right, or none was fooled
+        axes.set_yscale("log")
     axes.set_xlabel("queries")
     axes.set_ylabel("l2 change over the clip")
     axes.set_title(f"black box by labels, n = {result['n']}, median and quartiles", size=10)

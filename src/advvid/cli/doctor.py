@@ -31,7 +31,7 @@ ROOM_FOR_CACHE = 20 * GIB
 
 def main() -> int:
     """Look at the machine, measure for a few seconds, and say what suits it."""
-    parser = argparse.ArgumentParser(prog="advvid doctor", description=__doc__)
+    parser = argparse.ArgumentParser(prog="advvid doctor", description=(__doc__ or "").replace("``", ""))
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     options = parser.parse_args()
     console = Console(highlight=False)

@@ -1,4 +1,4 @@
-"""``advvid list``: every option of every group with its description; ``--config-dir my_conf`` shows yours as well.
+"""``advvid list [GROUP ...]``: every option of every group with its description; ``--config-dir my_conf`` shows yours too.
 
 Below a model stands its card, from the lines ``# multiply-adds:`` and ``# weights:`` of its YAML file, or counted where they
 are missing; ``advvid list --cards`` counts the multiply-adds and the weights anew.
@@ -90,6 +90,9 @@ def main(arguments: Sequence[str] | None = None, console: Console | None = None)
     """Print the options of all groups, or of those named; with ``--cards``, what all models or those named cost."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     console = console or Console()
+    if {"-h", "--help"} & set(given):
+        console.print(Text((__doc__ or "").replace("``", "").strip()))
+        return
     try:
         conf, (_, wanted) = folders(given), split_flags(given)
         if "--cards" in wanted:

@@ -26,7 +26,7 @@ from advvid.report.page import build_page
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m advvid.report", description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="advvid report", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="a run, a sweep, or outputs/")
     parser.add_argument(
         "--tables",

@@ -171,7 +171,7 @@ def places(run: FoundRun) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m advvid.gather", description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="advvid gather", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a run, a sweep, or outputs/")
     parser.add_argument("--over", metavar="KEY", help="average over this setting, for example seed")
     parser.add_argument(

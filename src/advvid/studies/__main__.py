@@ -217,7 +217,7 @@ class Renamed(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    top = argparse.ArgumentParser(prog="python -m advvid.papers", description=(__doc__ or "").split("\n", 1)[0])
+    top = argparse.ArgumentParser(prog="advvid papers", description=(__doc__ or "").split("\n", 1)[0].replace("``", ""))
     commands = top.add_subparsers(dest="command", required=True)
     show = commands.add_parser("list", help="a line for each table and figure")
     show.add_argument("--root", type=Path, default=Path("outputs/papers"))
