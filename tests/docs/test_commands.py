@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
