@@ -30,7 +30,29 @@ def test_the_check_of_a_gpu_runs_on_a_cpu(tmp_path, monkeypatch, capsys):
     assert all(found["attacks"][name]["inside"] for name in ("pgd", "square", "fab"))
     assert found["steps"]["r3d_tiny"]["floor / ours (at most 1.15)"] > 0
     assert set(found["defenses"]) == {"none", "at"}
-    assert "pgd failed: ValueError: planted" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "pgd failed: ValueError: planted" in said
+    assert "missed: pgd: ValueError: planted\n" in said
+    assert "not judged here" in said
+
+
+def test_what_is_missed_on_a_gpu_is_told():
+    found = {
+        "steps": {
+            "r3d_18": {"ours / plain (at least 3)": 3.2, "floor / ours (at most 1.15)": 1.3, "waits of a step": 0}
+        },
+        "attacks": {
+            "pgd": {"inside": True, "waits": 4, "allowed": 4},
+            "fab": {"inside": False, "waits": 9, "allowed": 4},
+        },
+        "feeding": "no time was left",
+    }
+    assert gpu_check.missed(found, True) == [
+        "steps r3d_18: floor / ours (at most 1.15) is 1.3",
+        "attacks fab: clips outside the budget",
+        "attacks fab: 9 waits, 4 are allowed",
+    ]
+    assert gpu_check.missed(found, False) == ["attacks fab: clips outside the budget"]
 
 
 def test_what_there_is_no_time_for_is_named(tmp_path):
