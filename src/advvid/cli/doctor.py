@@ -17,7 +17,7 @@ from advvid.attacks.pgd import PGD
 from advvid.core.files import existing
 from advvid.core.installed import installed
 from advvid.core.paths import cache_dir
-from advvid.data.decoders import candidates, open_reader
+from advvid.data.decoders import ON_GPU, candidates, decodes_on_gpu, open_reader
 from advvid.data.loader import MOST_WORKERS, cores
 from advvid.distributed.micro_batches import free_bytes
 from advvid.models.r3d_tiny import R3DTiny
@@ -51,7 +51,11 @@ def lines(device: torch.device, seconds: float) -> Iterator[tuple[str, str]]:
     memory = "memory unknown" if free is None else f"{free / GIB:.1f} GiB free"
     yield "GPU", f"{torch.cuda.get_device_name(device)}, {memory}" if on_gpu else f"none; {cores()} CPU cores, {memory}"
     yield "precision", _precisions(on_gpu)
-    yield "decoders", f"{', '.join(candidates('auto'))}; dataset.decoder=auto takes the first that reads a file"
+    hardware = f"; this GPU decodes too: dataset.decoder={ON_GPU} dataset.workers=0" if decodes_on_gpu() else ""
+    yield (
+        "decoders",
+        f"{', '.join(candidates('auto'))}; dataset.decoder=auto takes the first that reads a file{hardware}",
+    )
     program = shutil.which("ffmpeg")
     yield "FFmpeg", f"{program or 'no program'}; {_versions('av')} (encodes by itself), {_versions('torchcodec')}"
     room = shutil.disk_usage(existing(cache_dir())).free

@@ -13,8 +13,8 @@ from advvid.core.installed import installed
 from advvid.data.loader import Clips
 
 # The packages that each decoder may read with, whose versions its frames depend on.
-DECODERS = {"decord": ("decord", "decord2"), "pyav": ("av",), "torchcodec": ("torchcodec",)}
-EVERY = tuple(package for packages in DECODERS.values() for package in packages)
+EVERY = ("decord", "decord2", "av", "torchcodec")
+DECODERS = {"decord": EVERY[:2], "pyav": EVERY[2:3], "torchcodec": EVERY[3:], "torchcodec_gpu": EVERY[3:]}
 
 
 def clip_digests(split: Clips) -> list[str]:
@@ -88,5 +88,6 @@ def with_version(decoder: str) -> str:
 
 def of_videos(paths: Sequence[Path], decoder: str, *view: object) -> list[str]:
     """Return a digest of each video file together with what reads it and how clips are cut from it."""
-    how = (installed(DECODERS.get(decoder, EVERY)), *view)
+    # Of the decoders with the same packages, the GPU's gives other bits.
+    how = (installed(DECODERS.get(decoder, EVERY)), *view, *((decoder,) if decoder == "torchcodec_gpu" else ()))
     return [digests.of_values(content, *how) for content in digests.of_files(paths, "hashing the videos")]

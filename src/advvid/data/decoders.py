@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -18,7 +18,8 @@ from advvid.core.allowed import require
 from advvid.core.errors import AdvvidError
 from advvid.data.pyav_reader import PyAVReader, first_line, rotation, times_are_guessed
 
-Decoder = Literal["decord", "pyav", "torchcodec", "auto"]
+Decoder = Literal["decord", "pyav", "torchcodec", "torchcodec_gpu", "auto"]
+ON_GPU = "torchcodec_gpu"
 # What decord says of frames that it decoded in another size than it made room for.
 NOT_HANDED_OVER = "from_size == to_size"
 # How many frames at the end a container may promise and not hold.
@@ -81,9 +82,14 @@ class TorchcodecReader:
     """Uses torchcodec, where it and FFmpeg are installed.
 
     Files whose frames have no true times, or have to be turned, are left to PyAV.
+
+    Args:
+        path: of the video.
+        device: ``cuda`` decodes on the GPU's own hardware, whose colours are not those of a CPU to the last bit. Frames come to
+            the host all the same, where clips are cut, kept and shuffled.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str = "cpu") -> None:
         from torchcodec.decoders import VideoDecoder
 
         self._walk = PyAVReader(path) if times_are_guessed(path) or rotation(path) else None
@@ -91,7 +97,7 @@ class TorchcodecReader:
             self.frames, self.rate = self._walk.frames, self._walk.rate
             return
         try:
-            self._video = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
+            self._video = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, device=device)
         except (RuntimeError, ValueError) as error:
             raise ValueError(first_line(error)) from None
         self.frames, self.rate = len(self._video), float(self._video.metadata.average_fps or 25)
@@ -101,7 +107,7 @@ class TorchcodecReader:
         if self._walk is not None:
             return self._walk.get(indices)
         try:
-            frames: Tensor = self._video.get_frames_at(list(indices)).data
+            frames: Tensor = self._video.get_frames_at(list(indices)).data.cpu()
         except (RuntimeError, IndexError) as error:
             raise ValueError(first_line(error)) from None
         return frames
@@ -114,10 +120,14 @@ def check_decoder(name: str) -> None:
         AdvvidError: naming the remedy.
     """
     require(name, Decoder, "dataset.decoder")
-    if name == "torchcodec" and not _has_torchcodec():
+    if name in ("torchcodec", ON_GPU) and not _has_torchcodec():
         raise AdvvidError(
-            "dataset.decoder=torchcodec needs the package torchcodec and FFmpeg's libraries: install both, or choose "
+            f"dataset.decoder={name} needs the package torchcodec and FFmpeg's libraries: install both, or choose "
             "dataset.decoder=decord"
+        )
+    if name == ON_GPU and not torch.cuda.is_available():
+        raise AdvvidError(
+            f"dataset.decoder={name} decodes on a GPU, and PyTorch sees none: choose dataset.decoder=auto"
         )
 
 
@@ -134,6 +144,7 @@ def _has_torchcodec() -> bool:
 
 READERS: dict[str, Callable[[Path], Reader]] = {
     "torchcodec": TorchcodecReader,
+    ON_GPU: partial(TorchcodecReader, device="cuda"),
     "decord": DecordReader,
     "pyav": PyAVReader,
 }
@@ -142,11 +153,19 @@ READERS: dict[str, Callable[[Path], Reader]] = {
 def candidates(decoder: str) -> list[str]:
     """Return the decoders that a setting stands for, in the order in which they are tried.
 
+    ``auto`` leaves a GPU's hardware aside: its frames differ in their last bits, and a table would depend on the machine.
+
     Example:
         >>> candidates("pyav")
         ['pyav']
     """
-    return [name for name in READERS if name != "torchcodec" or _has_torchcodec()] if decoder == "auto" else [decoder]
+    found = [name for name in READERS if name != ON_GPU and (name != "torchcodec" or _has_torchcodec())]
+    return found if decoder == "auto" else [decoder]
+
+
+def decodes_on_gpu() -> bool:
+    """Tell whether this machine has what ``torchcodec_gpu`` needs."""
+    return _has_torchcodec() and torch.cuda.is_available()
 
 
 def open_reader(path: Path, decoder: str) -> Reader:
@@ -172,7 +191,7 @@ class FrameVideo(Video):
 
     Args:
         path: the file.
-        decoder: ``decord``, ``pyav``, ``torchcodec``, or ``auto`` for the first that reads the file.
+        decoder: ``decord``, ``pyav``, ``torchcodec``, ``torchcodec_gpu``, or ``auto`` for the first that reads the file.
         stride: between the frames of a clip, at the video's own rate.
         start: where the part that counts begins, in seconds; None for the beginning.
         end: where it ends; None for the end of the video, which also ends a part that is longer.

@@ -11,7 +11,7 @@ from annotated_types import Gt, Le, Lt
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Positive, Seed, Share
 from advvid.data.clips import SPREAD, Cut
-from advvid.data.decoders import Decoder, check_decoder
+from advvid.data.decoders import ON_GPU, Decoder, check_decoder
 from advvid.data.groups import check_pattern
 from advvid.data.limits import Limited
 from advvid.data.loader import Workers
@@ -96,6 +96,11 @@ class Reading(Limited):
             )
         check_pattern(self.group_pattern)
         check_decoder(self.decoder)
+        if self.decoder == ON_GPU and self.workers != 0:
+            raise AdvvidError(
+                f"dataset.decoder={ON_GPU} decodes in the process that has the GPU, which loader processes do not: add "
+                "dataset.workers=0"
+            )
 
     @property
     def cut(self) -> Cut:
