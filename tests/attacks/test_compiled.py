@@ -14,9 +14,7 @@ from advvid.models.r3d_tiny import R3DTiny
 NAMES = [f"clip{i}" for i in range(6)]
 BACKENDS = [
     "eager",
-    pytest.param(
-        "inductor", marks=pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
-    ),
+    pytest.param("inductor", marks=pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")),
 ]
 
 
