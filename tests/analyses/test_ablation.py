@@ -10,6 +10,7 @@ from torch import nn
 from advvid.analyses.ablation import Ablation
 from advvid.analyses.base import carry_out
 from advvid.analyses.bounds import below_certificate, held
+from advvid.analyses.tries import changed_places
 from advvid.attacks.pgd import PGD
 from advvid.attacks.roa import ROA
 from advvid.attacks.sparse import Sparse
@@ -143,3 +144,29 @@ def test_what_proves_nothing_is_refused(tmp_path):
     for settings, words in (({"block": 5}, "block=5 is not possible with 4 frames"), ({"changed": [5]}, "at most 4")):
         with pytest.raises(AdvvidError, match=words):
             Ablation(**settings).run(context(tmp_path, network(1), "ablation"))
+
+
+@pytest.mark.parametrize(
+    ("keep", "changed", "anywhere"), [("frames", 2, True), ("frames", 2, False), ("columns", 3, False)]
+)
+def test_tries_change_as_much_as_is_proved_and_no_more(keep, changed, anywhere):
+    generator = torch.Generator().manual_seed(0)
+    where = changed_places(keep, changed, anywhere, (3, 6, 7, 9), 200, generator).expand(-1, 1, 6, 7, 9)
+    frames, rows, columns = (where[:, 0].any(dim=other).any(dim=first) for other, first in ((3, 2), (3, 1), (2, 1)))
+    sizes = [int(part.sum(dim=1).unique()) for part in (frames, rows, columns)]
+    assert sizes == ([6, 3, 3] if keep == "columns" else [2, 7, 9])
+    spread = [row.nonzero().max() - row.nonzero().min() + 1 for row in frames]
+    assert bool(max(spread) > changed) is (keep == "columns" or anywhere)
+
+
+def test_tries_turn_no_proved_answer_and_others_where_nothing_is_proved():
+    clips = torch.rand(10, 3, 6, 2, 2, generator=torch.Generator().manual_seed(0))
+    voted, analysis = Voted(Reader(), Blocks(size=1)), Ablation(block=1, tries=40, attack=FEW)
+    votes = voted.votes(clips)
+    answers, leads = winner(votes).tolist(), margins(votes).tolist()
+    turned = 0
+    for clip, answer, lead in zip(clips, answers, leads, strict=True):
+        generator = torch.Generator().manual_seed(1)
+        assert set(analysis._tried(voted, clip, answer, lead, generator)) <= {answer}
+        turned += set(analysis._tried(voted, clip, answer, lead + 6, generator)) != {answer}
+    assert turned > 0

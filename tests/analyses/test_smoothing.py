@@ -1,6 +1,7 @@
 """Randomised smoothing: exact on a linear model, never beaten inside its radius, and told where it is."""
 
 import dataclasses
+import json
 import math
 from statistics import NormalDist
 
@@ -8,10 +9,12 @@ import pytest
 import torch
 from small_run import N, context, network, split
 
+from advvid.analyses import smoothing
 from advvid.analyses.base import carry_out
 from advvid.analyses.bounds import below_certificate, held
 from advvid.analyses.smoothed import SmoothedScores, certify, counts, lower_bound, predict
 from advvid.analyses.smoothing import Smoothing
+from advvid.analyses.tries import tries_in_radius
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError
 from advvid.tracking.trackers import NoTracker
@@ -133,3 +136,36 @@ def test_several_views_are_attacked_together(tmp_path):
     result = carry_out(Smoothing(sigmas=[0.01], n0=4, n=8, radii=[0.001], draws=2), halves, NoTracker())
     assert len(result["levels"][0]["bounds"]) == 1
     assert result["settings"][0]["eps"] == 0.001
+
+
+def test_tries_lie_in_the_radius_and_fail_where_it_is_too_large(tmp_path):
+    """A linear model's radius is exact: nothing inside it succeeds, and ascents inside of twice as much do."""
+    model, far = LinearModel(FEW), 0.1
+    clip = at_distance(model, far)
+    scores = SmoothedScores(model, SIGMA, torch.randn(4, *FEW, generator=seeded(2)))
+    seen = []
+
+    class Watched(torch.nn.Module):
+        def forward(self, clips):
+            seen.append(clips)
+            return model(clips)
+
+    still = SmoothedScores(Watched(), 1e-9, scores.noise)
+    within = tries_in_radius(still, clip, (0, far), 41, (100, 0.001), seeded())
+    distances = torch.cat([shown - clip for shown in seen]).flatten(1).norm(dim=1)
+    assert distances.max() <= far + 1e-5
+    assert float((distances > 0.99 * far).float().mean()) > 0.5
+    assert (len(within), set(within)) == (41, {0})
+    assert set(tries_in_radius(scores, clip, (0, far), 40, (100, 0.001), seeded())) <= {0, None}
+    beyond = tries_in_radius(scores, clip, (0, 3 * far), 40, (100, 0.001), seeded())
+    assert set(beyond[:20]) == {0}
+    assert 1 in beyond[20:]
+
+
+def test_an_analysis_whose_proof_is_beaten_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(smoothing, "certify", lambda model, clip, *_: (int(model(clip[None]).argmax()), 50.0))
+    with pytest.raises(AdvvidError, match="although it is proved"):
+        result_of(tmp_path, network(1), radii=[0.02], attack=PGD(norm="l2", steps=1), tries=20)
+    kept = json.loads((tmp_path / "analysis" / "smoothing.json").read_text())
+    assert kept["broken"] > 0
+    assert kept["tries"] == 2 * N * 21

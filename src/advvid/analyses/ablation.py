@@ -8,20 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from annotated_types import MinLen
 from rich.console import Group, RenderableType
 from rich.text import Text
+from torch import Tensor
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import by_batch, no_answers
-from advvid.analyses.bounds import below_certificate, bound_curves, bound_table, bounds, held
+from advvid.analyses.bounds import below_certificate, bound_curves, bound_table, bounds, held, summary
+from advvid.analyses.tries import changed_places, tries_in_places
 from advvid.attacks.base import Attack
 from advvid.attacks.roa import ROA
 from advvid.attacks.sparse import Sparse
 from advvid.core import digests
-from advvid.core.batch import Batch
+from advvid.core.batch import Batch, clip_generators
 from advvid.core.errors import AdvvidError
-from advvid.core.kinds import Count, Share
+from advvid.core.kinds import Count, Share, Whole
 from advvid.evaluation.columns import Column, craft
 from advvid.evaluation.tally import proportion
 from advvid.models.ablated import Blocks, Keep, Voted, margins, winner
@@ -46,6 +49,8 @@ class Ablation(Analysis):
         places: whether changed frames lie ``anywhere`` or are ``consecutive``, which proves more; a patch is one piece.
         attack: ``sparse`` for frames, on those that reach most blocks; ``roa`` with ``per_frame=false`` for a patch.
             Its size is set to each of ``changed``. It sees the vote and the mean probability over all blocks.
+        tries: changed clips for each answer besides, of the largest change that is proved for it, half of them random
+            values at random places, half points of ascents against the proved answer.
 
     Example:
         >>> Ablation(block=2, changed=[1]).largest(8)
@@ -58,6 +63,7 @@ class Ablation(Analysis):
     changed: Annotated[Sequence[Count], MinLen(1)] = (1, 2)
     places: Literal["anywhere", "consecutive"] = "anywhere"
     attack: Attack = field(default_factory=lambda: Sparse(weight=0.0, step_size=0.1, steps=20))
+    tries: Whole = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,7 +147,7 @@ class Ablation(Analysis):
                 {self.over: self.changed[i], "reached": reached[i], "budget": attacks[i].threat.budget} | found
                 for i, found in enumerate(bounds(clips, "margin", needs))
             ],
-            "tries": len(tried),
+            **summary(tried),
             "checks": [dataclasses.asdict(check)],
             "clips": clips,
             "settings": [dataclasses.asdict(attack) for attack in attacks],
@@ -162,13 +168,29 @@ class Ablation(Analysis):
     def _batch(self, context: Context, voted: Voted, attacks: Sequence[Attack], batch: Batch) -> dict[str, Any]:
         votes = voted.votes(batch.inputs)
         attacked = [self._attacked(context, voted, attack, batch) for attack in attacks]
-        rows = zip(batch.target.tolist(), winner(votes).tolist(), margins(votes).tolist(), *attacked, strict=True)
+        answers, leads = winner(votes).tolist(), margins(votes).tolist()
+        generators = clip_generators(context.seed, "tries", batch.ids)
+        inside = [self._tried(voted, *one) for one in zip(batch.inputs, answers, leads, generators, strict=True)]
+        rows = zip(batch.target.tolist(), answers, leads, inside, *attacked, strict=True)
         return {
             "clips": [
-                {"id": name, "label": label, "answer": answer, "margin": margin, "attacked": after}
-                for name, (label, answer, margin, *after) in zip(batch.ids, rows, strict=True)
+                {"id": name, "label": label, "answer": answer, "margin": margin, "attacked": after, "tried": tried}
+                for name, (label, answer, margin, tried, *after) in zip(batch.ids, rows, strict=True)
             ]
         }
+
+    def _tried(self, voted: Voted, clip: Tensor, answer: int, lead: int, generator: torch.Generator) -> list[int]:
+        """Return the answers to the tries inside of what is proved of one clip; none where nothing is."""
+        shape, length = tuple(clip.shape), self.blocks.length((1, *clip.shape))
+        most = length if self.keep == "frames" else min(shape[-2:])
+        changed = max(size for size in range(most + 1) if 2 * self.reached(size, length) <= lead)
+        if not self.tries or not changed:
+            return []
+
+        def places(number: int) -> Tensor:
+            return changed_places(self.keep, changed, self.places == "anywhere", shape, number, generator)
+
+        return tries_in_places(voted, clip, answer, places, self.tries, generator)
 
     @staticmethod
     def _attacked(context: Context, voted: Voted, attack: Attack, batch: Batch) -> list[int]:

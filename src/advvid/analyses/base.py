@@ -180,7 +180,7 @@ def carry_out(analysis: Analysis, context: Context, tracker: Tracker) -> dict[st
         The content of the JSON file.
 
     Raises:
-        AdvvidError: for what the analysis refuses.
+        AdvvidError: for what the analysis refuses, and after all is written where one of its own checks is raised.
     """
     if context.config.get("postprocess"):
         raise AdvvidError("postprocess=... is a matter of the table: leave it out, or leave out analysis=...")
@@ -209,4 +209,7 @@ def carry_out(analysis: Analysis, context: Context, tracker: Tracker) -> dict[st
     layout = analysis.table(result)
     if layout is not None:
         Console().print(layout)
+    for check in found.get("checks", ()):
+        if check["raised"]:
+            raise AdvvidError(f"{check['message']}: {check['means']}; {check['remedy']}")
     return result

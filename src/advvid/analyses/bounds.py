@@ -15,8 +15,8 @@ from advvid.evaluation.tally import proportion
 
 # What a bound may be over, by its name in the result.
 HEADINGS = {"radius": "l2 radius", "frames": "changed frames", "side": "side of the patch, pixels"}
-# Clips with ``id``, ``label``, ``answer`` (None: none given), the answer after an attack of each size as ``attacked``, and how
-# far the answer is proved.
+# Clips with ``id``, ``label``, ``answer`` (None: none given), the answer after an attack of each size as ``attacked``, those
+# after tries inside of what is proved as ``tried``, and how far the answer is proved.
 Clips = Sequence[Mapping[str, Any]]
 
 
@@ -39,7 +39,7 @@ def bounds(clips: Clips, proof: str, needs: Sequence[float]) -> list[dict[str, A
 
 
 def held(clips: Clips, proof: str, needs: Sequence[float]) -> Iterator[tuple[str, bool]]:
-    """Yield, for every attack inside of what is proved, the clip's name and whether its answer is another one for sure.
+    """Yield, for every attack and try inside of what is proved, the clip's name and whether its answer is another for sure.
 
     Arguments are those of ``bounds``.
     """
@@ -47,6 +47,13 @@ def held(clips: Clips, proof: str, needs: Sequence[float]) -> Iterator[tuple[str
         for need, after in zip(needs, clip["attacked"], strict=True):
             if clip["answer"] is not None and clip[proof] >= need:
                 yield clip["id"], after not in (None, clip["answer"])
+        for after in clip.get("tried", ()):
+            yield clip["id"], after not in (None, clip["answer"])
+
+
+def summary(tried: Sequence[tuple[str, bool]]) -> dict[str, int]:
+    """Return how many attacks and tries there were inside of what is proved, and on how many clips one succeeded."""
+    return {"tries": len(tried), "broken": len({name for name, changed in tried if changed})}
 
 
 def bound_table(title: str, over: str, part: Mapping[str, Any]) -> Table:

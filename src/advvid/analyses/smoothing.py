@@ -15,14 +15,15 @@ from rich.text import Text
 
 from advvid.analyses.base import Analysis, Context
 from advvid.analyses.batches import by_batch, no_answers
-from advvid.analyses.bounds import below_certificate, bound_curves, bound_table, bounds, held
+from advvid.analyses.bounds import below_certificate, bound_curves, bound_table, bounds, held, summary
 from advvid.analyses.smoothed import SmoothedScores, certify, predict
+from advvid.analyses.tries import tries_in_radius
 from advvid.attacks.gradient import GradientAttack
 from advvid.attacks.pgd import PGD
 from advvid.core import digests
 from advvid.core.batch import Batch, clip_generators, derive_seed
 from advvid.core.errors import AdvvidError
-from advvid.core.kinds import Count, PositiveNumber
+from advvid.core.kinds import Count, PositiveNumber, Whole
 from advvid.core.numbers import parse_number
 from advvid.evaluation.columns import Column, craft
 from advvid.evaluation.tally import proportion
@@ -49,6 +50,8 @@ class Smoothing(Analysis):
         attack: an l2 search; its budget is set to each radius, its step size to 2.5 radius / steps, and it never stops
             early, whatever is given. It sees the mean probability over ``draws`` noisy clips.
         draws: noisy clips behind each gradient.
+        tries: changed clips inside each certified radius besides, half of them random, half points of ascents against the
+            proved answer.
 
     Example:
         >>> Smoothing(sigmas=[0.25], n=10_000).alpha
@@ -62,6 +65,7 @@ class Smoothing(Analysis):
     radii: Annotated[Sequence[PositiveNumber], MinLen(1)] = (0.05, 0.1, 0.2)
     attack: GradientAttack = field(default_factory=lambda: PGD(norm="l2", eps=0.1, steps=10))
     draws: Count = 4
+    tries: Whole = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,7 +106,7 @@ class Smoothing(Analysis):
             "draws": [self.n0, self.n],
             "alpha": self.alpha,
             "levels": levels,
-            "tries": len(tried),
+            **summary(tried),
             "checks": [dataclasses.asdict(check)],
             "settings": [dataclasses.asdict(self.at(float(radius))) for radius in self.radii],
         }
@@ -144,10 +148,18 @@ class Smoothing(Analysis):
             for clip, generator in zip(batch.inputs, clip_generators(context.seed, "smoothing", batch.ids), strict=True)
         ]
         attacked = [self._attacked(context, scores, batch, float(radius)) for radius in self.radii]
-        rows = zip(batch.ids, batch.target.tolist(), found, zip(*attacked, strict=True), strict=True)
+        tried = [
+            tries_in_radius(scores, clip, (answer, radius), self.tries, (self.n, self.alpha), generator)
+            if self.tries and answer is not None
+            else []
+            for clip, (answer, radius), generator in zip(
+                batch.inputs, found, clip_generators(context.seed, "tries", batch.ids), strict=True
+            )
+        ]
+        rows = zip(batch.ids, batch.target.tolist(), found, zip(*attacked, strict=True), tried, strict=True)
         return [
-            {"id": name, "label": label, "answer": answer, "radius": radius, "attacked": list(after)}
-            for name, label, (answer, radius), after in rows
+            {"id": name, "label": label, "answer": answer, "radius": radius, "attacked": list(after), "tried": inside}
+            for name, label, (answer, radius), after, inside in rows
         ]
 
     def at(self, radius: float) -> GradientAttack:
