@@ -81,6 +81,7 @@ class Peer:
         members: for torchattacks' AutoAttack: settings put on every member that has them.
         inner: for ART's frame saliency: settings of the PGD that it is built on.
         single: one clip at a time.
+        projected: for foolbox's FMN in l2, with the projection that 3.3.4 leaves out: it divides a norm by itself there.
     """
 
     library: str
@@ -90,11 +91,13 @@ class Peer:
     members: Mapping[str, Any] = field(default_factory=dict)
     inner: Mapping[str, Any] = field(default_factory=dict)
     single: bool = False
+    projected: bool = False
 
     @property
     def title(self) -> str:
         """Library and class, with the layout and batch where they were chosen."""
         chosen = [*([self.layout] if self.layout else []), *(["one clip at a time"] if self.single else [])]
+        chosen += ["with its projection"] if self.projected else []
         return f"{self.library}.{self.name}" + (f" ({', '.join(chosen)})" if chosen else "")
 
     def craft(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -172,13 +175,21 @@ def _foolbox(peer: Peer, model: nn.Module, inputs: Tensor, labels: Tensor) -> Te
     foolbox = import_module("foolbox")
     settings = dict(peer.settings)
     eps = settings.pop("eps", None)
-    attack = getattr(foolbox.attacks, peer.name)(**settings)
+    kind = getattr(foolbox.attacks, peer.name)
+    attack = (type(peer.name, (kind,), {"project": _onto_l2_ball}) if peer.projected else kind)(**settings)
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=inputs.device)
     raw, clipped, _ = attack(wrapped, inputs, labels, epsilons=eps)
     found = raw if eps is None else clipped
     # Its C&W returns black clips where it found nothing.
     failed = (found == 0).flatten(1).all(dim=1)
     return torch.where(failed.view(-1, *[1] * (inputs.dim() - 1)), inputs, found)
+
+
+def _onto_l2_ball(_: object, x: Any, x0: Any, epsilon: Any) -> Any:
+    """Project foolbox's tensors onto balls around ``x0`` (Pintor et al. 2021, algorithm 1, line 13)."""
+    change = x.raw - x0.raw
+    shrink = (epsilon.raw / change.flatten(1).norm(dim=1).clamp_min(1e-12)).clamp_max(1)
+    return x0 + type(x)(change * shrink.view(-1, *[1] * (change.dim() - 1)))
 
 
 def _art(peer: Peer, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:

@@ -117,6 +117,7 @@ class Cell:
         failed: the attack returned nothing in any layout.
         broken: number of clips outside their bounds, which do not count as fooled.
         seconds: the search took.
+        asked: clips that the model was shown for one that was attacked, with a gradient or without.
     """
 
     title: str
@@ -128,6 +129,7 @@ class Cell:
     failed: bool = False
     broken: int = 0
     seconds: float = 0.0
+    asked: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ def attack_cell(subject: Subject, row: Row, attack: Peer | Attack, seed: int) ->
     """Attack the clips that are right on clean, predict again, and measure again."""
     todo = subject.right.nonzero().squeeze(1)
     clips, labels = subject.clips[todo], subject.labels[todo]
-    began = time.perf_counter()
+    began, shown = time.perf_counter(), [0]
+    watch = subject.model.register_forward_pre_hook(lambda _, given: shown.append(len(given[0])))
     layout, error = "clips", ""
     if isinstance(attack, Peer):
         crafted = run_peer(attack, subject.model, clips, labels, seed)
@@ -185,7 +188,8 @@ def attack_cell(subject: Subject, row: Row, attack: Peer | Attack, seed: int) ->
     else:
         generators = clip_generators(seed, row.name, [subject.ids[i] for i in todo.tolist()])
         x_adv = attack.run(subject.model, clips, labels, generators).x_adv
-    seconds = time.perf_counter() - began
+    seconds, asked = time.perf_counter() - began, sum(shown) / max(1, len(todo))
+    watch.remove()
     right = subject.right.int().tolist()
     if x_adv is None:
         nothing: list[float | None] = [None] * len(right)
@@ -200,7 +204,15 @@ def attack_cell(subject: Subject, row: Row, attack: Peer | Attack, seed: int) ->
             fooled[index], distance[index] = 1, float(far[place])
             right[index] = 0 if bool(row.within(far[place])) else 1
     return Cell(
-        title_of(attack), right, fooled, distance, layout, error, False, int((~allowed).sum()), round(seconds, 3)
+        title=title_of(attack),
+        right=right,
+        fooled=fooled,
+        distance=distance,
+        layout=layout,
+        error=error,
+        broken=int((~allowed).sum()),
+        seconds=round(seconds, 3),
+        asked=round(asked, 1),
     )
 
 

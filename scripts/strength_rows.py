@@ -176,13 +176,14 @@ def nearest_rows(s: Scale) -> list[Row]:
         ("l2", "L2FMNAttack", 1.0, "l2", s.eps_l2), ("linf", "LInfFMNAttack", 10.0, "l-inf", s.eps),
         ("l1", "L1FMNAttack", 3.0, "l1", None), ("l0", "L0FMNAttack", 10.0, "values", None),
     ):
+        theirs = fb(name, steps=n, max_stepsize=first, gamma=0.05, eps=None)
         rows.append(Row(f"fmn_{norm}", FMN(norm=norm, steps=n, step_size=first), (
-            fb(name, steps=n, max_stepsize=first, gamma=0.05, eps=None),
+            theirs, *([replace(theirs, projected=True)] if norm == "l2" else []),
         ), f"{n} steps, the first of l2 length {first:g}", measure=measure, limit=limit, minimal=True))
     if not s.small:
-        # foolbox counts rounds: 16 of them ask about 5,000 times.
+        # foolbox counts rounds, of all clips together; of one clip 16 of them ask about 5,000 times.
         rows.append(Row("hop_skip_jump", HopSkipJump(queries=5000), (
-            fb("HopSkipJumpAttack", steps=16, max_gradient_eval_steps=10_000, eps=None),
+            replace(fb("HopSkipJumpAttack", steps=16, max_gradient_eval_steps=10_000, eps=None), single=True),
         ), f"about 5,000 queries; accuracy at l2 {s.eps_l2:g}", measure="l2", limit=s.eps_l2, minimal=True))
     return rows
 

@@ -99,6 +99,8 @@ def _summary(cell: Cell) -> dict[str, Any]:
         "acc": sum(cell.right) / len(cell.right),
         "ci95": wilson(sum(cell.right), len(cell.right)),
         "mean_distance": float(np.mean(far)) if far else None,
+        "median_distance": float(np.median(far)) if far else None,
+        "asked": cell.asked,
         "fooled": len(far),
         "seconds": cell.seconds,
     }
@@ -139,6 +141,28 @@ def full_table(lines: Sequence[dict[str, Any]]) -> str:
             f"{further} | {line['verdict']} |"
         )
     return "\n".join(head).replace("[B, 3, T, H, W]", "clips") + "\n"
+
+
+def smallest_table(lines: Sequence[dict[str, Any]]) -> str:
+    """Return the table of searches for the smallest change, with medians over the fooled clips; empty where there is none."""
+    rows = []
+    for line in lines:
+        ours, theirs = line["ours"], line["theirs"]
+        if line["further"] is None or theirs is None:
+            continue
+        low, high = line["further_ci95"]
+        rows.append(
+            f"| `{line['row']}` | {line['peer']} | {ours['fooled']} | {theirs['fooled']} | {ours['asked']:,.0f} | "
+            f"{theirs['asked']:,.0f} | {ours['median_distance']:.4g} | {theirs['median_distance']:.4g} | "
+            f"{ours['median_distance'] / theirs['median_distance']:.3f} | "
+            f"{percent(line['further'])}% [{percent(low)}, {percent(high)}] | {line['verdict']} |"
+        )
+    head = [
+        "| smallest change | peer | fooled, ours | peer | shown to the model for a clip, ours | peer | median distance, ours | peer | "
+        "ratio | mean is longer by [95%] | at least as strong |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    return "\n".join([*head, *rows]) + "\n" if rows else ""
 
 
 def _far(line: dict[str, Any], cell: dict[str, Any]) -> str:
@@ -203,4 +227,5 @@ def document(result: dict[str, Any]) -> str:
             f"## {model['title']}\n\nn = {model['n']}, {clean}. {model['about']}\n\n```\n{model['command']}\n```\n"
         )
         parts.append(full_table(lines))
+        parts.append(smallest_table(lines))
     return "\n".join(parts)

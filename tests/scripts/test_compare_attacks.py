@@ -225,3 +225,18 @@ def test_every_row_can_be_built_and_its_budget_is_its_attacks():
 def test_the_page_shows_the_published_summary():
     result = json.loads((TOP / "outputs" / "published" / "attack_strength.json").read_text())
     assert summary(result) in (TOP / "outputs" / "published" / "attack_strength.md").read_text()
+
+
+def test_foolbox_leaves_out_the_projection_of_its_fmn_in_l2_and_here_it_has_it(model, subject):
+    """A linear model's smallest change is known: with the projection foolbox's search finds it as ours does, without it not."""
+    pytest.importorskip("foolbox", reason="foolbox is missing: install the extra peers")
+    row = all_rows(Scale(EPS, 1.0), AutoAttack(), ["fmn_l2"])[0]
+    ours, (bare, projected) = (
+        attack_cell(subject, row, row.ours, 0),
+        (attack_cell(subject, row, p, 0) for p in row.peers),
+    )
+    assert [d for d in bare.distance if d is not None] == pytest.approx([1.0] * 4, abs=1e-4)  # where its first step led
+    pairs = [(o, p) for o, p in zip(ours.distance, projected.distance, strict=True) if o is not None and p is not None]
+    assert pairs
+    assert all(p == pytest.approx(o, rel=1e-3) for o, p in pairs)
+    assert projected.asked == 100 + 1  # and once for what it returns
