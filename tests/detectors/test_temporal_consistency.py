@@ -7,6 +7,7 @@ from torch import nn
 from advvid.core.errors import AdvvidError
 from advvid.detectors.joint_attack import JointPGD
 from advvid.detectors.temporal_consistency import TemporalConsistency, exception_index, frame_logits, smooth_index
+from advvid.detectors.temporal_shuffling import TemporalShuffling
 from advvid.detectors.thresholds import choose, judge, roc
 
 
@@ -88,3 +89,27 @@ def test_who_knows_the_detector_fools_both():
         assert torch.equal(result.aux["index"], TemporalConsistency().index(model, result.x_adv))
     assert (joint.aux["index"] <= blind.aux["index"]).all()
     assert (joint.aux["index"] == 0).all()
+
+
+class FramesByPlace(nn.Module):
+    """Two classes by a sum of the frames' levels with weights of both signs, which other orders change."""
+
+    def forward(self, clips):
+        level = 200 * (clips.mean(dim=(1, 3, 4)) - 0.5)
+        score = (level * torch.tensor([3.0, 1, 1, -1, -2])).sum(dim=1)
+        return torch.stack([score, -score], dim=1)
+
+
+def test_who_knows_the_shuffling_fools_in_every_order():
+    """The steepest way raises some frames and lowers others, which other orders tell; to lower all of them fools in each."""
+    clips = torch.full((2, 3, 5, 4, 4), 0.5 + 1 / 255)
+    labels, model, detector = torch.zeros(2, dtype=torch.int64), FramesByPlace(), TemporalShuffling()
+    settings = {"eps": "8/255", "step_size": "0.5/255", "steps": 40, "random_start": False, "detector": detector}
+    few, joint = (JointPGD(**settings | more).run(model, clips, labels) for more in ({"steps": 6}, {"weight": 50.0}))
+    for result in (few, joint):
+        assert (model(result.x_adv).argmax(dim=1) == 1).all()
+        assert torch.equal(result.aux["index"], detector.index(model, result.x_adv))
+    assert (few.aux["index"] >= 0.5).all()
+    assert (joint.aux["index"] < 0.5).all()
+    sure = 50 * nn.functional.one_hot(torch.tensor([[1, 1, 0, 1, 2]]), 3).float()
+    assert (detector.index_of(sure).item(), detector.smooth(sure).item()) == (0.5, pytest.approx(0.5))

@@ -1,4 +1,4 @@
-"""How well temporal consistency tells attacked clips from clean ones, and from an adversary who knows of it."""
+"""How well a detector tells attacked clips from clean ones, and from an adversary who knows of it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,13 @@ from advvid.evaluation.columns import Column, craft
 from advvid.evaluation.fitting import fit_columns
 from advvid.evaluation.table import Block
 from advvid.metrics.statistics import wilson
-from advvid.models.per_frame import PerFrame
 
 CLEAN, SPARSE, DENSE = "clean", "sparse", "dense"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detection(Analysis):
-    """Tables 1 and 2 and figures 2 and 4 of Jia et al., and what an adaptive adversary leaves of them.
+    """Tables 1 and 2 and figures 2 and 4 of Jia et al., for any detector, and what an adaptive adversary leaves of them.
 
     Both thresholds are chosen by F1 on the validation clips: gamma_1 between clean and attacked clips, gamma_2 between
     sparse and dense attacks. Precision, recall, F1 and the ROC are then of the test clips. Attacked clips are those that
@@ -49,6 +48,7 @@ class Detection(Analysis):
         dense: attack on all frames; a PGD for the adaptive part.
         gamma_1: thresholds to choose from.
         gamma_2: thresholds to choose from.
+        detector: whose index is asked; its own thresholds play no part.
         weights: lambdas of the joint attack on classifier and detector (``JointPGD``); 0 is the attack that does not
             know of the detector.
     """
@@ -57,6 +57,7 @@ class Detection(Analysis):
     dense: Attack = field(default_factory=PGD)
     gamma_1: Annotated[Sequence[Share], MinLen(1)] = (0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.225, 0.25)
     gamma_2: Annotated[Sequence[Share], MinLen(1)] = (0.25, 0.275, 0.3, 0.325, 0.35, 0.375, 0.4, 0.425)
+    detector: TemporalConsistency = field(default_factory=TemporalConsistency)
     weights: Sequence[NotNegative] = (0.0, 1.0, 10.0, 100.0)
 
     def __post_init__(self) -> None:
@@ -64,6 +65,10 @@ class Detection(Analysis):
         if self.weights and not isinstance(self.dense, PGD):
             raise AdvvidError(
                 "analysis.weights needs a PGD as analysis.dense: choose attack@analysis.dense=pgd, or weights=[]"
+            )
+        if getattr(self.detector, "network", None) is not None:
+            raise AdvvidError(
+                "analysis.detector.network is not possible: the detector asks the run's model here, leave it null"
             )
 
     def run(self, context: Context) -> dict[str, Any]:
@@ -73,8 +78,8 @@ class Detection(Analysis):
             AdvvidError: if an attack leaves its threat set, or fools no validation or no test clip.
         """
         attacks = {kind: c.attack for kind, c in fitted(context, {SPARSE: self.sparse, DENSE: self.dense}).items()}
-        val = _indices(context, context.learning, "val", attacks)
-        test = _indices(context, context.split, "test", attacks)
+        val = self._indices(context, context.learning, "val", attacks)
+        test = self._indices(context, context.split, "test", attacks)
         if not val[SPARSE] + val[DENSE] or not val[CLEAN]:
             raise AdvvidError(
                 "the attacks fool no validation clip, so that no threshold can be chosen: raise their budgets or dataset.limit_val"
@@ -100,12 +105,13 @@ class Detection(Analysis):
         verdicts = {
             kind: np.bincount(detector.verdict(torch.tensor(test[kind])).numpy(), minlength=3).tolist() for kind in test
         }
-        reading = "links cut" if isinstance(context.model, PerFrame) else "each frame standing still"
         return {
             **found,
             "n": {"calibration": _counts(val), "test": _counts(test)},
             "index": test,
-            "reading": reading,
+            "detector": self.detector.title,
+            "axis": self.detector.axis,
+            "reading": self.detector.reading(context.model),
             "verdicts": verdicts,
             "adaptive": self._adaptive(context, detector, test[CLEAN]),
             "attacks": {name: f"{type(a).__name__}, {a.threat.budget}" for name, a in attacks.items()},
@@ -118,8 +124,8 @@ class Detection(Analysis):
         rows = []
         for weight in self.weights:
             settings = {f.name: getattr(self.dense, f.name) for f in dataclasses.fields(PGD)}
-            attack = JointPGD(**settings, weight=float(weight))
-            known = _indices(context, context.split, "test", {f"joint_{weight:g}": attack})
+            attack = JointPGD(**settings, weight=float(weight), detector=self.detector)
+            known = self._indices(context, context.split, "test", {f"joint_{weight:g}": attack})
             index, right = known[f"joint_{weight:g}"], len(known[CLEAN])
             hidden = int((detector.verdict(torch.tensor(index, dtype=torch.float)) == 0).sum()) if index else 0
             rows.append(
@@ -135,6 +141,24 @@ class Detection(Analysis):
                 }
             )
         return rows
+
+    def _indices(
+        self, context: Context, split: Clips, name: str, attacks: Mapping[str, Attack]
+    ) -> dict[str, list[float]]:
+        """Return the detector's index of every clip that is right, and of each attack's clips that fool the model."""
+        found = {kind: list[float]() for kind in (CLEAN, *attacks)}
+        made = (
+            digests.of_module(context.model),
+            [Column(kind, attack).rests_on for kind, attack in attacks.items()],
+            self.detector.reading(context.model),
+        )
+        title = f"{name}: {', '.join(attacks)}"
+        for batch in by_batch(
+            context, split, name, made, title, lambda batch: _batch(context, self.detector, batch, attacks)
+        ):
+            for kind, values in batch.items():
+                found[kind] += values
+        return found
 
     def draw(self, result: Mapping[str, Any], folder: Path, name: str) -> list[Path]:
         """Draw the ROC curves and the histogram of the index."""
@@ -202,17 +226,6 @@ def _labelled(
     low = [value for kind in negative for value in indices[kind]]
     high = [value for kind in positive for value in indices[kind]]
     return [*low, *high], [False] * len(low) + [True] * len(high)
-
-
-def _indices(context: Context, split: Clips, name: str, attacks: Mapping[str, Attack]) -> dict[str, list[float]]:
-    """Return the exception index of every clip that is right, and of each attack's clips that fool the model."""
-    detector, found = TemporalConsistency(), {kind: list[float]() for kind in (CLEAN, *attacks)}
-    made = (digests.of_module(context.model), [Column(kind, attack).rests_on for kind, attack in attacks.items()])
-    title = f"{name}: {', '.join(attacks)}"
-    for batch in by_batch(context, split, name, made, title, lambda batch: _batch(context, detector, batch, attacks)):
-        for kind, values in batch.items():
-            found[kind] += values
-    return found
 
 
 def _batch(

@@ -25,7 +25,7 @@ def roc_figure(result: Mapping[str, Any], path: Path) -> Path:
             axes.plot(curve["fpr"], curve["tpr"], color=colour, linestyle=dash, marker=".", label=label)
     axes.set_xlabel("false positive rate")
     axes.set_ylabel("true positive rate")
-    axes.set_title("Temporal consistency on test clips", size=10)
+    axes.set_title(f"{result['detector']} on test clips", size=10)
     axes.set_aspect("equal")
     axes.legend(loc="lower right", fontsize=8)
     return save(figure, path)
@@ -57,7 +57,7 @@ def histogram(result: Mapping[str, Any], path: Path) -> Path:
             linewidth=1,
             label=f"{name} = {result[name]['chosen']:g}",
         )
-    axes.set_xlabel("exception index")
+    axes.set_xlabel(result["axis"])
     axes.set_ylabel("percent of clips")
     axes.legend(fontsize=8)
     return save(figure, path)

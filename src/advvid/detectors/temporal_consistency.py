@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,9 @@ class TemporalConsistency:
         [0, 1, 2]
     """
 
+    title: ClassVar[str] = "Temporal consistency"
+    axis: ClassVar[str] = "exception index"
+
     gamma_1: Share = 0.175
     gamma_2: Share = 0.3
 
@@ -87,10 +91,26 @@ class TemporalConsistency:
                 f"gamma_1={self.gamma_1:g} and gamma_2={self.gamma_2:g} are not possible: choose gamma_1 <= gamma_2"
             )
 
+    def reading(self, model: nn.Module) -> str:
+        """Say in words what of a network is compared."""
+        return "links cut" if isinstance(model, PerFrame) else "each frame standing still"
+
+    def outputs(self, model: nn.Module, clips: Tensor) -> Tensor:
+        """Return the logits whose answers are compared, ``[B, n, K]``: those of every frame by itself."""
+        return frame_logits(model, clips)
+
+    def index_of(self, outputs: Tensor) -> Tensor:
+        """Return the index of what ``outputs`` gave, float64 ``[B]``."""
+        return exception_index(outputs.argmax(dim=2))
+
+    def smooth(self, outputs: Tensor) -> Tensor:
+        """Return the index with probabilities in place of answers, which has a gradient, ``[B]``."""
+        return smooth_index(outputs)
+
     def index(self, model: nn.Module, clips: Tensor) -> Tensor:
-        """Return the exception index of clips under a network, ``[B]``."""
+        """Return the index of clips under a network, float64 ``[B]``."""
         with torch.no_grad():
-            return exception_index(frame_logits(model, clips).argmax(dim=2))
+            return self.index_of(self.outputs(model, clips))
 
     def verdict(self, index: Tensor) -> Tensor:
         """Return ``BENIGN``, ``SPARSE`` or ``DENSE`` for each index, int64 ``[B]``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,9 @@ class TemporalShuffling(Routing):
         [0, 2]
     """
 
+    title: ClassVar[str] = "Temporal shuffling"
+    axis: ClassVar[str] = "share of orders with another answer"
+
     gamma_1: Share = 0.5
     gamma_2: Share = 0.5
     orders: Count = 8
@@ -42,15 +46,22 @@ class TemporalShuffling(Routing):
         """The thresholds and the number of orders, by which results are kept apart."""
         return f"{super().rule}, orders={self.orders}"
 
-    def index(self, model: nn.Module, clips: Tensor) -> Tensor:
-        """Return the share of orders in which the answer is another one, float64 ``[B]``.
+    def reading(self, model: nn.Module) -> str:
+        """Say in words what of a network is compared."""
+        return f"{self.orders} orders of the frames"
 
-        Shape:
-            clips: ``[B, 3, T, H, W]``.
-        """
-        source = torch.Generator().manual_seed(0)
-        orders = torch.stack([torch.randperm(clips.shape[2], generator=source) for _ in range(self.orders)])
-        with torch.no_grad():
-            answer = model(clips).argmax(dim=1)
-            shuffled = [model(clips[:, :, order]).argmax(dim=1) for order in orders.to(clips.device)]
-        return torch.stack([other != answer for other in shuffled]).double().mean(dim=0)
+    def outputs(self, model: nn.Module, clips: Tensor) -> Tensor:
+        """Return the logits of the frames as they come and in every order, ``[B, 1 + orders, K]``."""
+        length, source = clips.shape[2], torch.Generator().manual_seed(0)
+        orders = [torch.arange(length), *(torch.randperm(length, generator=source) for _ in range(self.orders))]
+        return torch.stack([model(clips[:, :, order]) for order in torch.stack(orders).to(clips.device)], dim=1)
+
+    def index_of(self, outputs: Tensor) -> Tensor:
+        """Return the share of orders in which the answer is another one, float64 ``[B]``."""
+        answers = outputs.argmax(dim=2)
+        return (answers[:, 1:] != answers[:, :1]).double().mean(dim=1)
+
+    def smooth(self, outputs: Tensor) -> Tensor:
+        """Return how far the answers differ on average: 1 minus the inner product of class probabilities, ``[B]``."""
+        sure = outputs.float().softmax(dim=2)
+        return 1 - (sure[:, 1:] * sure[:, :1]).sum(dim=2).mean(dim=1)
