@@ -69,6 +69,11 @@ class Adapter(nn.Module):
         return self.model(to_clips(inputs, self.layout, self.shape))
 
 
+def together(batch: int) -> str:
+    """Say in words how many clips go together."""
+    return "one clip at a time" if batch == 1 else f"{batch} clips at a time"
+
+
 @dataclass(frozen=True)
 class Peer:
     """An attack of another library with its settings.
@@ -80,7 +85,7 @@ class Peer:
         layout: in which it gets the clips; None: as clips, and ``tall`` where it fails on those.
         members: for torchattacks' AutoAttack: settings put on every member that has them.
         inner: for ART's frame saliency: settings of the PGD that it is built on.
-        single: one clip at a time.
+        batch: so many clips at a time; None: all.
         projected: for foolbox's FMN in l2, with the projection that 3.3.4 leaves out: it divides a norm by itself there.
     """
 
@@ -90,22 +95,21 @@ class Peer:
     layout: str | None = None
     members: Mapping[str, Any] = field(default_factory=dict)
     inner: Mapping[str, Any] = field(default_factory=dict)
-    single: bool = False
+    batch: int | None = None
     projected: bool = False
 
     @property
     def title(self) -> str:
         """Library and class, with the layout and batch where they were chosen."""
-        chosen = [*([self.layout] if self.layout else []), *(["one clip at a time"] if self.single else [])]
+        chosen = [*([self.layout] if self.layout else []), *([together(self.batch)] if self.batch else [])]
         chosen += ["with its projection"] if self.projected else []
         return f"{self.library}.{self.name}" + (f" ({', '.join(chosen)})" if chosen else "")
 
     def craft(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         """Return adversarial inputs of the same shape."""
         call = {"torchattacks": _torchattacks, "foolbox": _foolbox, "art": _art}[self.library]
-        if not self.single:
-            return call(self, model, inputs, labels)
-        return torch.cat([call(self, model, inputs[i : i + 1], labels[i : i + 1]) for i in range(len(inputs))])
+        parts = zip(inputs.split(self.batch or len(inputs)), labels.split(self.batch or len(labels)), strict=True)
+        return torch.cat([call(self, model, *part) for part in parts])
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,14 @@ def fb(name: str, **settings: object) -> Peer:
 
 
 def art(
-    name: str, layout: str | None = None, inner: dict[str, Any] | None = None, single: bool = False, **settings: object
+    name: str,
+    layout: str | None = None,
+    inner: dict[str, Any] | None = None,
+    batch: int | None = None,
+    **settings: object,
 ) -> Peer:
     """Return an attack of ART."""
-    return Peer("art", name, settings, layout, {}, inner or {}, single)
+    return Peer("art", name, settings, layout, {}, inner or {}, batch)
 
 
 def grey(eps: float) -> str:
@@ -181,9 +185,9 @@ def nearest_rows(s: Scale) -> list[Row]:
             theirs, *([replace(theirs, projected=True)] if norm == "l2" else []),
         ), f"{n} steps, the first of l2 length {first:g}", measure=measure, limit=limit, minimal=True))
     if not s.small:
-        # foolbox counts rounds, of all clips together; of one clip 16 of them ask about 5,000 times.
+        # foolbox counts rounds; 16 of them ask about 5,000 times. It keeps all draws of a round in memory.
         rows.append(Row("hop_skip_jump", HopSkipJump(queries=5000), (
-            replace(fb("HopSkipJumpAttack", steps=16, max_gradient_eval_steps=10_000, eps=None), single=True),
+            replace(fb("HopSkipJumpAttack", steps=16, max_gradient_eval_steps=10_000, eps=None), batch=5),
         ), f"about 5,000 queries; accuracy at l2 {s.eps_l2:g}", measure="l2", limit=s.eps_l2, minimal=True))
     return rows
 
@@ -210,7 +214,7 @@ def other_rows(s: Scale) -> list[Row]:
     return [
         *rows,
         Row("frame_saliency_refresh", FrameSaliency(method="iterative_refresh", **mine), (
-            art("FrameSaliencyAttack", batch_size=64, **refresh), art("FrameSaliencyAttack", single=True, **refresh),
+            art("FrameSaliencyAttack", batch_size=64, **refresh), art("FrameSaliencyAttack", batch=1, **refresh),
         ), said, measure="frames", eps=e, minimal=True),
         Row("flickering", Flickering(steps=steps, step_size=0.02, keep="last", early_exit=False), (
             art("OverTheAirFlickeringPyTorch", "last", eps_step=0.02, max_iter=steps, beta_0=1.0, beta_1=0.1, beta_2=0.9,

@@ -76,5 +76,7 @@ def test_a_runs_checkpoint_is_a_surrogate(tmp_path):
     model, clips, labels = trained()
     attack = PGD(steps=2)
     given = Transfer(attack=attack, surrogate=network)(model, clips[:4], labels[:4], generators(4))
+    drawn = torch.get_rng_state()  # an evaluation refuses an attack that moves it
     loaded = Transfer(attack=attack, surrogate=str(tmp_path))(model, clips[:4], labels[:4], generators(4))
     assert torch.equal(given, loaded)
+    assert torch.equal(torch.get_rng_state(), drawn)

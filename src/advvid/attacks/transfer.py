@@ -162,7 +162,8 @@ def _untrained_on(classes: int, device: torch.device) -> nn.Module:
 # An evaluation asks for its surrogates once per batch.
 @lru_cache(maxsize=8)
 def _cached(path: str, changed: int, shape: tuple[int, ...]) -> nn.Module:
-    return load_surrogate(path, shape)
+    with torch.random.fork_rng(devices=[]):  # a network draws weights when it is built, before it gets its own
+        return load_surrogate(path, shape)
 
 
 def load_surrogate(path: str, clip_shape: Sequence[int]) -> nn.Module:
