@@ -16,6 +16,7 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from advvid.analyses.tries import LOOKS
 from advvid.models.build import build_model
 from advvid.studies.catalogue import papers, studies
 from advvid.studies.composing import planned
@@ -47,6 +48,8 @@ CLIPS = {
 FEATURES = (30, 1152)
 # Seconds of a pass of these beside one of the bare network: branches, a generator in front, blocks in between.
 HEAVIER = {"MultiBN": 2.0, "MultiBNManual": 2.0, "APEGAN": 1.6, "GAT": 2.2, "OUDefend": 1.7, "FeatureDenoising": 1.5}
+# Passes that a corrupted clip takes, made and scored, and those of a way forward without one back.
+CORRUPTED, ONLY_FORWARD = 2.5, 1 / 3
 ACCESSES = ("APEGAN", "GAT")  # whose columns are attacked once more by those who know less
 Place = tuple[str, str, str]  # study, training, evaluation or ""
 
@@ -127,9 +130,25 @@ def _analysis(cfg: DictConfig) -> float:
         "AttentionMaps": 5.0,
         "GeneralisationGap": 0.0,
         "Saliency": models * 2.0,
+        "Smoothing": _smoothing(node) if name == "Smoothing" else 0,
+        "Ablation": _ablation(node, int(cfg.dataset.frames)) if name == "Ablation" else 0,
+        "Corruptions": models * CORRUPTED * len(node.get("kinds") or []) * len(node.get("severities") or []),
         "FeatureDifference": models * (attack_steps(attack, cfg) + 1.0),
     }
     return found[name]
+
+
+def _smoothing(node: DictConfig) -> float:
+    """Return the passes for a clip: certificates, attacks at all radii, tries."""
+    looked = ONLY_FORWARD * (int(node.n0) + int(node.n))
+    attacked = len(node.radii) * (int(node.attack.steps) * int(node.draws) + ONLY_FORWARD * int(node.n0))
+    return len(node.sigmas) * (looked + attacked + int(node.tries) * (ONLY_FORWARD * LOOKS + int(node.draws) / 2))
+
+
+def _ablation(node: DictConfig, blocks: int) -> float:
+    """Return the passes for a clip, of which every question is one to each block."""
+    attacked = len(node.changed) * int(node.attack.steps)
+    return blocks * (ONLY_FORWARD + attacked + int(node.tries) * (ONLY_FORWARD + 0.5))
 
 
 def cost(study: Study, run: str, score: str, known: dict[str, float]) -> float:
