@@ -80,3 +80,9 @@ def test_a_runs_checkpoint_is_a_surrogate(tmp_path):
     loaded = Transfer(attack=attack, surrogate=str(tmp_path))(model, clips[:4], labels[:4], generators(4))
     assert torch.equal(given, loaded)
     assert torch.equal(torch.get_rng_state(), drawn)
+    assert Transfer(surrogate=str(tmp_path)).notes(5) == (
+        f"transfer, the clips are made on {tmp_path}; the scored model is not asked.",
+    )
+    assert (
+        "on an untrained network, a control and Flatten;" in Transfer(surrogate=["untrained", nn.Flatten()]).notes(5)[0]
+    )

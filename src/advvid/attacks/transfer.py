@@ -66,6 +66,12 @@ class Transfer(Attack):
         """The inner attack's."""
         return self.attack.threat
 
+    def notes(self, classes: int) -> tuple[str, ...]:
+        """Return on what its clips are made."""
+        known = (one if isinstance(one, str) else type(one).__name__ for one in self._each)
+        named = " and ".join("an untrained network, a control" if name == UNTRAINED else name for name in known)
+        return (f"transfer, the clips are made on {named}; the scored model is not asked.",)
+
     def require_shape(self, shape: Sequence[int]) -> None:
         """Refuse what neither the inner attack nor the untrained surrogate can take."""
         self.attack.require_shape(shape)
