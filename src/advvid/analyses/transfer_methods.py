@@ -87,7 +87,7 @@ class TransferMethods(Analysis):
         intervals = np.array([[[1 - end for end in reversed(cell["ci95"])] for cell in row["cells"]] for row in rows])
         made_on = Axis("method, clips made on", [f"{row['method']}, {row['source']}" for row in rows])
         framed = [(i, labels.index(row["source"])) for i, row in enumerate(rows)]
-        title = f"of the {result['common']} clips that all have right; framed: white box"
+        title = f"still right of the {result['common']} clips that all have right; framed: white box"
         path = folder / f"{name}.png"
         matrix(path, left, intervals, made_on, Axis("scored on", labels), title, framed)
         return [path]
