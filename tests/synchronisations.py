@@ -35,8 +35,8 @@ from advvid.evaluation.columns import Column
 from advvid.evaluation.evaluator import Evaluator
 from advvid.tasks.classification import Classification
 from advvid.training.trainer import Trainer
-from conftest import Small3D
 from simulated_gpu import CUDA, SimulatedGpu
+from small_models import Small3D
 
 FILE = Path(__file__).with_suffix(".yaml")
 STEPS, QUERIES = 12, 101

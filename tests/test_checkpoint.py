@@ -73,7 +73,7 @@ def test_a_missing_checkpoint_is_named(tmp_path, where):
 
 
 def test_another_models_weights_are_refused(tmp_path, small):
-    from conftest import Small3D
+    from small_models import Small3D
 
     with pytest.raises(AdvvidError, match=r"of another model .*head.bias: \(7,\) in the file, \(5,\)"):
         checkpoint.load_model(small, Small3D(7).state_dict(), tmp_path)

@@ -16,7 +16,7 @@ from advvid.defenses.none import NoDefense
 from advvid.distributed.runtime import Runtime
 from advvid.tracking.trackers import NoTracker
 from advvid.training.trainer import Trainer
-from conftest import Small3D
+from small_models import Small3D
 
 
 def split(count, seed):

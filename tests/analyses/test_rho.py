@@ -9,7 +9,7 @@ from advvid.attacks.deep_fool import DeepFool
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError
 from advvid.tracking.trackers import NoTracker
-from conftest import LinearModel
+from small_models import LinearModel
 
 
 def test_a_linear_model_gives_the_distance_to_its_boundary(tmp_path):

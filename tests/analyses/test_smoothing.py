@@ -18,7 +18,7 @@ from advvid.analyses.tries import tries_in_radius
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError
 from advvid.tracking.trackers import NoTracker
-from conftest import LinearModel
+from small_models import LinearModel
 
 SIGMA = 0.1
 FEW = (3, 2, 4, 4)  # what is exact for a linear model is so at any size

@@ -12,7 +12,7 @@ from advvid.attacks.base import AttackResult
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError
 from advvid.tracking.trackers import NoTracker
-from conftest import LinearModel
+from small_models import LinearModel
 
 VALUES = ["4/255", 0, "1/255", "2/255"]
 

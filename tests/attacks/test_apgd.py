@@ -8,7 +8,7 @@ from advvid.attacks.apgd import APGD, checkpoints
 from advvid.attacks.logits import dlr, likely_classes, margin, targeted_dlr
 from advvid.attacks.pgd import PGD
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 SHAPE = (3, 2, 4, 4)
 

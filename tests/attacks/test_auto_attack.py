@@ -8,7 +8,7 @@ from advvid.attacks.apgd import APGD
 from advvid.attacks.auto_attack import AutoAttack
 from advvid.attacks.fab import FAB
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 FEW = {"eps": "5/255", "steps": 8, "queries": 30, "targets": 2}
 

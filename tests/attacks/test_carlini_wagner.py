@@ -8,7 +8,7 @@ from advvid.attacks.carlini_wagner import CarliniWagner
 from advvid.attacks.hyperplane import lengths
 from advvid.attacks.logits import margin
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 SHAPE = (3, 2, 4, 4)
 

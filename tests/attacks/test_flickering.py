@@ -13,7 +13,7 @@ from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
 from advvid.tasks.classification import Classification
 from advvid.threats.offsets import Offsets
-from conftest import LinearModel
+from small_models import LinearModel
 
 FREE = {"beta_0": 0.0}
 

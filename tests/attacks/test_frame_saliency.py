@@ -8,7 +8,7 @@ from advvid.attacks.pgd import PGD
 from advvid.attacks.problem import Goal
 from advvid.core.errors import AdvvidError
 from advvid.tasks.classification import Classification
-from conftest import LinearModel
+from small_models import LinearModel
 
 REFRESH = {"method": "iterative_refresh", "steps": 5, "step_size": "2/255"}
 

@@ -9,7 +9,7 @@ from advvid.attacks.ddn import DDN
 from advvid.attacks.hop_skip_jump import HopSkipJump
 from advvid.attacks.hyperplane import lengths
 from advvid.attacks.logits import margin
-from conftest import LinearModel
+from small_models import LinearModel
 
 SHAPE = (3, 2, 4, 4)
 

@@ -14,7 +14,7 @@ from advvid.attacks.logits import margin
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
 from advvid.threats.few import onto_l1
-from conftest import LinearModel
+from small_models import LinearModel
 
 SHAPE = (3, 2, 4, 4)
 

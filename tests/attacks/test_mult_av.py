@@ -7,7 +7,7 @@ import torch
 
 from advvid.attacks.mult_av import MultAV
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 FORMS = ["linf", "l2", "roa", "af", "spa"]
 

@@ -11,7 +11,7 @@ from advvid.attacks.problem import Problem
 from advvid.attacks.random_noise import RandomNoise
 from advvid.attacks.v_bad import VBAD
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 SHAPE = (3, 2, 4, 4)
 

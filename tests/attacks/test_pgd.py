@@ -14,7 +14,7 @@ from advvid.attacks.pgd import PGD
 from advvid.attacks.roa import ROA
 from advvid.attacks.salt_and_pepper import SaltAndPepper
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 SHAPE = (3, 2, 4, 4)
 

@@ -10,7 +10,7 @@ from advvid.attacks.expectation import expected_loss
 from advvid.attacks.mi_fgsm import MIFGSM
 from advvid.attacks.pgd import PGD
 from advvid.attacks.temporal_translation import TemporalTranslation
-from conftest import Small3D
+from small_models import Small3D
 
 
 class Noisy(nn.Module):

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from advvid.attacks.roa import ROA
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 SEARCH = {"per_frame": False, "stride": 20}  # every third pixel of 16
 

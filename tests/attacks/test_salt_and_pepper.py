@@ -6,7 +6,7 @@ import torch
 from advvid.attacks.salt_and_pepper import SaltAndPepper
 from advvid.core.batch import clip_generators
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 
 @pytest.mark.parametrize(("height", "width", "number"), [(32, 32, 8), (112, 112, 100), (240, 320, 612), (2, 2, 1)])

@@ -12,7 +12,7 @@ from advvid.attacks.keyframe import Proposer
 from advvid.attacks.sparse import Sparse
 from advvid.attacks.sparse_flickering import SparseFlickering
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 SHAPE = (3, 6, 12, 12)
 

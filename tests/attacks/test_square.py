@@ -9,7 +9,7 @@ from advvid.attacks.random_noise import RandomNoise
 from advvid.attacks.square import L2Moves, LinfMoves, Square, bumps, extent, share
 from advvid.core.batch import Space
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 CLIP = (3, 4, 12, 12)
 

@@ -10,7 +10,7 @@ from advvid.attacks.universal import FittedUniversal, Universal
 from advvid.attacks.universal_pgd import FittedUniversalPGD, UniversalPGD
 from advvid.core.batch import Batch
 from advvid.core.errors import AdvvidError
-from conftest import LinearModel
+from small_models import LinearModel
 
 EPS = 0.12
 

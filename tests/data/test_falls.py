@@ -8,7 +8,7 @@ import torch
 from advvid.core.errors import AdvvidError
 from advvid.data.falls import FOLDER, BedFall
 from advvid.data.loader import train_batches
-from conftest import Small3D
+from small_models import Small3D
 
 
 def test_it_is_whole_balanced_and_apart_by_group(tmp_path, monkeypatch):

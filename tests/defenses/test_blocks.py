@@ -19,7 +19,7 @@ from advvid.models.r3d_tiny import R3DTiny
 from advvid.models.residual import Followed, residual_blocks
 from advvid.models.resnet3d import ResNet3D
 from advvid.models.restoration import OverUnder
-from conftest import Small3D
+from small_models import Small3D
 
 FORMS = {
     "oudefend": OUDefend,

@@ -15,7 +15,7 @@ from advvid.defenses.at import AT
 from advvid.defenses.base import Step
 from advvid.defenses.cat import CAT
 from advvid.defenses.none import NoDefense
-from conftest import LinearModel
+from small_models import LinearModel
 
 ATTACKS = {"pgd": PGD()}
 TYPES = {"pgd": PGD(), "border": FrameBorder()}

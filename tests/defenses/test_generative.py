@@ -23,7 +23,7 @@ from advvid.defenses.none import NoDefense
 from advvid.distributed.parallel import Processes
 from advvid.models.ape_gan import Discriminator, Generator
 from advvid.models.purified import Purified
-from conftest import Small3D
+from small_models import Small3D
 
 PGD_ALONE = {"pgd": PGD()}
 SMALL = {"generator": partial(Generator, width=2, residual=True), "discriminator": partial(Discriminator, width=2)}

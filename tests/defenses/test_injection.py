@@ -23,7 +23,7 @@ from advvid.tasks.classification import Classification
 from advvid.tracking.trackers import NoTracker
 from advvid.training.prerequisites import Prerequisites
 from advvid.training.trainer import Trainer
-from conftest import Small3D
+from small_models import Small3D
 
 SAVA = {"deep_sava": DeepSAVA(key_frame="first", steps=3)}
 ONE = Schedule(epochs=1, batch_size=8)

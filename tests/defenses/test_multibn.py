@@ -25,7 +25,7 @@ from advvid.models.branches import BranchNorm
 from advvid.models.multi_branch import Through
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.models.resnet3d import ResNet3D
-from conftest import Small3D
+from small_models import Small3D
 
 TWO = {"pgd": PGD(eps="4/255", step_size="1/255"), "roa": ROA()}
 ONE_BRANCH = {"pgd": "clean", "roa": "clean"}

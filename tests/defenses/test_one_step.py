@@ -19,7 +19,7 @@ from advvid.defenses.n_fgsm import NFGSM
 from advvid.defenses.one_step import accuracy
 from advvid.tasks.classification import Classification
 from advvid.training.validation import score
-from conftest import Small3D
+from small_models import Small3D
 
 EPS = 8 / 255
 ATTACKS = {"pgd": PGD(eps=EPS)}

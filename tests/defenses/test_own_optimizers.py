@@ -14,7 +14,7 @@ from advvid.defenses.gat import GAT
 from advvid.models.ape_gan import Generator
 from advvid.training import trainer as training
 from advvid.training.optimizers import Joint, optimizers, rates
-from conftest import Small3D
+from small_models import Small3D
 
 SGD = partial(torch.optim.SGD, lr=5e-4, momentum=0.9, weight_decay=1e-5)
 KINFU = Schedule(epochs=10, optimizer=SGD, kind="step", milestones=[7], warmup=0.0)

@@ -18,7 +18,7 @@ from advvid.defenses.at import AT
 from advvid.defenses.avg import AVG
 from advvid.defenses.max import MAX
 from advvid.defenses.msd import MSD
-from conftest import LinearModel
+from small_models import LinearModel
 
 SHAPE = (3, 2, 6, 6)
 KINDS = {"pgd": PGD(eps="4/255"), "roa": ROA(), "border": FrameBorder(), "pixels": SaltAndPepper()}

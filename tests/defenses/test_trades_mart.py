@@ -18,7 +18,7 @@ from advvid.defenses.divergence import divergence
 from advvid.defenses.mart import MART, runner_up
 from advvid.defenses.trades import TRADES
 from advvid.tasks.next_frame import NextFrame
-from conftest import LinearModel
+from small_models import LinearModel
 
 SHAPE = (3, 2, 6, 6)
 

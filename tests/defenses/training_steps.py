@@ -13,7 +13,7 @@ from advvid.defenses.base import Step
 from advvid.distributed.runtime import Runtime
 from advvid.tracking.trackers import NoTracker
 from advvid.training.trainer import Trainer
-from conftest import Small3D
+from small_models import Small3D
 
 
 def step(epoch=0, epochs=21, iteration=0, iterations=10):

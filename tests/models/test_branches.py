@@ -14,7 +14,7 @@ from advvid.models.per_frame import FrameAverage
 from advvid.models.r3d_tiny import R3DTiny
 from advvid.models.resnet3d import ResNet3D
 from advvid.models.resnet18_2d import ResNet18
-from conftest import Small3D
+from small_models import Small3D
 
 NAMES = ("clean", "pgd", "roa")
 
