@@ -24,7 +24,7 @@ PAPERS = $(BIN)/python -m advvid.papers run --scale $(SCALE) $(if $(UCF101),--uc
   $(foreach override,$(OVERRIDES),--override $(override)) $(foreach weights,$(WEIGHTS),--weights $(weights)) $(if $(filter demo,$(SCALE)),--jobs $(JOBS) --threads 1) --publish $(PUBLISH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-none demo-cat test test-fast test-slow lint format list sweep strength papers list-papers check-papers report docs build clean
+.PHONY: help install demo demo-none demo-cat test test-fast test-slow lint format list sweep strength papers list-papers check-papers report docs check-docs build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ report: install ## Turn run folders into one page: RUNS="outputs/demo ...", TABL
 docs: install ## Make the documentation in site/; fails on a broken link
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	$(BIN)/python -m mkdocs build --strict
+
+check-docs: docs ## Look at every page of the site: links, words of pictures, and in a browser overflow, contrast, search
+	$(BIN)/python scripts/check_site.py site
 
 build: install ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel

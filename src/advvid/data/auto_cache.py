@@ -31,7 +31,8 @@ def auto_cache(splits: Mapping[str, VideoClips], gigabytes: float, epochs: int) 
     folder, whole = cache_dir() / "clips", epochs >= PAYS
     needed = sum(split.kept(name == "train") for name, split in splits.items() if whole or name != "train")
     free = shutil.disk_usage(existing(folder)).free
-    size, off = f"{needed / 1e9:.2g} GB", "decoded frames are not kept for later epochs: %s"
+    size = f"{needed / 1e9:.2g} GB" if needed >= 1e9 else f"{needed / 1e6:.2g} MB"
+    off = "decoded frames are not kept for later epochs: %s"
     if needed > SMALL:
         log.info(off, f"they take about {size}, and only a small data set's are (dataset.cache=<folder> keeps them)")
     elif free < needed + SPARE:
@@ -42,7 +43,7 @@ def auto_cache(splits: Mapping[str, VideoClips], gigabytes: float, epochs: int) 
         except AdvvidError as error:
             log.info(off, error)
             return None
-        what = "decoded frames" if whole else f"decoded clips that are scored, and from {PAYS} epochs on all frames,"
-        log.info("%s are kept in %s, about %s now (dataset.cache=null: they are not)", what, folder, size)
+        what = "decoded frames" if whole else "decoded clips that are scored"
+        log.info("%s are kept in %s, about %s (dataset.cache=null keeps none)", what, folder, size)
         return cache
     return None
