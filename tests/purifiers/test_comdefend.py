@@ -114,6 +114,17 @@ def test_patches_do_not_see_each_other(trained):
     assert not same[:8, :8].all()
 
 
+def test_a_short_training_finds_more_than_the_mean_colour_under_the_noise_of_the_authors():
+    y, x = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    generator = torch.Generator().manual_seed(0)
+    slopes = torch.rand(64, 3, 2, 1, 1, generator=generator) * 20 - 10
+    base = torch.randint(40, 216, (64, 3, 1, 1), generator=generator)
+    patches = (base + slopes[:, :, 0] * (x - 4) + slopes[:, :, 1] * (y - 4)).clamp(0, 255).to(torch.uint8)
+    networks, _ = train(patches, Training(width=0.25, epochs=25, batch_size=8))
+    mean = -10 * np.log10(float((patches / 255).var(dim=(0, 2, 3)).mean()))
+    assert psnr(networks, patches, Training().noise) > mean + 5
+
+
 def test_training_is_repeatable_and_says_when_it_diverges():
     patches = torch.randint(0, 256, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     how = Training(width=0.05, epochs=2, batch_size=4)
