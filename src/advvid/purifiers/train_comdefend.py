@@ -25,7 +25,6 @@ from advvid.core.progress import bar
 from advvid.purifiers.comdefend_networks import CODE, ComDefendNetworks, save_networks
 from advvid.purifiers.training_frames import frames_of_dataset, frames_of_folder, patches_of
 
-
 # Standard deviations of the noise between the codes of the first step: within the noise, the decoder would see nothing of
 # a picture, and a short training learns nothing but the mean colour (in trials of 500 steps 20 dB, and 23 so).
 SPREAD = 2.0
@@ -134,7 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=usual.epochs, help="default %(default)s")
     parser.add_argument("--batch-size", type=int, default=usual.batch_size, help="default %(default)s")
     parser.add_argument("--step-size", type=float, default=usual.step_size, help="of Adam (default %(default)s)")
-    parser.add_argument("--code-weight", type=float, default=usual.code_weight, help="in the loss (default %(default)s)")
+    parser.add_argument(
+        "--code-weight", type=float, default=usual.code_weight, help="in the loss (default %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args(arguments)
