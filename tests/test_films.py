@@ -13,6 +13,7 @@ from advvid.visuals import videos as films
 from advvid.visuals.videos import (
     BAND,
     GAP,
+    QUICKEST,
     Panel,
     eight_bits,
     frames_of,
@@ -109,3 +110,4 @@ def test_gif_shows_the_panels_side_by_side(tmp_path):
 def test_quick_films_are_slowed_down_to_what_browsers_show(tmp_path):
     panels = [Panel(frames_of(noise(2, seed=i)), "", "#000000") for i in range(3)]
     write_gif(tmp_path / "x.gif", panels, Fraction(120))
+    assert Image.open(tmp_path / "x.gif").info["duration"] == QUICKEST

@@ -1,10 +1,10 @@
 """The one command hands on to its subcommands, and says what it has."""
 
-import os
 import subprocess
 import sys
 
 import pytest
+from tests.command import run
 
 from advvid.cli import main as cli
 
@@ -53,19 +53,22 @@ def test_an_unknown_command_is_told_in_one_sentence(capsys):
     assert said.count("\n") == 1
 
 
-def complete(line):
+def complete(line, folder):
     """Return what bash would suggest behind a line, asked as the installed script asks."""
-    words = [sys.executable, "-m", "advvid", "-sc", "query=bash"]
-    told = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
-    return subprocess.run(words, capture_output=True, text=True, check=True, env=told).stdout.split()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMP_LINE", line)
+        patch.setenv("COMP_POINT", str(len(line)))
+        done = run(["-sc", "query=bash"], folder, "advvid.cli.main")
+    assert done.status == 0, done.said
+    return done.said.split()
 
 
-def test_bash_completes_options_and_the_script_is_for_advvid_alone():
+def test_bash_completes_options_and_the_script_is_for_advvid_alone(tmp_path):
     words = [sys.executable, "-m", "advvid", "train", "-sc", "install=bash"]
     script = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert script.rstrip().endswith("-F hydra_bash_completion advvid")
-    assert complete("advvid train attack=pg") == ["attack=pgd", "attack=pgd_l2"]
-    assert complete("advvid eval attack.st") == ["attack.step_size=", "attack.steps="]
+    assert complete("advvid train attack=pg", tmp_path) == ["attack=pgd", "attack=pgd_l2"]
+    assert complete("advvid eval attack.st", tmp_path) == ["attack.step_size=", "attack.steps="]
 
 
 def test_the_version(capsys):

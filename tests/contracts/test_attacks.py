@@ -120,8 +120,8 @@ def test_works_with_no_arguments(attack):
     assert isinstance(type(attack)().threat.budget, str)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_stated_time_can_be_read(name):
+def test_a_stated_time_can_be_read():
     """A user plans a table by it; scripts/attack_times.py measures it. An attack need not state one."""
-    stated = notes(option_files("attack")[name]).get("time")
-    assert stated is None or float(stated.split(" s ")[0]) > 0
+    stated = [said["time"] for said in map(notes, option_files("attack").values()) if "time" in said]
+    assert len(stated) > 10
+    assert all(float(said.split(" s ")[0]) > 0 for said in stated)

@@ -52,7 +52,9 @@ def test_a_page_is_british(page):
 
 
 def test_notebooks_are_british():
-    for notebook in (TOP / "docs" / "notebooks").glob("*.ipynb"):
+    notebooks = list((TOP / "docs" / "notebooks").glob("*.ipynb"))
+    assert notebooks
+    for notebook in notebooks:
         cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "markdown"]
         assert not american("\n".join("".join(cell["source"]) for cell in cells)), notebook
 

@@ -104,7 +104,9 @@ def test_the_statement_on_gradients_is_true(purifier):
 
 
 def test_every_option_is_described():
-    for path in (CONF / "purifier").glob("*.yaml"):
+    paths = list((CONF / "purifier").glob("*.yaml"))
+    assert paths
+    for path in paths:
         # Hydra looks for the package in the head of the file alone: below a description it would not be found.
         first, second = path.read_text().splitlines()[:2]
         assert first == f"# @package purifier.{path.stem}"
