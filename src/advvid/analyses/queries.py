@@ -167,8 +167,8 @@ def _distances(result: Mapping[str, Any], path: Path) -> Path:
         found = np.array([line[part] for part in ("median", "low", "high")], dtype=float)
         banded(axes, line["queries"], found, index, line["label"])
         drawn |= bool((found > 0).any())
-    axes.set_xscale("log")
-    if drawn:  # not where no clip is right, or none was fooled
+    if drawn:  # not where no clip is right, or none was fooled: there is nothing to scale
+        axes.set_xscale("log")
         axes.set_yscale("log")
     axes.set_xlabel("queries")
     axes.set_ylabel("l2 change over the clip")
