@@ -46,7 +46,11 @@ def test_it_is_exported_and_verified_like_any_run(untrained, data, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["defense=at"], "AT is a way to train"), (["resume=true", "schedule.epochs=1"], "epochs was 0 and is now 1")],
+    [
+        (["defense=at"], "AT is a way to train"),
+        (["schedule.epochs=1", "defense=ape_gan", "defense.classifier_schedule.epochs=0"], "needs it: choose 1 epoch"),
+        (["resume=true", "schedule.epochs=1"], "epochs was 0 and is now 1"),
+    ],
 )
 def test_nothing_trains_from_there(untrained, data, words, said):
     rest = [word for word in small_export.words(data) if not word.startswith(("defense=", "schedule.epochs="))]

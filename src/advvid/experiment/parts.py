@@ -26,7 +26,7 @@ from advvid.experiment.attack_mode import check_parts, given_files
 from advvid.models.build import check_settings, check_task
 from advvid.purifiers.base import Purifier
 from advvid.tracking.trackers import Tracker
-from advvid.training.untrained import check_untrained
+from advvid.training.untrained import check_epochs
 
 
 @dataclass(kw_only=True)
@@ -83,8 +83,7 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
     defense.task = dataset.task
     attacks = {name: in_space(found, dataset.space) for name, found in defense.attacks.items()} or {attack_name: attack}
     if cfg.mode in ("train", "train_eval"):
-        if not schedule.epochs:
-            check_untrained(defense)
+        check_epochs(schedule, defense)
         defense.check(attacks, schedule.epochs)
         defense.require_shape(dataset.clip_shape)
     if cfg.mode == "attack":

@@ -12,21 +12,27 @@ from advvid.core import checkpoint
 from advvid.core.checkpoint import Which
 from advvid.core.errors import AdvvidError
 from advvid.core.identity import Identity
+from advvid.core.schedules import Schedule
 from advvid.defenses.base import Defense
 from advvid.defenses.none import NoDefense
 
 
-def check_untrained(defense: Defense) -> None:
-    """Refuse ``schedule.epochs=0`` with a defense, which would defend nothing.
+def check_epochs(schedule: Schedule, defense: Defense) -> None:
+    """Refuse no epoch at all where something has to be trained: a defense, or what a defense trains first.
 
     Raises:
-        AdvvidError: naming the remedy.
+        AdvvidError: naming the option and the remedy.
     """
-    if not isinstance(defense, NoDefense):
+    if not schedule.epochs and not isinstance(defense, NoDefense):
         raise AdvvidError(
             f"schedule.epochs=0 scores the network as it comes, and {type(defense).__name__} is a way to train: choose "
             "defense=none, or 1 epoch and more"
         )
+    for name, own in vars(defense).items():
+        if isinstance(own, Schedule) and not own.epochs:
+            raise AdvvidError(
+                f"defense.{name}.epochs=0 would train nothing, and the defense needs it: choose 1 epoch and more"
+            )
 
 
 def keep_untrained(
