@@ -90,16 +90,18 @@ def test_the_example_keeps_what_every_attack_owes(added, small, clips, labels, m
     import test_attacks
 
     attack = safe_instantiate(added("attack=brightness").attack)
+    found = attack.run(small, clips, labels, test_attacks.generators())
     owed = {name: test for name, test in vars(test_attacks).items() if name.startswith("test_")}
     ran = 0
     for test in owed.values():
         given = {"attack": attack, "small": copy.deepcopy(small), "clips": clips.clone(), "labels": labels.clone()}
+        given["found"] = found
         wanted = set(inspect.signature(test).parameters)
-        if "attack" in wanted and wanted <= {*given, "training"}:
+        if "attack" in wanted:
             for training in (False, True) if "training" in wanted else (None,):
                 test(**{name: {**given, "training": training}[name] for name in wanted})
             ran += 1
-    assert ran >= 10
+    assert ran >= 9
 
 
 @pytest.fixture(scope="module")
