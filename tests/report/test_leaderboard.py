@@ -102,7 +102,7 @@ def test_one_claim_has_a_page_of_its_own(claims, tmp_path, capsys):
     verified(path, True, 4)
     assert main(["--claim", str(claims), "--out", str(out)]) == 0
     page = out.read_text()
-    for text in ("yes, 4 of 4 clips", "25.0 [0.0, 100.0]%, pgd", "4 clips", "0" * 64, "advvid verify x", "l-inf 8/255"):
+    for text in ("yes, 4 of 4 clips", "25.0 [0.0, 100.0], pgd", "4 clips", "0" * 64, "advvid verify x", "l-inf 8/255"):
         assert text in page
     assert EVIL not in page
     write(claims, "second", 0.5)

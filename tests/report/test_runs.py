@@ -156,7 +156,7 @@ def test_the_summary_names_the_strongest_attack_the_checks_and_what_is_proved(tm
     assert [row[2] for row in words] == ["10.0 pgd_15", "16.0 pgd_15"]
     assert [row[4] for row in words] == ["1", "0"]
     assert [row[5] for row in words] == ["–", "31.0% at l2 radius 0.05, sigma 0.1"]
-    assert "with motion, r3d_tiny, cat, seed 0 (16.0 [10.1, 24.4]%)" in found.said[0]
+    assert "with motion, r3d_tiny, cat, seed 0 (16.0% [10.1, 24.4])" in found.said[0]
     assert found.said[1] == "1 of 2 runs raised a check: read it before you believe the numbers."
 
 

@@ -57,15 +57,15 @@ def _said(sections: Sequence[RunSection]) -> Iterator[str]:
         if len(runs) == 1:
             worst = best.attacks[strongest(best)]
             yield (
-                f"{section.name}: of {n} clips, {best.clean.said}% are right without an attack, {worst.said}% under the "
-                f"strongest, {strongest(best)}, and {union.said}% under every one."
+                f"{section.name}: of {n} clips, {_percent(best.clean)} are right without an attack, {_percent(worst)} under the "
+                f"strongest, {strongest(best)}, and {_percent(union)} under every one."
             )
         elif union.acc == order[-1][2].acc:
-            yield f"{data}, {n} clips: all {len(runs)} runs keep {union.said}% right under every attack of their suites."
+            yield f"{data}, {n} clips: all {len(runs)} runs keep {_percent(union)} right under every attack of their suites."
         else:
             yield (
                 f"{data}, {n} clips, {len(runs)} runs: most are right under every attack with {section.name} "
-                f"({union.said}%), fewest with {order[-1][0].name} ({order[-1][2].said}%)."
+                f"({_percent(union)}), fewest with {order[-1][0].name} ({_percent(order[-1][2])})."
             )
     scored = [section for section in sections if section.found.result is not None]
     raised = sum(bool(section.checks) for section in scored)
@@ -132,6 +132,10 @@ def _row(section: RunSection) -> Row | None:
         Value(spoken(seconds) if seconds else NOTHING, words=True),
     )
     return Row(section.name, cells, href=f"#{section.anchor}", small=section.found.label)
+
+
+def _percent(score: Score) -> str:
+    return score.said.replace(" [", "% [")
 
 
 def _linked(section: RunSection, name: str, score: Score | None) -> Value:
