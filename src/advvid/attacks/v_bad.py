@@ -34,14 +34,16 @@ class VBAD(NES):
     signs are turned round or kept: hundreds of unknowns in place of one for each value. Distance: l-inf.
 
     The paper takes features of image networks trained on ImageNet for the tentative signs; here it is any run of advvid, or a
-    small network of random weights, the paper's weaker variant.
+    small network of random weights, the paper's weaker variant. The authors' code begins at random in the ball, remembers no
+    estimate, and lets its step fall from 0.01 to 0.001; here it goes as ``NES`` does.
 
     Args:
         surrogate: run folder or ``.pt`` file of a training run; in Python also a module that maps clips to outputs.
             ``untrained`` is a small network of random weights.
         which: ``last`` or ``best`` checkpoint of a run folder.
         follow: ``random`` sums of the surrogate's outputs, or its ``loss`` on the same labels.
-        patch: side of a patch in pixels at 112 x 112, scaled by the shorter side / 112 and at least 1 (the paper: 4).
+        patch: side of a patch in pixels at 112 x 112, scaled by the shorter side / 112 and at least 1 (the
+            authors' code: 8 x 8 patches of a frame, which 14 is).
         depth: frames of a patch (the paper: 1).
             Other arguments: see ``NES``.
 
