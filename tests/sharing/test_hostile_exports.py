@@ -21,7 +21,7 @@ from advvid.sharing.export import export
 from advvid.sharing.verify import verify
 
 SECONDS = 5.0
-QUICK, MANY = 40, 2000
+QUICK, MANY = 40, 400
 FILES = (
     "README.md",
     "SHA256SUMS",
