@@ -1,9 +1,11 @@
 """Without a terminal a line tells how far the work is, however long one step of it takes."""
 
+import io
 import logging
 import time
 
 import pytest
+from rich.console import Console
 
 from advvid.core import progress
 from advvid.core.progress import Bar, bar, spoken
@@ -46,6 +48,20 @@ def test_a_long_step_does_not_keep_it_silent(monkeypatch, caplog):
     count = len(caplog.records)
     time.sleep(0.05)
     assert len(caplog.records) == count  # it ended with the work
+
+
+def test_a_program_without_a_log_says_it_on_standard_error(monkeypatch):
+    """Nothing is lost to a level that nobody chose: advvid in three lines of Python is not silent for minutes."""
+    said = io.StringIO()
+    monkeypatch.setattr(progress, "EVERY", 0.01)
+    monkeypatch.setattr(progress, "CONSOLE", Console(file=said, width=160))
+    monkeypatch.setattr(progress.log, "propagate", False)
+    with bar("evaluation", 10) as show:
+        show.advance(5)
+        limit = time.monotonic() + 60
+        while not said.getvalue() and time.monotonic() < limit:
+            time.sleep(0.01)
+    assert said.getvalue().startswith("evaluation: 5 of 10 clips, ")
 
 
 def test_other_processes_say_nothing(monkeypatch, caplog):

@@ -99,7 +99,7 @@ def spoken(seconds: float) -> str:
 
 @contextmanager
 def bar(description: str, total: int, done: int = 0, rest: int = 0) -> Iterator[Bar]:
-    """Show how far work over ``total`` clips is, on standard error: a bar, or a line in the log every half minute.
+    """Show how far work over ``total`` clips is, on standard error: a bar, or every half minute a line, in the log if there is one.
 
     Args:
         description: of the work.
@@ -127,4 +127,7 @@ def bar(description: str, total: int, done: int = 0, rest: int = 0) -> Iterator[
 
 def _tell(show: Bar, over: threading.Event) -> None:
     while not over.wait(EVERY):
-        log.info("%s", show.line)
+        if log.hasHandlers():
+            log.info("%s", show.line)
+        elif log.manager.disable < logging.INFO:  # a program that keeps no log
+            CONSOLE.print(show.line, highlight=False, markup=False)
