@@ -71,9 +71,13 @@ def test_a_budget_returns_the_clean_clip_where_no_change_within_it_was_found():
 def test_finds_no_larger_changes_than_foolbox():
     foolbox = pytest.importorskip("foolbox", reason="foolbox is missing: install the extra peers")
     model, clips, labels = (part[:10] if isinstance(part, torch.Tensor) else part for part in trained())
-    theirs = foolbox.attacks.HopSkipJumpAttack(steps=6, max_gradient_eval_steps=10000)
+    # It gives up where none of its random starts fools: many of them, and the same in every run.
+    start = foolbox.attacks.LinearSearchBlendedUniformNoiseAttack(directions=5000, steps=50)
+    theirs = foolbox.attacks.HopSkipJumpAttack(init_attack=start, steps=6, max_gradient_eval_steps=10000)
     counted = AnswersOnly(model)
-    _, found, fooled = theirs(foolbox.PyTorchModel(counted, bounds=(0, 1)), clips, labels, epsilons=None)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _, found, fooled = theirs(foolbox.PyTorchModel(counted, bounds=(0, 1)), clips, labels, epsilons=None)
     assert fooled.all()
     ours = HopSkipJump(queries=1000).run(model, clips, labels, generators(10))
     assert ours.aux["norm"].median() <= 1.2 * lengths(found - clips, "l2").median()
