@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from advvid.evaluation.cells import Cells
 from advvid.studies.plan import CellPlan
 from advvid.studies.resampled import difference
 from advvid.tasks.multi_label import gap
@@ -17,12 +18,13 @@ def kept(folder, outs, names=None):
     """Write what an evaluation leaves of two batches, clean and under one attack, beside another one's."""
     names, answers = names or [f"v{i}" for i in range(60)], outs.argmax(axis=1)
     for key in (7, 8):
-        for column in ("clean", "fgm"):
-            place = folder / "cells" / f"{column}-{key:016x}"
-            place.mkdir(parents=True)
-            for number, part in enumerate((slice(0, 32), slice(32, 60))):
-                pred = answers[part] if key == 8 else 7 - answers[part]
-                np.savez(place / f"{number:06d}.npz", out=outs[part] if key == 8 else -outs[part], pred=pred)
+        # Files are named by what is in their clips, which is no order.
+        cells = Cells(folder, {column: f"{key:016x}" for column in ("clean", "fgm")}, ["f" * 32, "0" * 32])
+        for number, part in enumerate((slice(0, 32), slice(32, 60))):
+            pred = answers[part] if key == 8 else 7 - answers[part]
+            cell = {"out": outs[part] if key == 8 else -outs[part], "pred": pred}
+            cells.write("clean", number, {"id": np.array(names[part]), **cell})
+            cells.write("fgm", number, cell)
     rows = zip(names, LABELS, answers.tolist(), strict=True)
     lines = [{"id": n, "label": label, "clean": a, "attacks": {"fgm": {"pred": a}}} for n, label, a in rows]
     (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -59,6 +61,12 @@ def test_pairs_decide_what_two_intervals_would_not(tmp_path, metric):
             row[label] = True
         by_hand = 100 * (gap(torch.from_numpy(better), targets) - gap(torch.from_numpy(worse), targets))
         assert points == pytest.approx(by_hand)
+
+
+def test_shares_of_videos_say_where_nothing_can_be_told(tmp_path):
+    folders = [kept(tmp_path / "a", outputs(9, 1)), kept(tmp_path / "b", outputs(8, 1))]
+    assert difference(folders, [cell("hit1")] * 2).shares == (100.0, 100.0)
+    assert difference(folders, [cell("gap")] * 2).shares == ()
 
 
 def test_other_videos_or_measures_are_left_to_others(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,10 @@ def difference(folders: Sequence[Path], plans: Sequence[CellPlan]) -> Estimate |
     for _ in range(DRAWS):
         index = torch.from_numpy(random.integers(len(targets), size=len(targets)))
         draws.append(metric(one[index], targets[index]) - metric(two[index], targets[index]))
-    return drawn(metric(one, targets) - metric(two, targets), draws).times(100)
+    ends = (metric(one, targets), metric(two, targets))
+    found = drawn(ends[0] - ends[1], draws).times(100)
+    # Of the metrics Hit@1 alone is a percentage of clips, which says nothing where both are next to 0 or 100.
+    return replace(found, shares=(100 * ends[0], 100 * ends[1])) if metric is hit_at_one else found
 
 
 def _outputs(folder: Path, column: str) -> tuple[list[str], Tensor, Tensor] | None:
@@ -59,7 +63,7 @@ def _outputs(folder: Path, column: str) -> tuple[list[str], Tensor, Tensor] | No
         return None
     samples = read_samples(folder / "samples.jsonl")
     answers = [line["clean"] if column == CLEAN else line["attacks"][column]["pred"] for line in samples]
-    batches = _batches(folder, column, answers)
+    batches = _batches(folder, column, answers, [line["id"] for line in samples])
     rows = [line["label"] for line in samples]
     if batches is None or not all(isinstance(row, list) for row in rows):
         return None
@@ -70,13 +74,19 @@ def _outputs(folder: Path, column: str) -> tuple[list[str], Tensor, Tensor] | No
     return [line["id"] for line in samples], outs, targets
 
 
-def _batches(folder: Path, column: str, answers: Sequence[int]) -> list[Cell] | None:
-    """Return a column's batches in order. Evaluations may share what they keep: it is the one with these answers."""
-    for place in sorted((folder / "cells").glob(f"{column}-*")):
-        if not re.fullmatch(r"[0-9a-f]{16}", place.name[len(column) + 1 :]):
+def _batches(folder: Path, column: str, answers: Sequence[int], ids: Sequence[str]) -> list[Cell] | None:
+    """Return a column's batches in the videos' order. Evaluations may share what they keep: it is the one with these answers."""
+    # A batch's file is named by what is in its clips, for every column alike; the clean one holds their names.
+    place = {clip: number for number, clip in enumerate(ids)}
+    first = {
+        path.name: place.get(str(np.load(path, allow_pickle=False)["id"][0]), len(ids))
+        for path in (folder / "cells").glob(f"{CLEAN}-*/*.npz")
+    }
+    for found in sorted((folder / "cells").glob(f"{column}-*")):
+        if not re.fullmatch(r"[0-9a-f]{16}", found.name[len(column) + 1 :]):
             continue
         batches: list[Cell] = []
-        for path in sorted(place.glob("*.npz")):
+        for path in sorted(found.glob("*.npz"), key=lambda path: first.get(path.name, len(ids))):
             with np.load(path, allow_pickle=False) as file:
                 batches.append({key: file[key] for key in file.files})
         if batches and np.concatenate([batch["pred"] for batch in batches]).tolist() == list(answers):
