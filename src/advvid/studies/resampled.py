@@ -52,9 +52,9 @@ def difference(folders: Sequence[Path], plans: Sequence[CellPlan]) -> Estimate |
         index = torch.from_numpy(random.integers(len(targets), size=len(targets)))
         draws.append(metric(one[index], targets[index]) - metric(two[index], targets[index]))
     ends = (metric(one, targets), metric(two, targets))
-    found = drawn(ends[0] - ends[1], draws).times(100)
+    result = drawn(ends[0] - ends[1], draws).times(100)
     # Of the metrics Hit@1 alone is a percentage of clips, which says nothing where both are next to 0 or 100.
-    return replace(found, shares=(100 * ends[0], 100 * ends[1])) if metric is hit_at_one else found
+    return replace(result, shares=(100 * ends[0], 100 * ends[1])) if metric is hit_at_one else result
 
 
 def _outputs(folder: Path, column: str) -> tuple[list[str], Tensor, Tensor] | None:
