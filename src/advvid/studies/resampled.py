@@ -78,10 +78,10 @@ def _batches(folder: Path, column: str, answers: Sequence[int], ids: Sequence[st
     """Return a column's batches in the videos' order. Evaluations may share what they keep: it is the one with these answers."""
     # A batch's file is named by what is in its clips, for every column alike; the clean one holds their names.
     place = {clip: number for number, clip in enumerate(ids)}
-    first = {
-        path.name: place.get(str(np.load(path, allow_pickle=False)["id"][0]), len(ids))
-        for path in (folder / "cells").glob(f"{CLEAN}-*/*.npz")
-    }
+    first = {}
+    for path in (folder / "cells").glob(f"{CLEAN}-*/*.npz"):
+        with np.load(path, allow_pickle=False) as file:
+            first[path.name] = place.get(str(file["id"][0]), len(ids))
     for found in sorted((folder / "cells").glob(f"{column}-*")):
         if not re.fullmatch(r"[0-9a-f]{16}", found.name[len(column) + 1 :]):
             continue
