@@ -51,7 +51,7 @@ def lines(device: torch.device, seconds: float) -> Iterator[tuple[str, str]]:
     memory = "memory unknown" if free is None else f"{free / GIB:.1f} GiB free"
     yield "GPU", f"{torch.cuda.get_device_name(device)}, {memory}" if on_gpu else f"none; {cores()} CPU cores, {memory}"
     yield "precision", _precisions(on_gpu)
-    hardware = f"; this GPU decodes too: dataset.decoder={ON_GPU} dataset.workers=0" if decodes_on_gpu() else ""
+    hardware = f" (with dataset.workers=0 this GPU's own, {ON_GPU})" if decodes_on_gpu() else ""
     yield (
         "decoders",
         f"{', '.join(candidates('auto'))}; dataset.decoder=auto takes the first that reads a file{hardware}",

@@ -20,7 +20,7 @@ from advvid.core.digests import of_values
 from advvid.core.errors import AdvvidError
 from advvid.data.cache import DamagedError, FrameCache, Stored
 from advvid.data.content import of_videos, with_version
-from advvid.data.decoders import FrameVideo
+from advvid.data.decoders import ON_GPU, FrameVideo
 from advvid.data.lists import Entry
 
 # The stride that takes a clip's frames from the whole video.
@@ -128,10 +128,12 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         cut = self.cut
         paths = [self.root / entry.path for entry in self.entries]
         found = of_videos(paths, cut.decoder, cut.frames, cut.stride, cut.size, cut.short_side, cut.views)
-        return [
-            of_values(digest, entry.part) if entry.part else digest
-            for digest, entry in zip(found, self.entries, strict=True)
+        # Of the decoders that auto chooses from, the GPU's gives other bits.
+        own = [
+            [*filter(None, [entry.part]), *([ON_GPU] if cut.decoder != self._decoder(entry) == ON_GPU else [])]
+            for entry in self.entries
         ]
+        return [of_values(digest, *more) if more else digest for digest, more in zip(found, own, strict=True)]
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int, str]:
         """Return (clip uint8 ``[3, views * T, size, size]``, label, id).

@@ -150,17 +150,20 @@ READERS: dict[str, Callable[[Path], Reader]] = {
 }
 
 
-def candidates(decoder: str) -> list[str]:
+def candidates(decoder: str, hardware: bool = False) -> list[str]:
     """Return the decoders that a setting stands for, in the order in which they are tried.
 
-    ``auto`` leaves a GPU's hardware aside: its frames differ in their last bits, and a table would depend on the machine.
+    Args:
+        decoder: a setting.
+        hardware: let ``auto`` try the GPU's own decoder first, where there is one.
 
     Example:
         >>> candidates("pyav")
         ['pyav']
     """
     found = [name for name in READERS if name != ON_GPU and (name != "torchcodec" or _has_torchcodec())]
-    return found if decoder == "auto" else [decoder]
+    first = [ON_GPU] if hardware and decodes_on_gpu() else []
+    return first + found if decoder == "auto" else [decoder]
 
 
 def decodes_on_gpu() -> bool:

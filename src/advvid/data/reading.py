@@ -11,7 +11,7 @@ from annotated_types import Gt, Le, Lt
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Positive, Seed, Share
 from advvid.data.clips import SPREAD, Cut
-from advvid.data.decoders import ON_GPU, Decoder, check_decoder
+from advvid.data.decoders import ON_GPU, Decoder, check_decoder, decodes_on_gpu
 from advvid.data.groups import check_pattern
 from advvid.data.limits import Limited
 from advvid.data.loader import Workers
@@ -101,6 +101,11 @@ class Reading(Limited):
                 f"dataset.decoder={ON_GPU} decodes in the process that has the GPU, which loader processes do not: add "
                 "dataset.workers=0"
             )
+
+    @property
+    def hardware(self) -> bool:
+        """Whether ``decoder=auto`` may use a GPU's own decoder: in the process that has the GPU, not in loader processes."""
+        return self.decoder == "auto" and self.workers == 0 and decodes_on_gpu()
 
     @property
     def cut(self) -> Cut:

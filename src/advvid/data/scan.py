@@ -35,9 +35,11 @@ def problem(path: Path, decoder: str, start: float | None = None, end: float | N
     return look(path, decoder, start, end)[0]
 
 
-def look(path: Path, decoder: str, start: float | None = None, end: float | None = None) -> tuple[str | None, str]:
+def look(
+    path: Path, decoder: str, start: float | None = None, end: float | None = None, hardware: bool = False
+) -> tuple[str | None, str]:
     """Return what is wrong with a video, see ``problem``, and the decoder that reads it: of ``auto`` the first that can."""
-    names = candidates(decoder)
+    names = candidates(decoder, hardware)
     found = {name: wrong for name in names if (wrong := _problem(path, name, start, end)) is not None}
     good = next((name for name in names if name not in found), None)
     if good is not None:
@@ -80,7 +82,9 @@ def _why(error: OSError, link: bool) -> str:
     return "a link that leads back to itself" if error.errno == errno.ELOOP else (error.strerror or "unreadable")
 
 
-def scan(root: Path, entries: Sequence[Entry], decoder: str) -> tuple[dict[str, str], dict[str, str]]:
+def scan(
+    root: Path, entries: Sequence[Entry], decoder: str, hardware: bool = False
+) -> tuple[dict[str, str], dict[str, str]]:
     """Find the videos, or parts of videos, that cannot be used, and what reads the others.
 
     A sound file is remembered by its size and time of change in the cache folder (the data may lie on a read-only
@@ -90,11 +94,12 @@ def scan(root: Path, entries: Sequence[Entry], decoder: str) -> tuple[dict[str, 
         root: the folder that the entries' paths start from.
         entries: what is listed.
         decoder: see ``advvid.data.decoders``.
+        hardware: see ``advvid.data.decoders.candidates``.
 
     Returns:
         What is wrong with each that cannot be used, and the decoder of each other one, both by ``Entry.key``.
     """
-    how = f"{root.resolve()}|{decoder}|{installed(EVERY)}"
+    how = f"{root.resolve()}|{decoder}|{installed(EVERY)}{'|on a GPU' if hardware else ''}"
     memory = cache_dir() / "scans" / f"{hashlib.blake2b(how.encode(), digest_size=8).hexdigest()}.json"
     try:
         sound = json.loads(memory.read_text())
@@ -109,7 +114,7 @@ def scan(root: Path, entries: Sequence[Entry], decoder: str) -> tuple[dict[str, 
 
         def one(key: str) -> tuple[str | None, str]:
             entry = named[key]
-            return look(root / entry.path, decoder, entry.start, entry.end)
+            return look(root / entry.path, decoder, entry.start, entry.end, hardware)
 
         with bar("scanning the videos", len(todo)) as progress, ThreadPoolExecutor(workers) as pool:
             try:

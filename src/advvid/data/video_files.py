@@ -14,6 +14,7 @@ from advvid.core.errors import AdvvidError
 from advvid.data.auto_cache import auto_cache
 from advvid.data.cache import FrameCache
 from advvid.data.clips import VideoClips
+from advvid.data.decoders import decodes_on_gpu
 from advvid.data.file_view import UNKNOWN, FileView
 from advvid.data.groups import cut_split
 from advvid.data.leaks import findings
@@ -90,7 +91,12 @@ class VideoFiles(ABC):
             self._cache = FrameCache(Path(how.cache), how.cache_gb)
         strict = how.on_error == "raise"
         entries = {name: self._limited(name, found) if strict else found for name, found in listed.items()}
-        bad, self._readers = scan(self.videos, [e for found in entries.values() for e in found], how.decoder)
+        if how.decoder == "auto" and decodes_on_gpu() and not how.hardware:
+            log.info(
+                "this GPU decodes videos, but loader processes cannot use it: a CPU does, unless dataset.workers=0"
+            )
+        wanted = [e for found in entries.values() for e in found]
+        bad, self._readers = scan(self.videos, wanted, how.decoder, how.hardware)
         if bad and strict:
             names = [f"{path} ({wrong})" for path, wrong in bad.items()]
             total = sum(map(len, entries.values()))
