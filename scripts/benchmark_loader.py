@@ -33,7 +33,8 @@ from torchvision.transforms import v2
 
 from advvid.core.errors import AdvvidError
 from advvid.data.cache import FrameCache
-from advvid.data.clips import Cut, VideoClips
+from advvid.data.clips import VideoClips
+from advvid.data.cut import Cut
 from advvid.data.decoders import FrameVideo, check_decoder
 from advvid.data.lists import Entry
 from advvid.data.loader import cores, eval_batches, train_batches

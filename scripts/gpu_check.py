@@ -31,6 +31,7 @@ from hydra.utils import instantiate
 from advvid.attacks.transfer import Transfer
 from advvid.core.batch import clip_generators
 from advvid.core.later import later
+from advvid.data.coming import Coming
 from advvid.data.loader import Feed, train_batches
 from advvid.data.prefetch import prefetch
 from advvid.distributed.runtime import Runtime
@@ -183,7 +184,7 @@ def feeding(check: Check) -> Iterator[tuple[str, Found]]:
     settings = (f"dataset.size={size}", f"dataset.frames={frames}", "dataset.stride=4", f"dataset.limit_train={limit}")
     workers = 1 if check.small else "auto"
     data = instantiate(composed("dataset=bed_fall", *settings).dataset)
-    data.epochs = 10  # so that decoded frames are kept
+    data.coming = Coming(epochs=10)  # so that decoded frames are kept
     data.prepare()
     split = data.split("train")
     model = untrained("r3d_tiny" if check.small else "r3d_18", check.device, (3, frames, size, size), len(data.classes))

@@ -19,7 +19,9 @@ from advvid.data import auto_cache as auto_module
 from advvid.data import cache as cache_module
 from advvid.data.auto_cache import auto_cache
 from advvid.data.cache import FrameCache
-from advvid.data.clips import Cut, VideoClips
+from advvid.data.clips import VideoClips
+from advvid.data.coming import Coming
+from advvid.data.cut import Cut
 from advvid.data.encode import write_video
 from advvid.data.lists import Entry
 from advvid.data.loader import eval_batches, train_batches
@@ -71,6 +73,32 @@ def test_the_clips_are_the_same_bit_for_bit(videos, tmp_path, settings):
     assert same(split(videos, cut=cut), split(videos, cache, cut))  # while it fills
     assert len(kept(tmp_path / "cache")) == 8  # a clip and a whole video of each
     assert same(split(videos, cut=cut), split(videos, cache, cut), draws=(0, 7, 8))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"decoder": "pyav"}, {"views": 2, "stride": 3}, {"frames": 40}, {"stride": "spread"}]
+)
+def test_one_walk_over_a_video_serves_a_short_training(videos, tmp_path, monkeypatch, settings):
+    """Clips of both epochs and the watched ones are the same bit for bit, and each video is opened once."""
+    cut, coming = variant(**settings), Coming(seed=3, epochs=2, scored=2)
+    opened = []
+    monkeypatch.setattr(
+        VideoClips, "_open", lambda self, entry, plain=VideoClips._open: opened.append(entry.path) or plain(self, entry)
+    )
+    cache = FrameCache(tmp_path / "cache", 1, whole=False)
+    cached = VideoClips(videos[0].parent, split(videos).entries, cut, cache, coming=coming)
+
+    def walk(clips):
+        epochs = [batch for epoch in range(2) for batch in train_batches(clips, 2, seed=3, epoch=epoch)]
+        return [b.inputs for b in [*epochs, *eval_batches(clips, 2, [0])]]
+
+    found = walk(cached)
+    assert sorted(opened) == sorted(path.name for path in videos)
+    assert len(kept(tmp_path / "cache")) == 4 + 2
+    plain = split(videos, cut=cut)
+    assert all(torch.equal(a, b) for a, b in zip(found, walk(plain), strict=True))
+    assert same(plain, cached)  # draws that were not to be foreseen
+    assert len(kept(tmp_path / "cache")) == 4 + 4  # the other clips that are scored
 
 
 @real

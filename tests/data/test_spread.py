@@ -9,7 +9,8 @@ from pytorchvideo.data.clip_sampling import ClipSampler
 
 from advvid.core.errors import AdvvidError
 from advvid.data.cache import FrameCache
-from advvid.data.clips import Cut, SpreadFrames, VideoClips
+from advvid.data.clips import VideoClips
+from advvid.data.cut import Cut, SpreadFrames
 from advvid.data.encode import write_video
 from advvid.data.falls import BedFall
 from advvid.data.lists import Entry

@@ -20,16 +20,17 @@ SMALL, SPARE = 10e9, 5e9
 PAYS = 6
 
 
-def auto_cache(splits: Mapping[str, VideoClips], gigabytes: float, epochs: int) -> FrameCache | None:
+def auto_cache(splits: Mapping[str, VideoClips], gigabytes: float, epochs: int = 0) -> FrameCache | None:
     """Return a cache for a data set that is small enough for the disk, or None; a line tells which, and why.
 
     Args:
-        splits: by name; of ``train`` all frames are kept, of the others the clips that are scored.
+        splits: by name; of ``train`` all frames are kept, or the clips of few epochs, of the others those that are scored.
         gigabytes: bound on the folder, ``dataset.cache_gb``.
-        epochs: of the training to come; before few of them, training videos are read from the cache but not put there.
+        epochs: of the training to come; of few of them, the clips that they ask for are kept,
+            which one walk over each video gives.
     """
     folder, whole = cache_dir() / "clips", epochs >= PAYS
-    needed = sum(split.kept(name == "train") for name, split in splits.items() if whole or name != "train")
+    needed = sum(split.kept(name == "train" and (whole or epochs)) for name, split in splits.items())
     free = shutil.disk_usage(existing(folder)).free
     size = f"{needed / 1e9:.2g} GB" if needed >= 1e9 else f"{needed / 1e6:.2g} MB"
     off = "decoded frames are not kept for later epochs: %s"
@@ -43,7 +44,7 @@ def auto_cache(splits: Mapping[str, VideoClips], gigabytes: float, epochs: int) 
         except AdvvidError as error:
             log.info(off, error)
             return None
-        what = "decoded frames" if whole else "decoded clips that are scored"
+        what = "decoded frames" if whole else "decoded clips"
         log.info("%s are kept in %s, about %s (dataset.cache=null keeps none)", what, folder, size)
         return cache
     return None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import torch
-from pytorchvideo.data.clip_sampling import ClipInfo, ClipSampler, RandomClipSampler
+from pytorchvideo.data.clip_sampling import RandomClipSampler
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -19,78 +18,16 @@ from torchvision.transforms import v2
 from advvid.core.digests import of_values
 from advvid.core.errors import AdvvidError
 from advvid.data.cache import DamagedError, FrameCache, Stored
+from advvid.data.coming import Coming
 from advvid.data.content import of_videos, with_version
+from advvid.data.cut import SPREAD, Cut, SpreadClips, SpreadFrames
 from advvid.data.decoders import ON_GPU, FrameVideo
 from advvid.data.lists import Entry
-
-# The stride that takes a clip's frames from the whole video.
-SPREAD: Final = "spread"
 
 # Frames that are decoded at once where a whole video is: full-sized ones are megabytes.
 CHUNK = 16
 # Videos by which the size of all of them is judged.
 JUDGED = 5
-
-
-class SpreadClips(ClipSampler):
-    """Clips spread evenly over a video: a single one from its middle, several from its first to its last frame."""
-
-    def __init__(self, clip_duration: Fraction, clips: int) -> None:
-        super().__init__(clip_duration)
-        self._clips, self._next = clips, 0
-
-    def __call__(self, last_clip_time: float | None, video_duration: Fraction, annotation: dict[str, Any]) -> ClipInfo:
-        """Return the next clip's start and end in seconds; see PyTorchVideo's ``ClipSampler``."""
-        room = max(Fraction(video_duration) - self._clip_duration, Fraction(0))
-        start = room / 2 if self._clips == 1 else room * Fraction(self._next, self._clips - 1)
-        index, self._next = self._next, (self._next + 1) % self._clips
-        return ClipInfo(start, start + self._clip_duration, index, 0, self._next == 0)
-
-
-class SpreadFrames(ClipSampler):
-    """One clip over a whole video, from its first frame: the same in training and in testing (``dataset.stride=spread``)."""
-
-    def __call__(self, last_clip_time: float | None, video_duration: Fraction, annotation: dict[str, Any]) -> ClipInfo:
-        """Return the clip's start and end in seconds; see PyTorchVideo's ``ClipSampler``."""
-        return ClipInfo(Fraction(0), Fraction(self._clip_duration), 0, 0, True)
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How clips are cut from videos.
-
-    Args:
-        frames: of a clip.
-        stride: between them, at the video's own rate; a short video starts again at its end. ``spread`` takes the frames
-            from the whole video, see ``step``.
-        size: side of the square clip.
-        short_side: to which frames are resized before the crop.
-        flip: probability of a mirrored training clip.
-        scale: range of a random resized crop's area in training, None for a random crop of the resized frame.
-        views: clips per video in testing.
-        decoder: see ``advvid.data.decoders``.
-    """
-
-    frames: int
-    stride: int | Literal["spread"]
-    size: int
-    short_side: int
-    flip: float
-    scale: tuple[float, float] | None
-    views: int
-    decoder: str
-
-    def step(self, length: int) -> int:
-        """Return the frames from one frame of a clip to the next in a video of so many frames.
-
-        ``spread`` takes ``length // frames``, at least 1 (the code of Lo & Patel: 40 frames from the first one on).
-
-        Example:
-            >>> cut = Cut(40, "spread", 112, 112, 0.5, None, 1, "decord")
-            >>> cut.step(200), cut.step(119), cut.step(30)
-            (5, 2, 1)
-        """
-        return max(1, length // self.frames) if self.stride == SPREAD else int(self.stride)
 
 
 class VideoClips(Dataset[tuple[Tensor, int, str]]):
@@ -102,15 +39,16 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         cut: how clips are cut.
         cache: where decoded frames are kept; the clips are the same bit for bit with and without it.
         readers: the decoder of each video by ``Entry.key``, where ``auto`` chose one; None for ``cut.decoder``.
+        coming: the training that will ask for random clips; a cache that does not take whole videos keeps those.
     """
 
     def __init__(
         self, root: Path, entries: Sequence[Entry], cut: Cut, cache: FrameCache | None = None,
-        readers: Mapping[str, str] | None = None,
+        readers: Mapping[str, str] | None = None, coming: Coming | None = None,
     ) -> None:  # fmt: skip
         self.root, self.entries, self.cut, self.readers = root, list(entries), cut, readers or {}
         self.ids, self.targets = [e.id for e in self.entries], [e.label for e in self.entries]
-        self.cache = cache
+        self.cache, self.coming = cache, coming or Coming()
         self._resize = v2.Resize(cut.short_side, antialias=True)
         crop = (
             v2.RandomCrop(cut.size) if cut.scale is None else v2.RandomResizedCrop(cut.size, cut.scale, antialias=True)
@@ -145,31 +83,38 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         entry = self.entries[index]
         try:
             try:
-                clip = self._clip(entry, draw, self.cache)
+                clip = self._clip(index, draw, self.cache)
             except DamagedError as error:
                 if self.cache is not None:
                     self.cache.drop(error.file)
-                clip = self._clip(entry, draw, None)
+                clip = self._clip(index, draw, None)
         except ValueError as error:
             raise AdvvidError(
                 f"the video {self.root / entry.path}{entry.part} cannot be decoded ({error}): replace it or set dataset.on_error=skip"
             ) from None
         return clip.contiguous(), entry.label, entry.id
 
-    def _clip(self, entry: Entry, draw: int | None, cache: FrameCache | None) -> Tensor:
+    def _clip(self, index: int, draw: int | None, cache: FrameCache | None) -> Tensor:
+        entry = self.entries[index]
         if draw is not None:
-            return self._random(self._open(entry) if cache is None else self._whole(entry, cache), draw)
+            frames = None if cache is None else self._foreseen(index, draw, cache)
+            if frames is None:
+                video = self._open(entry) if cache is None else self._whole(entry, cache)
+                frames = self._frames(video, [self._start(video, draw)])
+            return self._varied(frames, draw)
         if cache is None:
             return self._spread(self._open(entry))
-        cut, path = self.cut, self.root / entry.path
-        how = self._how(entry) | {"test": [cut.frames, cut.stride, cut.size, cut.short_side, cut.views]}
-        stored = cache.find(path, how)
+        stored = cache.find(self.root / entry.path, self._how_scored(entry))
         if stored is not None:
             return stored.fetch(range(stored.frames))
         video = self._open(entry)
         clip = self._spread(video)
-        cache.keep(path, how, clip.shape[1], video.rate, [clip.permute(1, 2, 3, 0)])
+        self._keep_scored(entry, clip, video.rate, cache)
         return clip
+
+    def _keep_scored(self, entry: Entry, clip: Tensor, rate: Fraction, cache: FrameCache) -> None:
+        how = self._how_scored(entry)
+        cache.keep(self.root / entry.path, how, clip.shape[1], rate, [clip.permute(1, 2, 3, 0)])
 
     def _open(self, entry: Entry) -> FrameVideo:
         return FrameVideo(self.root / entry.path, self._decoder(entry), start=entry.start, end=entry.end)
@@ -195,6 +140,10 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         """Return what the frames of an entry depend on besides its file, for the cache."""
         return {"decoder": self._decoder(entry)} | ({"part": entry.part} if entry.part else {})
 
+    def _how_scored(self, entry: Entry) -> dict[str, Any]:
+        cut = self.cut
+        return self._how(entry) | {"test": [cut.frames, cut.stride, cut.size, cut.short_side, cut.views]}
+
     def _whole(self, entry: Entry, cache: FrameCache) -> FrameVideo | Stored:
         """Return a video from the cache, where need be after putting it there; as it is where there is no room.
 
@@ -214,11 +163,45 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
             stored = cache.keep(path, how, video.frames, video.rate, parts)
         return stored or self._open(entry)
 
-    def kept(self, whole: bool) -> float:
+    def _foreseen(self, index: int, draw: int, cache: FrameCache) -> Tensor | None:
+        """Return the frames of a random clip, resized, which the cache keeps with those of the other epochs.
+
+        One walk over the video gives them all, and the clip that is scored. None where whole videos are kept, where this clip
+        was not to be foreseen, and where there is no room.
+        """
+        cut, draws, entry = self.cut, self.coming.draws(index), self.entries[index]
+        if cache.whole or cut.scale is not None or len(draws) < 2 or draw not in draws:
+            return None
+        path = self.root / entry.path
+        how = self._how(entry) | {"train": [cut.frames, cut.stride, cut.short_side, *draws]}
+        stored = cache.find(path, how)
+        if stored is None and not cache.full:
+            video = self._open(entry)
+            starts = [self._start(video, each) for each in draws]
+            scored = self._starts(video) if index < self.coming.scored else []
+            wanted = self._wanted(video, [*starts, *scored])
+            known: dict[int, Tensor] = {}
+            apart = sorted({number % video.frames for number in wanted})
+            for i in range(0, len(apart), CHUNK):
+                numbers = apart[i : i + CHUNK]
+                known |= dict(zip(numbers, self._resize(video.fetch(numbers).transpose(0, 1)), strict=True))
+            frames = [known[number % video.frames] for number in wanted]
+            count = len(draws) * cut.frames
+            parts = (frame.permute(1, 2, 0)[None] for frame in frames[:count])
+            stored = cache.keep(path, how, count, video.rate, parts)
+            if scored:
+                self._keep_scored(entry, self._test(torch.stack(frames[count:])).transpose(0, 1), video.rate, cache)
+        if stored is None:
+            return None
+        first = draws.index(draw) * cut.frames
+        return stored.fetch(range(first, first + cut.frames)).transpose(0, 1)
+
+    def kept(self, whole: bool | int) -> float:
         """Return about how many bytes a cache keeps of the split, judged by a few of its videos.
 
         Args:
-            whole: all frames of each video, as for training; else the clips that are scored.
+            whole: all frames of each video, as for long trainings; or the random clips of so many epochs; or, where false
+                or 0, the clips that are scored.
         """
         cut = self.cut
         if not whole:
@@ -231,7 +214,7 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
             except (ValueError, OSError):
                 continue  # whoever asks for its clip hears of it
             shown = frame if cut.scale is not None else self._resize(frame.transpose(0, 1))
-            found.append(video.frames * shown.numel())
+            found.append((video.frames if whole is True else whole * cut.frames) * shown.numel())
         return len(self) * sum(found) / max(1, len(found))
 
     def _duration(self, video: FrameVideo | Stored) -> Fraction:
@@ -242,18 +225,27 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
 
         All are fetched at once, since some files can only be decoded from their start.
         """
-        firsts, step = [round(start * video.rate) for start in starts], self.cut.step(video.frames)
-        wanted = [first + i * step for first in firsts for i in range(self.cut.frames)]
-        return video.fetch(wanted).transpose(0, 1)
+        return video.fetch(self._wanted(video, starts)).transpose(0, 1)
 
-    def _random(self, video: FrameVideo | Stored, draw: int) -> Tensor:
+    def _wanted(self, video: FrameVideo | Stored, starts: Sequence[Fraction | float]) -> list[int]:
+        """Return the numbers of the frames of clips; beyond the end the video starts again."""
+        firsts, step = [round(start * video.rate) for start in starts], self.cut.step(video.frames)
+        return [first + i * step for first in firsts for i in range(self.cut.frames)]
+
+    def _start(self, video: FrameVideo | Stored, draw: int) -> Fraction | float:
+        """Return where a random clip begins, in seconds."""
         kind = SpreadFrames if self.cut.stride == SPREAD else RandomClipSampler
         sampler, state = kind(self._duration(video)), random.getstate()
         # PyTorchVideo and torchvision draw from global generators: seed them for this clip, and put them back.
         random.seed(draw)
-        start = sampler(None, video.frames / video.rate, {}).clip_start_sec
-        random.setstate(state)
-        frames, drawn = self._frames(video, [start]), torch.get_rng_state()
+        try:
+            return sampler(None, video.frames / video.rate, {}).clip_start_sec
+        finally:
+            random.setstate(state)
+
+    def _varied(self, frames: Tensor, draw: int) -> Tensor:
+        """Return the frames of a training clip ``[T, 3, H, W]`` cropped and mirrored at random, ``[3, T, size, size]``."""
+        drawn = torch.get_rng_state()
         try:
             # Not torch.manual_seed: it also reaches for accelerators, which takes longer than resizing the clip.
             torch.default_generator.manual_seed(draw)
@@ -262,7 +254,10 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
             torch.set_rng_state(drawn)
 
     def _spread(self, video: FrameVideo) -> Tensor:
+        return self._test(self._frames(video, self._starts(video))).transpose(0, 1)
+
+    def _starts(self, video: FrameVideo) -> list[Fraction | float]:
+        """Return where the clips begin that are scored, in seconds."""
         length = self._duration(video)
         sampler = SpreadFrames(length) if self.cut.stride == SPREAD else SpreadClips(length, self.cut.views)
-        starts = [sampler(None, video.frames / video.rate, {}).clip_start_sec for _ in range(self.cut.views)]
-        return self._test(self._frames(video, starts)).transpose(0, 1)
+        return [sampler(None, video.frames / video.rate, {}).clip_start_sec for _ in range(self.cut.views)]

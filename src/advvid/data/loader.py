@@ -132,11 +132,16 @@ def _train_keys(dataset: Clips, batch_size: int, seed: int, epoch: int, share: S
     # Every process gets the same number of videos: the few that are over are left to another epoch's order.
     rank, world_size = share
     own = order[: len(order) // world_size * world_size][rank::world_size].tolist()
-    keys = [(index, derive_seed(seed, "draw", epoch, index)) for index in own]
+    keys = [(index, draw_seed(seed, epoch, index)) for index in own]
     batches = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
     if len(batches) > 1 and len(batches[-1]) < batch_size:
         batches.pop()
     return batches
+
+
+def draw_seed(seed: int, epoch: int, index: int) -> int:
+    """Return the seed of the random clip of a video in an epoch of a training."""
+    return derive_seed(seed, "draw", epoch, index)
 
 
 class Feed:

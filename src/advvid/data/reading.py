@@ -10,7 +10,7 @@ from annotated_types import Gt, Le, Lt
 
 from advvid.core.errors import AdvvidError
 from advvid.core.kinds import Count, FilePath, Positive, Seed, Share
-from advvid.data.clips import SPREAD, Cut
+from advvid.data.cut import SPREAD, Cut
 from advvid.data.decoders import ON_GPU, Decoder, check_decoder, decodes_on_gpu
 from advvid.data.groups import check_pattern
 from advvid.data.limits import Limited

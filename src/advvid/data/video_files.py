@@ -14,6 +14,7 @@ from advvid.core.errors import AdvvidError
 from advvid.data.auto_cache import auto_cache
 from advvid.data.cache import FrameCache
 from advvid.data.clips import VideoClips
+from advvid.data.coming import Coming
 from advvid.data.decoders import decodes_on_gpu
 from advvid.data.file_view import UNKNOWN, FileView
 from advvid.data.groups import cut_split
@@ -48,7 +49,7 @@ class VideoFiles(ABC):
         self._entries: dict[str, list[Entry]] = {}
         self._readers: dict[str, str] = {}
         self._cache: FrameCache | None = None
-        self.epochs = 0  # of the training to come; whoever trains says so before ``prepare``
+        self.coming = Coming()  # whoever trains says more before ``prepare``
 
     @classmethod
     def file_view(cls, settings: Mapping[str, Any]) -> FileView:
@@ -108,7 +109,9 @@ class VideoFiles(ABC):
             self.missing[name] = [e.id for e in found if e.key in bad]
             self._entries[name] = self._limited(name, [e for e in found if e.key not in bad])
         if how.cache == "auto":
-            self._cache = auto_cache({name: self._clips(name) for name in self._entries}, how.cache_gb, self.epochs)
+            self._cache = auto_cache(
+                {name: self._clips(name) for name in self._entries}, how.cache_gb, self.coming.epochs
+            )
         if bad:
             log.warning(
                 "%d of the listed videos cannot be used and are left out, such as %s", len(bad), next(iter(bad))
@@ -156,7 +159,8 @@ class VideoFiles(ABC):
     def _clips(self, name: str) -> VideoClips:
         entries = self._entries[name]
         readers = {e.key: self._readers[e.key] for e in entries}
-        return VideoClips(self.videos, entries, self.reading.cut, self._cache, readers)
+        coming = dataclasses.replace(self.coming, scored=len(self._entries["val"])) if name == "train" else Coming()
+        return VideoClips(self.videos, entries, self.reading.cut, self._cache, readers, coming)
 
     def _remedy_of_twins(self) -> str:
         return "mend the list"

@@ -18,6 +18,7 @@ from advvid.core.errors import AdvvidError
 from advvid.core.identity import Identity
 from advvid.core.option_parts import ROUNDING
 from advvid.core.resuming import CLIPS, elsewhere, go_on, may_lengthen, of_run
+from advvid.data.coming import Coming
 from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
 from advvid.data.video_files import VideoFiles
@@ -72,7 +73,7 @@ class Run:
             parts.tracker = NoTracker()
             processes.barrier()
         if isinstance(parts.dataset, VideoFiles) and self.source is None:
-            parts.dataset.epochs = parts.schedule.epochs
+            parts.dataset.coming = Coming(cfg.seed, parts.schedule.epochs)
         parts.dataset.prepare()
         if processes.main:
             processes.barrier()
