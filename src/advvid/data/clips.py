@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -80,28 +80,42 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
             AdvvidError: if the video cannot be decoded after all.
         """
         index, draw = key if isinstance(key, tuple) else (key, None)
+        clip = self._read(self._clip, index) if draw is None else self.varied(self.uncut(index, draw), draw)
+        return clip.contiguous(), self.targets[index], self.ids[index]
+
+    def uncut(self, index: int, draw: int) -> Tensor:
+        """Return the frames of a random clip before they are resized and cropped, uint8 ``[T, 3, H, W]``.
+
+        Raises:
+            AdvvidError: if the video cannot be decoded after all.
+        """
+        return self._read(self._uncut, index, draw)
+
+    def _read(self, read: Callable[..., Tensor], index: int, *draw: int) -> Tensor:
+        """Read with the cache, or without it where what it holds is damaged."""
         entry = self.entries[index]
         try:
             try:
-                clip = self._clip(index, draw, self.cache)
+                return read(index, *draw, self.cache)
             except DamagedError as error:
                 if self.cache is not None:
                     self.cache.drop(error.file)
-                clip = self._clip(index, draw, None)
+                return read(index, *draw, None)
         except ValueError as error:
             raise AdvvidError(
                 f"the video {self.root / entry.path}{entry.part} cannot be decoded ({error}): replace it or set dataset.on_error=skip"
             ) from None
-        return clip.contiguous(), entry.label, entry.id
 
-    def _clip(self, index: int, draw: int | None, cache: FrameCache | None) -> Tensor:
+    def _uncut(self, index: int, draw: int, cache: FrameCache | None) -> Tensor:
         entry = self.entries[index]
-        if draw is not None:
-            frames = None if cache is None else self._foreseen(index, draw, cache)
-            if frames is None:
-                video = self._open(entry) if cache is None else self._whole(entry, cache)
-                frames = self._frames(video, [self._start(video, draw)])
-            return self._varied(frames, draw)
+        frames = None if cache is None else self._foreseen(index, draw, cache)
+        if frames is None:
+            video = self._open(entry) if cache is None else self._whole(entry, cache)
+            frames = self._frames(video, [self._start(video, draw)])
+        return frames
+
+    def _clip(self, index: int, cache: FrameCache | None) -> Tensor:
+        entry = self.entries[index]
         if cache is None:
             return self._spread(self._open(entry))
         stored = cache.find(self.root / entry.path, self._how_scored(entry))
@@ -243,8 +257,13 @@ class VideoClips(Dataset[tuple[Tensor, int, str]]):
         finally:
             random.setstate(state)
 
-    def _varied(self, frames: Tensor, draw: int) -> Tensor:
-        """Return the frames of a training clip ``[T, 3, H, W]`` cropped and mirrored at random, ``[3, T, size, size]``."""
+    def varied(self, frames: Tensor, draw: int) -> Tensor:
+        """Return the frames of a training clip ``[T, 3, H, W]`` resized, cropped and mirrored at random, ``[3, T, size, size]``.
+
+        Args:
+            frames: uint8, on any device; the numbers are drawn on the CPU.
+            draw: the seed.
+        """
         drawn = torch.get_rng_state()
         try:
             # Not torch.manual_seed: it also reaches for accelerators, which takes longer than resizing the clip.

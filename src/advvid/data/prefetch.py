@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from advvid.core.batch import Batch
+from advvid.data.device_transforms import DeviceVaried
 
 
-def prefetch(batches: Iterable[Batch], device: torch.device | str) -> Iterator[Batch]:
+def prefetch(batches: Iterable[Batch], device: torch.device | str, split: object = None) -> Iterator[Batch]:
     """Yield the batches, one ahead on the GPU; on a CPU they are already where they are needed.
 
     They travel, and wait on the device, as bytes: ``Batch.to`` turns them into floats when their turn comes. The values
@@ -19,6 +20,8 @@ def prefetch(batches: Iterable[Batch], device: torch.device | str) -> Iterator[B
     Args:
         batches: from the loader, uint8, in pinned memory where loader processes made them.
         device: where the next step computes.
+        split: that the batches are of; one that finishes its clips on the device (``DeviceVaried``) does so beside the
+            computation.
 
     Example:
         >>> for batch in prefetch(train_batches(split, 8, seed=0, epoch=0), "cuda"):   # doctest: +SKIP
@@ -33,7 +36,10 @@ def prefetch(batches: Iterable[Batch], device: torch.device | str) -> Iterator[B
     for batch in batches:
         with torch.cuda.stream(copies):
             mask = None if batch.mask is None else _copy(batch.mask, device)
-            moved = Batch(_copy(batch.inputs, device), _copy(batch.target, device), batch.ids, mask)
+            inputs = _copy(batch.inputs, device)
+            if isinstance(split, DeviceVaried) and inputs.dim() == 1:
+                inputs = split.finished(batch.inputs, inputs, len(batch))
+            moved = Batch(inputs, _copy(batch.target, device), batch.ids, mask)
             following = moved, copies.record_event()
         if ahead is not None:
             yield _arrived(*ahead)

@@ -47,6 +47,8 @@ class Runtime:
             steps on a GPU, slower ones on most CPUs.
         profile: write a profiler trace and a breakdown of a few batches to the run folder.
         sync_batchnorm: BatchNorm over the clips of all processes instead of each one's own (GPUs only).
+        device_transforms: let a GPU resize, crop and mirror the training clips of video files, which loader processes do
+            otherwise; values that are resized differ by one grey level at most. On a CPU it changes nothing.
     """
 
     device: Literal["auto", "cpu", "gpu"] = "auto"
@@ -58,6 +60,7 @@ class Runtime:
     compile: bool = False
     profile: bool = False
     sync_batchnorm: bool = False
+    device_transforms: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -155,7 +155,7 @@ class Run:
                 keep_untrained(self.run_dir, model, parts.defense, info, identity, select)
             processes.barrier()
             return model, []
-        train_set, val_set = parts.split("train"), parts.split("val")
+        train_set, val_set = parts.training_split(self.fabric.device), parts.split("val")
         if not processes.main:
             processes.barrier()  # the first process remembers the content of the files for the others
         clips = {name: Contents.of(s).digest for name, s in (("training", train_set), ("validation", val_set))}

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from omegaconf import DictConfig
 
 from advvid.analyses.base import Analysis
@@ -14,6 +15,7 @@ from advvid.config.instantiate import find_target, safe_instantiate
 from advvid.core.errors import AdvvidError
 from advvid.core.schedules import Schedule
 from advvid.data.checked import check_split
+from advvid.data.device_transforms import varied_on
 from advvid.data.loader import Clips
 from advvid.data.protocol import Dataset, require_dataset
 from advvid.defenses.base import Defense
@@ -60,6 +62,11 @@ class Parts:
             check_split(found, name, self.dataset.classes, self.dataset.task)
             self._splits[name] = found
         return self._splits[name]
+
+    def training_split(self, device: torch.device) -> Clips:
+        """Return the training split, whose clips the device finishes where ``runtime.device_transforms`` says so."""
+        found = self.split("train")
+        return varied_on(found, device) if self.runtime.device_transforms else found
 
 
 def build(cfg: DictConfig, attack_name: str) -> Parts:

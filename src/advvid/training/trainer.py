@@ -163,7 +163,7 @@ class Trainer:
         clips = length * size
         rest = clips * (self.schedule.epochs - epoch - 1)
         with bar(f"epoch {epoch + 1}/{self.schedule.epochs}", clips, self.meter.clips, rest) as show:
-            for index, raw in enumerate(self.profile.over(prefetch(batches, self.fabric.device)), first):
+            for index, raw in enumerate(self.profile.over(prefetch(batches, self.fabric.device, train_set)), first):
                 # Dropout and the like draw from the global generator: seed it by the step, so that resuming needs no state.
                 own = [self.processes.rank] if self.processes.rank else []
                 torch.manual_seed(derive_seed(self.seed, "step", epoch, index, *own))
