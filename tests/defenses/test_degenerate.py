@@ -20,6 +20,7 @@ from advvid.defenses.msd import MSD
 from advvid.defenses.n_fgsm import NFGSM
 from advvid.defenses.none import NoDefense
 from advvid.defenses.trades import TRADES
+from advvid.defenses.vfat_ws import VFATWS
 
 PGD_ALONE = {"pgd": PGD()}
 LO = {
@@ -40,6 +41,8 @@ EVERY = {
     "msd": (lambda: MSD(inner_steps=2), LO, 9),
     "fgsm_rs": (FGSMRS, PGD_ALONE, 2),
     "n_fgsm": (NFGSM, PGD_ALONE, 2),
+    "vfat_ws": (VFATWS, PGD_ALONE, 4),
+    "vfat_ws_shared": (lambda: VFATWS(strong_step="weak"), PGD_ALONE, 3),
     "free_at": (FreeAT, PGD_ALONE, 1),
     "awp": (lambda: AWP(inner_steps=2), PGD_ALONE, 4),
     "awp_trades": (lambda: AWP(inner_steps=2, over=TRADES(inner_steps=2)), PGD_ALONE, 6.5),
@@ -54,6 +57,7 @@ EVERY = {
         (TRADES(start="gaussian"), 0),
         (FGSMRS(), 0),
         (NFGSM(), 0),
+        (VFATWS(), 0),
         (FreeAT(replays=1), 0),
         (AVG(), 0),
         (MAX(), 0),
@@ -142,7 +146,7 @@ def test_the_loss_is_finite_reaches_every_weight_and_costs_what_it_says(name, lo
     assert all(torch.equal(before[key], small.state_dict()[key]) for key in before if "batches" not in key)
 
 
-@pytest.mark.parametrize("name", ["avg", "max", "msd", "trades", "n_fgsm", "awp"])
+@pytest.mark.parametrize("name", ["avg", "max", "msd", "trades", "n_fgsm", "vfat_ws", "awp"])
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_making_clips_moves_no_statistics(name, mode, small):
     make, attacks, _ = EVERY[name]

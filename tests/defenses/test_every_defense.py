@@ -27,6 +27,7 @@ CURVES = {
     "multibn": {"selector_acc"},
     "n_fgsm": {"val_one_step_acc", "val_pgd_acc"},
     "trades": {"divergence"},
+    "vfat_ws": {"divergence", "val_one_step_acc", "val_pgd_acc"},
 }
 ALWAYS = {"loss", "train_objective_acc", "val_acc", "val_robust_acc", "passes", "total_passes"}
 # Forward-backward passes per clip of those that call parts of the model by themselves, with one inner step, as their own

@@ -18,6 +18,7 @@ from advvid.defenses.msd import MSD
 from advvid.defenses.n_fgsm import NFGSM
 from advvid.defenses.none import NoDefense
 from advvid.defenses.trades import TRADES
+from advvid.defenses.vfat_ws import VFATWS
 from advvid.tasks.classification import Classification
 from advvid.training.validation import score
 
@@ -40,7 +41,7 @@ def test_plain_training_has_nothing_to_set_against_it(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "defense",
-    [TRADES(beta=2), MART(), FGSMRS(), NFGSM(), FreeAT(), AWP(), AVG(), MAX(), MSD()],
+    [TRADES(beta=2), MART(), FGSMRS(), NFGSM(), VFATWS(), FreeAT(), AWP(), AVG(), MAX(), MSD()],
     ids=lambda d: type(d).__name__,
 )
 def test_every_defense_withstands_what_it_trains_against(tmp_path, defense):

@@ -41,6 +41,7 @@ DEFENSES: dict[str, tuple[str, ...]] = {
     "free_at": (),
     "fgsm_rs": (),
     "n_fgsm": (),
+    "vfat_ws": (),
     "avg": (),
     "max": (),
     "msd": (),
@@ -91,7 +92,7 @@ def scenarios() -> list[Scenario]:
     """Return all of them."""
     found = []
     for name, words in DEFENSES.items():
-        inner = () if name in ("none", "fgsm_rs", "n_fgsm", "art", "a_art") else ONE_STEP
+        inner = () if name in ("none", "fgsm_rs", "n_fgsm", "vfat_ws", "art", "a_art") else ONE_STEP
         own = (f"defense={name}", *SMALL, *TINY, OFTEN, *inner, *words, *RESUMED)
         found.append(Scenario("train", name, ("mode=train", *own)))
     extra = {

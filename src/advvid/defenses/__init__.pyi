@@ -27,3 +27,4 @@ from .n_fgsm import NFGSM as NFGSM
 from .none import NoDefense as NoDefense
 from .oudefend import OUDefend as OUDefend
 from .trades import TRADES as TRADES
+from .vfat_ws import VFATWS as VFATWS
