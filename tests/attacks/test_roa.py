@@ -55,6 +55,19 @@ def test_the_exhaustive_place_is_the_worst_of_all(small, clips, labels):
     torch.testing.assert_close(found[~fooled], best[~fooled])
 
 
+@pytest.mark.parametrize("several", [4, 25, 100])
+@pytest.mark.parametrize("search", ["exhaustive", "gradient"])
+def test_places_tried_together_give_the_clips_of_one_by_one(small, clips, labels, search, several):
+    labels = torch.where(torch.arange(6) < 1, 1 - labels.clamp(max=1), labels)  # one clip leaves at once
+    one, together = (
+        ROA(search=search, candidates=11, queries_per_batch=number, **SEARCH).run(small, clips, labels)
+        for number in (1, several)
+    )
+    assert torch.equal(one.x_adv, together.x_adv)
+    assert torch.equal(one.aux["mask"], together.aux["mask"])
+    assert torch.equal(one.gradient_calls, together.gradient_calls)
+
+
 def test_all_places_as_candidates_make_the_searches_equal(small, clips, labels):
     both = [
         ROA(search=s, candidates=25, **SEARCH).at_start().run(small, clips, labels) for s in ("exhaustive", "gradient")

@@ -224,6 +224,32 @@ def test_bayesian_search_counts_its_trials_too():
     assert result.steps.item() <= 6
 
 
+@pytest.mark.parametrize("early_exit", [True, False])
+@pytest.mark.parametrize("settings", [{"trials": 9}, {"trials": 9, "trial_steps": None}, {"trials": 9, "frames": 2}])
+def test_starting_sets_tried_together_give_the_clips_of_one_by_one(settings, early_exit):
+    model, clips, labels = trained()
+    passes = []
+    counted = model.register_forward_hook(lambda *_: passes.append(1))
+    found = []
+    for together in (1, 2, 10):
+        attack = Sparse(
+            key_frame="bayesian",
+            steps=4,
+            early_exit=early_exit,
+            queries_per_batch=together,
+            **{"trial_steps": 2, **settings},
+        )
+        passes.clear()
+        found.append((attack.run(model, clips[:12], labels[:12], generators(12)), len(passes)))
+    counted.remove()
+    (one, most), *others = found
+    for result, number in others:
+        assert torch.equal(one.x_adv, result.x_adv)
+        assert torch.equal(one.gradient_calls, result.gradient_calls)
+        assert torch.equal(one.aux["frames"], result.aux["frames"])
+        assert number < most or "frames" in settings  # both starting sets are the same there
+
+
 def test_no_set_of_frames_is_proposed_twice():
     pytest.importorskip("bayes_opt")
     for length, count, number in ((5, 1, 5), (5, 2, 10)):

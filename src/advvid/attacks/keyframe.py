@@ -6,6 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -79,31 +80,59 @@ def brute_force(trial: Trial, count: int, clips: Tensor) -> Found:
     return best
 
 
-def bayesian(
-    trial: Trial, count: int, trials: int, clips: Tensor, generators: Sequence[torch.Generator], early_exit: bool
-) -> Found:
-    """Search ``trials`` sets of frames that expected improvement proposes (DeepSAVA, algorithm 1) and keep the best.
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """How a Bayesian search goes.
 
-    The first third of the sets, spread over the clip, starts each clip's own model of the objective. Clips that are
-    fooled take no further part under ``early_exit``; their verdicts are the same without.
+    Args:
+        count: N, the frames of a set.
+        trials: sets that are tried.
+        early_exit: clips that are fooled take no further part; their verdicts are the same without.
+        together: starting sets of a clip that one trial takes at once.
+    """
+
+    count: int
+    trials: int
+    early_exit: bool
+    together: int = 1
+
+
+def bayesian(trial: Trial, course: Course, clips: Tensor, generators: Sequence[torch.Generator]) -> Found:
+    """Search sets of frames that expected improvement proposes (DeepSAVA, algorithm 1) and keep the best.
+
+    The first third of the sets, spread over the clip, starts each clip's own model of the objective. They do not depend on
+    each other, so that several may be tried at once; what is found is the same, and so are the calls that count.
+
+    Args:
+        trial: a search on some rows, which may stand there several times, in host memory.
+        course: how it goes.
+        clips: ``[B, 3, T, H, W]``.
+        generators: one per clip.
     """
     length = clips.shape[2]
-    count = min(count, length)
-    number = min(trials, math.comb(length, count))
+    count = min(course.count, length)
+    number = min(course.trials, math.comb(length, count))
     proposers = [Proposer(length, count, max(1, math.ceil(number / 3)), generator) for generator in generators]
-    rows = torch.arange(len(clips), device=clips.device)
-    best: Found | None = None
-    for _ in range(number):
-        chosen = torch.tensor([proposers[i].propose() for i in rows.tolist()], device=clips.device)
-        found = trial(rows, chosen)
-        values = found.objective.tolist()
-        for i, frames, value in zip(rows.tolist(), chosen.tolist(), values, strict=True):
-            proposers[i].learn(tuple(frames), value)
-        best = found if best is None else best.merge(rows, found)
-        if early_exit:
-            rows = (~best.fooled).nonzero().squeeze(1)
-            if len(rows) == 0:
+    left, best = list(range(len(clips))), None
+    while left:
+        asked = {i: proposers[i].several(min(course.together, number - len(proposers[i].tried))) for i in left}
+        order = [(i, nth) for nth in range(course.together) for i in left if nth < len(asked[i])]
+        rows, chosen = torch.tensor([i for i, _ in order]), torch.tensor([asked[i][nth] for i, nth in order])
+        found = trial(rows, chosen.to(clips.device, non_blocking=True))
+        told = torch.stack([found.objective.double(), found.fooled.double()]).tolist()
+        out: set[int] = set()
+        for nth in range(course.together):
+            places = [place for place, (i, each) in enumerate(order) if each == nth and i not in out]
+            if not places:
                 break
+            for place in places:
+                i = order[place][0]
+                proposers[i].learn(asked[i][nth], told[0][place])
+                if course.early_exit and told[1][place]:
+                    out.add(i)
+            here = found if len(places) == len(order) else found.select(torch.tensor(places).to(clips.device))
+            best = here if best is None else best.merge(rows[places].to(clips.device, non_blocking=True), here)
+        left = [i for i in left if i not in out and len(proposers[i].tried) < number]
     assert best is not None  # trials is at least 1
     return best
 
@@ -136,6 +165,15 @@ class Proposer:
             if chosen not in self.tried:
                 return chosen
         return self._untried(self._improve())
+
+    def several(self, most: int) -> list[tuple[int, ...]]:
+        """Return sets to try at once: those that start the search, at most so many, or else the next one alone."""
+        # Of each once, in order.
+        fresh = [chosen for chosen in dict.fromkeys(self.waiting) if chosen not in self.tried][:most]
+        if most == 1 or not fresh:
+            return [self.propose()]
+        self.waiting = self.waiting[self.waiting.index(fresh[-1]) + 1 :]
+        return fresh
 
     def learn(self, frames: tuple[int, ...], objective: float) -> None:
         """Note the objective of a set, which is to be small."""

@@ -58,6 +58,10 @@ class Found:
     objective: Tensor
     fooled: Tensor
 
+    def select(self, rows: Tensor) -> Found:
+        """Return what was found for some of the clips."""
+        return Found(self.result.select(rows), self.objective[rows], self.fooled[rows])
+
     def merge(self, rows: Tensor, other: Found) -> Found:
         """Return this with ``other``, the same clips ``rows`` searched again, where that is better.
 

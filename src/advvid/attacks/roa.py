@@ -37,6 +37,8 @@ class ROA(FilledAttack):
             at the ``candidates`` places that hold most of the gradient's magnitude.
         stride: of the grid, in pixels at 112 x 112, scaled and at least 1.
         candidates: places that ``search=gradient`` tries.
+        queries_per_batch: places of a clip that one pass of the network tries. More take so much more memory, and keep a GPU
+            busy with few clips; the place found is the same.
         eps: largest change of a value inside; 1 is no bound.
 
     Other arguments: see ``FilledAttack`` and ``GradientAttack``.
@@ -58,6 +60,7 @@ class ROA(FilledAttack):
     search: Literal["random", "exhaustive", "gradient"] = "random"
     stride: Positive = 5.0
     candidates: Count = 30
+    queries_per_batch: Count = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,18 +116,20 @@ class ROA(FilledAttack):
         chosen = places[:, 0].clone()
         worst = torch.full((len(clips),), -torch.inf, device=clips.device)
         left = torch.arange(len(clips), device=clips.device)
-        for nth in range(places.shape[1]):
-            spot = places[left, nth]
+        for nth, tried in enumerate(places.split(self.queries_per_batch, dim=1)):
+            several = tried.shape[1]
+            spot, rows = tried[left].flatten(0, 1), left.repeat_interleave(several)
             aux = {"mask": threat.place(spot[:, :1], spot[:, 1:], *size)}
-            here = problem.goal.select(left)
-            out = problem.model(self.filled(clips[left], aux))
-            hit = here.reached(out)
-            score = torch.where(hit, torch.inf, here.loss(out).to(worst))
+            here = problem.goal.select(rows)
+            out = problem.model(self.filled(clips[rows], aux))
+            loss = torch.where(here.reached(out), torch.inf, here.loss(out).to(worst))
+            # The first of equal places; one whose loss is not a number is none.
+            score, at = torch.where(loss.isnan(), -torch.inf, loss).view(-1, several).max(dim=1)
             better = score > worst[left]
-            chosen[left] = torch.where(better[:, None], spot, chosen[left])
+            chosen[left] = torch.where(better[:, None], tried[left, at], chosen[left])
             worst[left] = torch.where(better, score, worst[left])
             # Nothing beats a place that fools, so clips may leave whether or not the search exits early.
-            if looks_now(nth, clips.device, LOOK_EVERY):
+            if looks_now(nth, clips.device, max(1, LOOK_EVERY // self.queries_per_batch)):
                 left = left[worst[left] < torch.inf]
                 if not len(left):
                     break

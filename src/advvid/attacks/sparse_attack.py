@@ -12,7 +12,7 @@ from annotated_types import MinLen
 from torch import Tensor
 
 from advvid.attacks.base import Attack, AttackResult
-from advvid.attacks.keyframe import FIXED, KeyFrame, bayesian, brute_force, fixed_frames
+from advvid.attacks.keyframe import FIXED, Course, KeyFrame, bayesian, brute_force, fixed_frames
 from advvid.attacks.penalised import Change, Found, PenalisedDescent, adversarial_term, penalised_search
 from advvid.attacks.problem import Problem, Targeted
 from advvid.attacks.selection import Selection
@@ -41,6 +41,8 @@ class SparseAttack(Attack):
         trials: sets of frames that ``bayesian`` tries (K of DeepSAVA's algorithm 1).
         trial_steps: updates in each trial of ``bayesian``, before the best set gets all ``steps``; None for ``steps``,
             which leaves nothing to repeat. The published code takes 1.
+        queries_per_batch: starting sets of a clip that ``bayesian`` tries at once. More take so much more memory, and keep a GPU
+            busy with few clips; what is found is the same.
         targeted: None, ``least_likely``, ``random`` or a class number; ``run(targets=...)`` gives targets instead.
         early_exit: fooled clips leave the batch (same verdicts, less work).
     """
@@ -57,6 +59,7 @@ class SparseAttack(Attack):
     at_budget: Literal["stop", "project"] = "stop"
     trials: Count = 12
     trial_steps: Count | None = 10
+    queries_per_batch: Count = 1
     targeted: Targeted = None
     early_exit: bool = True
 
@@ -102,14 +105,17 @@ class SparseAttack(Attack):
             return full(everyone, chosen.index).result
         if self.key_frame == "brute_force":
             return brute_force(full, self.frames, clips).result
+        course = Course(
+            count=self.frames, trials=self.trials, early_exit=self.early_exit, together=self.queries_per_batch
+        )
         if self.trial_steps is None or self.trial_steps >= self.steps:
-            return bayesian(full, self.frames, self.trials, clips, generators, self.early_exit).result
+            return bayesian(full, course, clips, generators).result
         probe = self.trial_steps
 
         def short(rows: Tensor, index: Tensor) -> Found:
             return self._attack(problem.select(rows), index, probe)
 
-        best = bayesian(short, self.frames, self.trials, clips, generators, self.early_exit)
+        best = bayesian(short, course, clips, generators)
         left = (~best.fooled).nonzero().squeeze(1) if self.early_exit else everyone
         if len(left) == 0:
             return best.result

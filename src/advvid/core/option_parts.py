@@ -55,6 +55,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("schedule.*", "training"),
     ("runtime.devices", "processes"), ("runtime.strategy", "processes"), ("runtime.sync_batchnorm", "processes"),
     ("runtime.device", ROUNDING), ("runtime.threads", ROUNDING), ("evaluation.micro_batch", ROUNDING),
+    ("runtime.device_transforms", "training"),
     ("runtime.*", "numerics"),
     ("seed", "seed"),
     ("suite.*", "columns"),
