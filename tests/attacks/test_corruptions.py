@@ -66,6 +66,24 @@ def test_a_disc_covers_what_its_radius_says(radius):
     assert radius < 0.75 or covered == pytest.approx(1 / (torch.pi * radius**2), rel=0.05)
 
 
+@pytest.mark.parametrize("side", [32, 56])
+@pytest.mark.parametrize("kind", ["gaussian", "defocus"])
+@pytest.mark.parametrize("severity", [1, 3, 5])
+def test_a_small_frame_is_blurred_as_a_large_one_made_small(kind, severity, side):
+    small = torch.rand(3, 1, side, side, generator=one())
+    large = small.repeat_interleave(224 // side, dim=2).repeat_interleave(224 // side, dim=3)
+    blurred = BlurCorruption(kind=kind, severity=severity)
+    wanted = torch.nn.functional.avg_pool2d(blurred.corrupt(large, one())[:, 0], 224 // side)
+    change = (wanted - small[:, 0]).abs().mean()
+    assert float((blurred.corrupt(small, one())[:, 0] - wanted).abs().mean()) < 0.1 * float(change)
+
+
+@pytest.mark.parametrize("kind", get_args(get_type_hints(BlurCorruption)["kind"]))
+def test_the_weakest_blur_is_seen_at_32_pixels(kind):
+    clip = torch.rand(3, 2, 32, 32, generator=one())
+    assert float((BlurCorruption(kind=kind, severity=1).corrupt(clip, one()) - clip).abs().mean()) > 0.002
+
+
 def test_places_are_counted_in_pixels_from_the_middle():
     frames = torch.rand(2, 3, 6, 10, generator=one())
     torch.testing.assert_close(moved(frames, torch.eye(2), torch.zeros(2)), frames, atol=1e-5, rtol=0)

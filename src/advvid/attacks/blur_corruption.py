@@ -28,6 +28,9 @@ class BlurCorruption(Corruption):
     ``gaussian``: a bell of this sigma. ``defocus``: a disc, as a lens out of focus makes it. ``motion``: along a line whose
     angle, within 45 degrees of the horizontal, is drawn once for a clip. ``zoom``: the mean over enlarged copies.
 
+    On frames smaller than 224 a bell or disc may be smaller than a pixel. As one pixel there stands for several, light leaves
+    from all of it: so a frame is blurred as one of 224 pixels would be that is made smaller afterwards.
+
     Args:
         kind: of blur.
         severity: see ``Corruption``.
@@ -47,11 +50,12 @@ class BlurCorruption(Corruption):
     def corrupt(self, clip: Tensor, generator: torch.Generator) -> Tensor:
         """Return one blurred clip."""
         frames, at = clip.transpose(0, 1), self.severity - 1  # [T, 3, H, W]
+        small = pixels(clip, 1) < 1
         if self.kind == "gaussian":
-            made = _gaussian(frames, pixels(clip, SIGMA[at]))
+            made = _gaussian(frames, bell(pixels(clip, SIGMA[at]), small))
         elif self.kind == "defocus":
             radius, rim = (pixels(clip, size) for size in DISC[at])
-            made = _gaussian(_convolved(frames, disc(radius)), rim)
+            made = _gaussian(_convolved(frames, disc(radius, small)), bell(rim))
         elif self.kind == "motion":
             length, sigma = (pixels(clip, size) for size in MOTION[at])
             angle = math.radians(90 * float(torch.rand((), generator=generator)) - 45)
@@ -64,18 +68,43 @@ class BlurCorruption(Corruption):
         return made.transpose(0, 1)
 
 
-def disc(radius: float) -> Tensor:
+def disc(radius: float, whole: bool = False) -> Tensor:
     """Return a square kernel of weights that sum to 1: the share of each pixel that a disc covers.
 
+    Args:
+        radius: in pixels.
+        whole: light leaves from all of a pixel, not from its middle alone; else a disc within a pixel blurs nothing.
+
     Example:
-        >>> disc(0.4).shape, round(float(disc(0.4)[1, 1]), 3)
-        (torch.Size([3, 3]), 1.0)
+        >>> disc(0.4).shape, round(float(disc(0.4)[1, 1]), 3), round(float(disc(0.4, whole=True)[1, 1]), 2)
+        (torch.Size([3, 3]), 1.0, 0.71)
     """
-    half = max(1, math.ceil(radius - 0.5))
+    half = max(1, math.ceil(radius if whole else radius - 0.5))
     places = (torch.arange((2 * half + 1) * FINE) + 0.5) / FINE - half - 0.5
-    inside = (places[:, None].square() + places[None].square() <= max(radius, 0.5 / FINE) ** 2).float()
-    covered = F.avg_pool2d(inside[None, None], FINE)[0, 0]
-    return covered / covered.sum()
+    inside = (places[:, None].square() + places[None].square() <= max(radius, 0.5 / FINE) ** 2).float()[None, None]
+    if whole:
+        inside = F.avg_pool2d(inside, FINE, stride=1, padding=FINE // 2)
+    covered = F.avg_pool2d(inside, FINE)[0, 0]
+    return (covered + covered.T) / (2 * covered.sum())
+
+
+def bell(sigma: float, whole: bool = False) -> Tensor:
+    """Return the weights of a Gaussian blur along one side, which sum to 1.
+
+    Args:
+        sigma: in pixels.
+        whole: see ``disc``; the weights are then second differences of the bell's second integral.
+
+    Example:
+        >>> [round(float(weight), 3) for weight in bell(0.2, whole=True)]
+        [0.0, 0.08, 0.84, 0.08, 0.0]
+    """
+    reach = math.ceil(4 * sigma) + whole
+    places = torch.arange(-reach - whole, reach + whole + 1, dtype=torch.float64) / sigma
+    density = torch.exp(-places.square() / 2)
+    if whole:
+        density = (places * torch.special.ndtr(places) + density / math.tau**0.5).diff(n=2)
+    return (density / density.sum()).float()
 
 
 def moved(frames: Tensor, matrix: Tensor, shift: Tensor, outside: Literal["border", "zeros"] = "border") -> Tensor:
@@ -104,11 +133,8 @@ def _convolved(frames: Tensor, kernel: Tensor) -> Tensor:
     return F.conv2d(padded.flatten(0, 1)[:, None], kernel[None, None]).view_as(frames)
 
 
-def _gaussian(frames: Tensor, sigma: float) -> Tensor:
-    places = torch.arange(-math.ceil(4 * sigma), math.ceil(4 * sigma) + 1)
-    bell = torch.exp(-places.square() / (2 * sigma**2))
-    bell /= bell.sum()
-    return _convolved(_convolved(frames, bell[:, None]), bell[None])
+def _gaussian(frames: Tensor, weights: Tensor) -> Tensor:
+    return _convolved(_convolved(frames, weights[:, None]), weights[None])
 
 
 def _along(frames: Tensor, length: float, sigma: float, angle: float) -> Tensor:
