@@ -19,6 +19,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from advvid.core.allowed import check_fields
 from advvid.core.errors import AdvvidError
+from advvid.distributed.compiled import Compile
 from advvid.distributed.lightning import DDPStrategy, Fabric, LightningEnvironment
 from advvid.distributed.parallel import Processes
 from advvid.distributed.signals import GO_ON, Interrupted, StoppedError, handed_to_children, interruptible
@@ -44,7 +45,8 @@ class Runtime:
         threads: CPU threads of PyTorch; None leaves its default (the cores, shared by the processes).
         tf32: let matrix products and convolutions of a GPU use TF32 where precision is fp32.
         compile: compile the model's forward and backward passes with ``torch.compile``: minutes at the start, faster
-            steps on a GPU, slower ones on most CPUs.
+            steps on a GPU, slower ones on most CPUs; ``reduce-overhead`` records CUDA graphs of a training's steps instead
+            (see ``advvid.distributed.compiled``).
         profile: write a profiler trace and a breakdown of a few batches to the run folder.
         sync_batchnorm: BatchNorm over the clips of all processes instead of each one's own (GPUs only).
         device_transforms: let a GPU resize, crop and mirror the training clips of video files, which loader processes do
@@ -57,14 +59,17 @@ class Runtime:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     threads: Annotated[int, Ge(1), Le(4096)] | None = None
     tf32: bool = False
-    compile: bool = False
+    compile: Compile = False
     profile: bool = False
     sync_batchnorm: bool = False
     device_transforms: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name, chosen in (("compile=true", self.compile), ("precision=fp16", self.precision == "fp16")):
+        for name, chosen in (
+            (f"compile={str(self.compile).lower()}", self.compile),
+            ("precision=fp16", self.precision == "fp16"),
+        ):
             if self.strategy == "fsdp" and chosen:
                 raise AdvvidError(
                     f"runtime.{name} does not go with runtime.strategy=fsdp: leave it out, or choose runtime=ddp"

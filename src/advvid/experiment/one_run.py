@@ -23,6 +23,7 @@ from advvid.data.content import Contents
 from advvid.data.loader import eval_batches
 from advvid.data.video_files import VideoFiles
 from advvid.distributed import low_precision
+from advvid.distributed.compiled import compile_model
 from advvid.distributed.lightning import Fabric
 from advvid.distributed.parallel import Processes
 from advvid.evaluation.adaptive import behind_purifiers
@@ -118,7 +119,7 @@ class Run:
         if parts.runtime.sync_batchnorm and self.processes.world_size > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if parts.runtime.compile:
-            model.compile(dynamic=True)  # batches shrink as clips are fooled
+            compile_model(model, parts.runtime.compile, (parts.schedule.batch_size, *data.clip_shape))
         return model
 
     def context(self, model: nn.Module, source: Path) -> Context:

@@ -20,6 +20,7 @@ from advvid.data.loader import Clips
 from advvid.data.protocol import Dataset, require_dataset
 from advvid.defenses.base import Defense
 from advvid.detectors.routing import Routing
+from advvid.distributed.compiled import check_graphs
 from advvid.distributed.runtime import Runtime
 from advvid.evaluation.columns import Column
 from advvid.evaluation.postprocess import Postprocessing, postprocessing
@@ -101,6 +102,8 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
         used.require_shape(dataset.clip_shape)
     if cfg.postprocess and len(dataset.clip_shape) != 4:
         raise AdvvidError("postprocess=... rounds and encodes pixels, and these data have none: leave postprocess=null")
+    runtime: Runtime = safe_instantiate(cfg.runtime)
+    check_graphs(runtime.compile, runtime.on_gpu, cfg.mode, schedule)
     purifiers, routing = made_purifiers(cfg, dataset.clip_shape), made_routing(cfg, dataset.clip_shape)
     if cfg.mode in ("train", "train_eval"):
         check_purified_training(cfg, purifiers, defense)
@@ -113,7 +116,7 @@ def build(cfg: DictConfig, attack_name: str) -> Parts:
         columns=columns,
         postprocess=postprocessing(cfg.postprocess, cfg.evaluation.codec, cfg.evaluation.codec_quality),
         schedule=schedule,
-        runtime=safe_instantiate(cfg.runtime),
+        runtime=runtime,
         tracker=safe_instantiate(cfg.tracker),
         analysis=safe_instantiate(cfg.analysis) if cfg.get("analysis") else None,
         purifiers=purifiers,
