@@ -10,6 +10,7 @@ from advvid.analyses.base import carry_out
 from advvid.analyses.strength import Strength
 from advvid.attacks.base import AttackResult
 from advvid.attacks.pgd import PGD
+from advvid.attacks.sparse import Sparse
 from advvid.core.errors import AdvvidError
 from advvid.tracking.trackers import NoTracker
 from small_models import LinearModel
@@ -36,6 +37,24 @@ def test_a_linear_model_falls_where_the_closed_form_says(tmp_path):
     )
     assert [point["acc"] for point in result["models"][0]["points"]] == [10 / 12, 6 / 12, 2 / 12]
     assert result["chance"] == 0.5
+
+
+def test_over_numbers_of_frames_it_is_the_attack_on_so_many_frames_clip_by_clip(tmp_path):
+    model, attack = network(1), Sparse(steps=2, step_size=0.005, frames=1)
+    clips = split(model, wrong=())
+    result = Strength(field="frames", values=[1, 2, 4]).run(context(tmp_path, model, attack=attack, clips=clips))
+    by_hand = []
+    for frames in (1, 2, 4):
+        right = 0
+        for video in clips.videos.float() / 255:
+            target = model(video[None]).argmax(dim=1)
+            x_adv = Sparse(steps=2, step_size=0.005, frames=frames)(model, video[None], target)
+            changed = (x_adv != video).flatten(3).any(dim=3).any(dim=1)[0]
+            assert changed.sum() <= frames
+            right += int(model(x_adv).argmax() == target)
+        by_hand.append(right / len(clips.videos))
+    assert [point["acc"] for point in result["models"][0]["points"]] == by_hand
+    assert by_hand[0] > by_hand[-1]
 
 
 def test_a_curve_starts_at_clean_and_keeps_its_budgets(tmp_path):

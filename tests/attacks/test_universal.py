@@ -35,6 +35,30 @@ def test_beats_noise_on_unseen_clips(fitted):
     assert (result.gradient_calls == 0).all()
 
 
+def test_the_generator_learns_by_adam_at_a_fresh_noise_and_offset_for_each_clip():
+    """Two updates by the formula: up the mean over clips of log(1 - p_label) of the clip under a rolled perturbation."""
+    model, clips, labels = trained()
+    clips, labels = clips[:5], labels[:5]
+    attack = Universal(eps=EPS, steps=2, patience=100, step_size=0.01)
+    fitted = attack.fit(model, [Batch(clips, labels, list("abcde"))], torch.Generator().manual_seed(3))
+    random = torch.Generator().manual_seed(3)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**62, (), generator=random)))
+        network = PerturbationGenerator(clips.shape[1:], attack.latent, attack.width)
+    adam = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(2):
+        pattern = network(torch.stack([torch.randn(attack.latent, generator=random) for _ in clips]))
+        begin = [int(torch.randint(clips.shape[2], (), generator=random)) for _ in clips]
+        delta = torch.stack([p.roll(-b, dims=1) for p, b in zip(pattern, begin, strict=True)])
+        log_p = model((clips + EPS * delta).clamp(0, 1)).log_softmax(dim=1)
+        others = log_p[torch.arange(log_p.shape[1]) != labels[:, None]].view(5, -1)
+        adam.zero_grad()
+        (-others.logsumexp(dim=1).mean()).backward()
+        adam.step()
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(fitted.state_dict()[name], value, atol=2e-4, rtol=0)  # steps of 0.01
+
+
 def test_state_is_restored(fitted, tmp_path):
     model, clips, labels = trained()
     again = FittedUniversal(source=fitted.source)
