@@ -5,7 +5,8 @@ layout, and the model a shape adapter in front that undoes it:
 
 - ``tall``: frames below each other, a picture ``[B, 3, T*H, W]``;
 - ``channels``: frames side by side as channels, ``[B, 3*T, H, W]``;
-- ``last``: channels last, ``[B, T, H, W, 3]``, as ART's flickering attack wants them.
+- ``last``: channels last, ``[B, T, H, W, 3]``, as ART's flickering attack wants them;
+- ``frame``: the first frame alone, ``[B, 3, H, W]``, where no other may change; all clips go together.
 """
 
 from __future__ import annotations
@@ -47,11 +48,16 @@ def to_layout(clips: Tensor, layout: str) -> Tensor:
         return clips.reshape(batch, channels * frames, height, width)
     if layout == "last":
         return clips.permute(0, 2, 3, 4, 1).contiguous()
-    raise ValueError(f"layout={layout!r} is not known: choose clips, tall, channels or last")
+    if layout == "frame":
+        return clips[:, :, 0].contiguous()
+    raise ValueError(f"layout={layout!r} is not known: choose clips, tall, channels, last or frame")
 
 
-def to_clips(inputs: Tensor, layout: str, shape: tuple[int, ...]) -> Tensor:
-    """Undo ``to_layout``; ``shape`` is that of one clip, ``(3, T, H, W)``."""
+def to_clips(inputs: Tensor, layout: str, clips: Tensor) -> Tensor:
+    """Undo ``to_layout``; ``clips`` tell the shape, and for ``frame`` the other frames."""
+    shape = clips.shape[1:]
+    if layout == "frame":
+        return torch.cat([inputs[:, :, None], clips[:, :, 1:]], dim=2)
     if layout == "last":
         return inputs.permute(0, 4, 1, 2, 3)
     return inputs.reshape(len(inputs), *shape)
@@ -60,13 +66,13 @@ def to_clips(inputs: Tensor, layout: str, shape: tuple[int, ...]) -> Tensor:
 class Adapter(nn.Module):
     """A model of clips that takes them in another layout."""
 
-    def __init__(self, model: nn.Module, layout: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, model: nn.Module, layout: str, clips: Tensor) -> None:
         super().__init__()
-        self.model, self.layout, self.shape = model, layout, shape
+        self.model, self.layout, self.clips = model, layout, clips
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map inputs of the layout to logits."""
-        return self.model(to_clips(inputs, self.layout, self.shape))
+        return self.model(to_clips(inputs, self.layout, self.clips))
 
 
 def together(batch: int) -> str:
@@ -112,6 +118,32 @@ class Peer:
         return torch.cat([call(self, model, *part) for part in parts])
 
 
+def ta(name: str, layout: str | None = None, members: dict[str, Any] | None = None, **settings: object) -> Peer:
+    """Return an attack of torchattacks."""
+    return Peer("torchattacks", name, settings, layout, members or {})
+
+
+def fb(name: str, **settings: object) -> Peer:
+    """Return an attack of foolbox; ``eps=None`` asks for the smallest change."""
+    return Peer("foolbox", name, settings)
+
+
+def art(
+    name: str,
+    layout: str | None = None,
+    inner: dict[str, Any] | None = None,
+    batch: int | None = None,
+    **settings: object,
+) -> Peer:
+    """Return an attack of ART."""
+    return Peer("art", name, settings, layout, {}, inner or {}, batch)
+
+
+def grey(eps: float) -> str:
+    """Return an l-inf budget in grey levels."""
+    return f"{round(eps * 255, 2):g}/255"
+
+
 @dataclass(frozen=True)
 class Crafted:
     """What a peer returned: clips (None where it fails in every layout), the layout, and the error met on clips."""
@@ -131,11 +163,11 @@ def run_peer(peer: Peer, model: nn.Module, clips: Tensor, labels: Tensor, seed: 
         labels: int64 ``[B]``.
         seed: of torch's and numpy's global generators, which the libraries draw from.
     """
-    error, shape = "", tuple(clips.shape[1:])
+    error = ""
     for layout in [peer.layout] if peer.layout else ["clips", "tall"]:
         torch.manual_seed(seed)
         np.random.seed(seed)  # ART draws from it
-        seen = model if layout == "clips" else Adapter(model, layout, shape).eval()
+        seen = model if layout == "clips" else Adapter(model, layout, clips).eval()
         inputs = to_layout(clips, layout)
         try:
             found = peer.craft(seen, inputs.clone(), labels.clone())
@@ -143,7 +175,7 @@ def run_peer(peer: Peer, model: nn.Module, clips: Tensor, labels: Tensor, seed: 
             error = error or f"{type(failure).__name__}: {(str(failure).strip().splitlines() or [''])[0]}"
             continue
         if found.shape == inputs.shape and bool(found.isfinite().all()):
-            return Crafted(to_clips(found.detach().float(), layout, shape).contiguous(), layout, error)
+            return Crafted(to_clips(found.detach().float(), layout, clips).contiguous(), layout, error)
         error = (
             error or f"returned {'x'.join(map(str, found.shape))} for {'x'.join(map(str, inputs.shape))}, or no numbers"
         )

@@ -26,6 +26,7 @@ MEASURES: dict[str, Callable[[Tensor], Tensor]] = {
     "l2": lambda delta: delta.flatten(1).norm(dim=1),
     "frames": lambda delta: (delta != 0).any(dim=1).flatten(2).any(dim=2).sum(dim=1).float(),
     "pixels of a frame": lambda delta: (delta != 0).any(dim=1).flatten(2).sum(dim=2).amax(dim=1).float(),
+    "l2,1": lambda delta: delta.square().mean(dim=(1, 3, 4)).sqrt().sum(dim=1),
     "l1": lambda delta: delta.abs().flatten(1).sum(dim=1),
     "values": lambda delta: (delta != 0).flatten(1).sum(dim=1).float(),
     "mean change": lambda delta: delta.abs().flatten(1).mean(dim=1),

@@ -24,35 +24,11 @@ from advvid.attacks.mi_fgsm import MIFGSM
 from advvid.attacks.pgd import PGD
 from advvid.attacks.random_noise import RandomNoise
 from advvid.attacks.salt_and_pepper import SaltAndPepper
+from advvid.attacks.sparse import Sparse
 from advvid.attacks.square import Square
-from peers import Peer
+from advvid.attacks.transfer_fgsm import TransferFGSM
+from peers import art, fb, grey, ta
 from strength_cells import Row, Scale
-
-
-def ta(name: str, layout: str | None = None, members: dict[str, Any] | None = None, **settings: object) -> Peer:
-    """Return an attack of torchattacks."""
-    return Peer("torchattacks", name, settings, layout, members or {})
-
-
-def fb(name: str, **settings: object) -> Peer:
-    """Return an attack of foolbox; ``eps=None`` asks for the smallest change."""
-    return Peer("foolbox", name, settings)
-
-
-def art(
-    name: str,
-    layout: str | None = None,
-    inner: dict[str, Any] | None = None,
-    batch: int | None = None,
-    **settings: object,
-) -> Peer:
-    """Return an attack of ART."""
-    return Peer("art", name, settings, layout, {}, inner or {}, batch)
-
-
-def grey(eps: float) -> str:
-    """Return an l-inf budget in grey levels."""
-    return f"{round(eps * 255, 2):g}/255"
 
 
 # Tables: a row is a line or two.
@@ -128,6 +104,19 @@ def fixed_rows(s: Scale) -> list[Row]:
     ]
 
 
+def transfer_rows(s: Scale) -> list[Row]:
+    """Return attacks that are made for other models, here on the model itself; those that draw at random are left out."""
+    walk = {"eps": s.eps, "steps": s.steps}
+    plain: dict[str, Any] = {**walk, "step_size": s.eps / 4, "diversity": 0, "smoothing": 0}
+    theirs: dict[str, Any] = {**walk, "alpha": s.eps / 4, "decay": 1.0}
+    said = f"eps {grey(s.eps)}, {s.steps} steps of eps/4, momentum 1"
+    return [
+        Row("ni_fgsm", TransferFGSM(scales=1, **plain), (ta("NIFGSM", "tall", **theirs),), said, limit=s.eps),
+        Row("si_ni_fgsm", TransferFGSM(scales=5, **plain), (ta("SINIFGSM", "tall", m=5, **theirs),), f"{said}, 5 scales",
+            limit=s.eps),
+    ]
+
+
 def minimal_rows(s: Scale) -> list[Row]:
     """Return the attacks that look for the smallest change; accuracy is at the budget."""
     e, e2, steps = s.eps, s.eps_l2, s.steps
@@ -184,6 +173,9 @@ def nearest_rows(s: Scale) -> list[Row]:
         rows.append(Row(f"fmn_{norm}", FMN(norm=norm, steps=n, step_size=first), (
             theirs, *([replace(theirs, projected=True)] if norm == "l2" else []),
         ), f"{n} steps, the first of l2 length {first:g}", measure=measure, limit=limit, minimal=True))
+    one = replace(fb("DDNAttack", steps=n, init_epsilon=1.0, gamma=0.05, eps=None), layout="frame")
+    rows.append(Row("sparse", Sparse(frames=1, steps=n, early_exit=False), (one,), f"the first frame, {n} steps of Adam at 0.01",
+                    measure="l2,1", minimal=True))
     if not s.small:
         # foolbox counts rounds; 16 of them ask about 5,000 times. It keeps all draws of a round in memory.
         rows.append(Row("hop_skip_jump", HopSkipJump(queries=5000), (
@@ -280,7 +272,7 @@ def own_rows(s: Scale, full: AutoAttack) -> list[Row]:
 
 def all_rows(s: Scale, full: AutoAttack, only: Sequence[str] = ()) -> list[Row]:
     """Return the rows of a model; ``only`` names some of them."""
-    rows = [*fixed_rows(s), *minimal_rows(s), *nearest_rows(s), *other_rows(s), *ensemble_rows(s), *own_rows(s, full)]
+    rows = [*fixed_rows(s), *transfer_rows(s), *minimal_rows(s), *nearest_rows(s), *other_rows(s), *ensemble_rows(s), *own_rows(s, full)]
     unknown = sorted(set(only) - {row.name for row in rows})
     if unknown:
         raise SystemExit(f"there is no row {unknown[0]}: choose from {', '.join(row.name for row in rows)}")

@@ -60,11 +60,11 @@ def subject(model, clips, labels) -> Subject:
     return Subject("linear", model, clips, labels, [f"clip{i}" for i in range(5)], right, "weights")
 
 
-@pytest.mark.parametrize("layout", ["clips", "tall", "channels", "last"])
+@pytest.mark.parametrize("layout", ["clips", "tall", "channels", "last", "frame"])
 def test_a_layout_and_its_adapter_undo_each_other(model, clips, layout):
     inputs = to_layout(clips, layout)
-    assert torch.equal(to_clips(inputs, layout, SHAPE), clips)
-    seen = model if layout == "clips" else Adapter(model, layout, SHAPE)
+    assert torch.equal(to_clips(inputs, layout, clips), clips)
+    seen = model if layout == "clips" else Adapter(model, layout, clips)
     assert torch.equal(seen(inputs), model(clips))
 
 
@@ -72,6 +72,15 @@ def test_tall_puts_frames_below_each_other(clips):
     tall = to_layout(clips, "tall")
     assert tall.shape == (5, 3, 24, 5)
     assert torch.equal(tall[:, :, 6:12], clips[:, :, 1])
+
+
+def test_a_peer_may_change_the_first_frame_alone(model, clips, labels):
+    pytest.importorskip("foolbox", reason="foolbox is missing: install the extra peers")
+    peer = Peer("foolbox", "DDNAttack", {"steps": 40, "init_epsilon": 1.0, "gamma": 0.05, "eps": None}, "frame")
+    found = run_peer(peer, model, clips, labels)
+    assert found.layout == "frame"
+    assert torch.equal(found.x_adv[:, :, 1:], clips[:, :, 1:])
+    assert not torch.equal(found.x_adv[:, :, 0], clips[:, :, 0])
 
 
 def test_torchattacks_pgd_on_clips_is_ours_bit_for_bit(model, clips, labels):
