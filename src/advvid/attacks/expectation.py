@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.core.batch import derive_seed
+from advvid.core.seeding import seed_global
 
 
 def draw_seeds(generators: Sequence[torch.Generator]) -> Tensor:
@@ -62,6 +63,6 @@ def _drawn(model: nn.Module, x: Tensor, seeds: Sequence[int]) -> Tensor:
     outs = []
     with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
         for clip, seed in zip(x.split(1), seeds, strict=True):
-            torch.manual_seed(seed)
+            seed_global(seed, x.device)
             outs.append(model(clip))
     return torch.cat(outs)

@@ -27,6 +27,7 @@ from advvid.core.profiling import LOGGING, Profile, scope
 from advvid.core.progress import bar
 from advvid.core.resuming import of_parts, with_machine
 from advvid.core.schedules import Schedule
+from advvid.core.seeding import seed_global
 from advvid.data.loader import Clips, Feed, counted_batches, eval_batches, train_length
 from advvid.data.prefetch import prefetch
 from advvid.defenses.base import Defense, Step
@@ -166,7 +167,7 @@ class Trainer:
             for index, raw in enumerate(self.profile.over(prefetch(batches, self.fabric.device, train_set)), first):
                 # Dropout and the like draw from the global generator: seed it by the step, so that resuming needs no state.
                 own = [self.processes.rank] if self.processes.rank else []
-                torch.manual_seed(derive_seed(self.seed, "step", epoch, index, *own))
+                seed_global(derive_seed(self.seed, "step", epoch, index, *own), self.fabric.device)
                 step = Step(epoch, self.schedule.epochs, index, length, self.seed)
                 last = index + 1 == length
                 due = time.monotonic() - saved > 60 * self.schedule.checkpoint_minutes or self.stop.asked
