@@ -79,6 +79,28 @@ def test_noise_moves_every_pixel_against_the_label(linear):
     assert (result.gradient_calls == 4).all()
 
 
+def test_a_growing_weight_ends_at_the_boundary(linear):
+    """The nearest change of one frame of a linear model has the length margin / |w|; what is kept is a little longer."""
+    model, clips, labels = linear
+    held = Sparse(weight=20, growth=0.1, step_size=0.02, early_exit=False).run(model, clips, labels, generators(6))
+    lax = Sparse(weight=1, step_size=0.02, early_exit=False).run(model, clips, labels, generators(6))
+    far, laxer = (Sparse().threat.distance(result.x_adv, clips) for result in (held, lax))
+    assert (model(held.x_adv).argmax(dim=1) != labels).all()
+    assert (far <= laxer).all()
+    margin = (model(clips)[:, 0] - model(clips)[:, 1]).abs().detach()
+    slope = torch.autograd.functional.jacobian(lambda x: model(x)[0, 0] - model(x)[0, 1], clips[:1])[0, :, 0]
+    least = margin / slope.norm() / slope.numel() ** 0.5
+    assert (far >= least * 0.999).all()
+    assert float(far.mean()) < 1.1 * float(least.mean())
+
+
+def test_a_growing_weight_needs_a_search_that_goes_on():
+    with pytest.raises(AdvvidError, match="moves the weight of a search that goes on"):
+        Sparse(growth=0.1)
+    with pytest.raises(AdvvidError, match="key_frame to first, random or given"):
+        Sparse(growth=0.1, early_exit=False, key_frame="bayesian")
+
+
 def test_a_heavier_penalty_gives_a_smaller_change(linear):
     model, clips, labels = linear
     far = [

@@ -107,6 +107,7 @@ class PenalisedDescent:
         distance: measures (changed frames, frames), ``[B]``.
         limit: largest distance, or None.
         at_limit: ``stop`` or ``project``; see ``penalised_search``.
+        growth: part by which a clip's weight rises after each iterate that fools, and falls after each other one.
     """
 
     raised: Callable[[Tensor, Goal], Tensor]
@@ -116,6 +117,7 @@ class PenalisedDescent:
     distance: Callable[[Tensor, Tensor], Tensor]
     limit: float | None
     at_limit: Literal["stop", "project"] = "stop"
+    growth: float = 0.0
 
     def far(self, changed: Tensor, frames: Tensor) -> Tensor:
         """Return the distance of each clip ``[B]``, zero where nothing asks for it."""
@@ -154,6 +156,7 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
     objective = torch.full((size,), torch.inf, device=device)
     fooled = torch.zeros(size, dtype=torch.bool, device=device)
     nearest = torch.full((size,), torch.inf, device=device)
+    weights = torch.full((size,), descent.weight, device=device)
     taken = torch.zeros(size, dtype=torch.int64, device=device)
     calls = torch.zeros_like(taken)
     ended = torch.zeros_like(fooled)  # at the limit
@@ -165,8 +168,10 @@ def penalised_search(problem: Problem, selection: Selection, change: Change, des
         variables = {name: value.detach().requires_grad_(not last) for name, value in variables.items()}
         changed = change.apply(frames, variables)
         out = problem.model(selection.put(clean, changed))
-        loss = descent.weight * change.penalty(changed, frames, variables, selection) - descent.raised(out, here)
+        loss = weights[active] * change.penalty(changed, frames, variables, selection) - descent.raised(out, here)
         hit = here.reached(out) & ~gone
+        if descent.growth:
+            weights[active] *= torch.where(hit, 1 + descent.growth, 1 / (1 + descent.growth))
         far = descent.far(changed, frames)
         better = torch.where(hit, far < nearest[active], ~fooled[active]) & ~gone
         for name, value in variables.items():

@@ -30,6 +30,8 @@ class SparseAttack(Attack):
         key_frame: which: ``first``, ``random``, ``given``, ``bayesian`` (expected improvement) or ``brute_force``.
         given: frame numbers from 0 for ``given``; ``frames`` is then their number.
         weight: of the penalty (lambda).
+        growth: part by which a clip's weight rises after each iterate that fools, and falls after each other one, so that
+            the search stays at the boundary, as DDN's radius does. Wants ``early_exit=false`` and frames known beforehand.
         steps: Adam updates.
         step_size: Adam's learning rate, in [0, 1] of the values.
         adversarial: ``other`` or ``task``; see ``advvid.attacks.penalised.adversarial_term``.
@@ -51,6 +53,7 @@ class SparseAttack(Attack):
     key_frame: KeyFrame = "first"
     given: Annotated[Sequence[Whole], MinLen(1)] | None = None
     weight: Annotated[NotNegative, Numeral()] = 1.0
+    growth: NotNegative = 0.0
     steps: Count = 100
     step_size: NotNegativeNumber = 0.01
     adversarial: Literal["other", "task"] = "other"
@@ -65,6 +68,11 @@ class SparseAttack(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.growth and (self.early_exit or self.key_frame in ("bayesian", "brute_force")):
+            raise AdvvidError(
+                f"growth={self.growth:g} moves the weight of a search that goes on after it fooled, on given frames: set "
+                "early_exit=false and key_frame to first, random or given, or growth=0"
+            )
         if (self.given is None) == (self.key_frame == "given"):
             raise AdvvidError(
                 "key_frame=given and given=[...] belong together: set both, as in given=[0,4], or neither"
@@ -132,6 +140,7 @@ class SparseAttack(Attack):
             distance=measure_of(self.measure, self.space, self.threat.scales),
             limit=self.budget,
             at_limit=self.at_budget,
+            growth=self.growth,
         )
         change = self.change(*problem.clips.shape[-2:])
         return penalised_search(problem, Selection(index, problem.clips.shape[2]), change, descent)
