@@ -209,6 +209,9 @@ def test_data_that_mean_nothing_are_refused_in_one_sentence(change, match, clips
     [
         ({"model": lambda clips: clips}, "give a torch.nn.Module"),
         ({"model": Net(lambda out: (out, out))}, "puts out a tuple: wrap it in a module that returns its logits"),
+        ({"model": Net(lambda out: out[..., None])}, r"puts out the shape \[1, 4, 1\] for a batch of one clip"),
+        ({"model": Net(lambda out: out.squeeze(0))}, r"returns logits \[B, K\]"),
+        ({"data": "/data/falls"}, r"is a path: give advvid.data.ClassFolders\(root='/data/falls'"),
         ({"model": Net(lambda out: out.softmax(1) * float("nan"))}, "is NaN"),
         ({"suite": "quik"}, "quick"),
         ({"attacks": {}}, "attacks is empty"),

@@ -79,6 +79,14 @@ def test_folders_of_splits_are_taken_as_they_are(film, tmp_path):
         data.split("test")
 
 
+def test_a_folder_of_tests_alone_is_scored_as_a_whole(film, tmp_path):
+    root = put(film, tmp_path, *[f"test/{kind}/{i}.avi" for kind in "ab" for i in range(2)])
+    data = ClassFolders(root=str(root), **SMALL)
+    assert (data.split("test").targets, data.classes) == ([0, 0, 1, 1], ["a", "b"])
+    with pytest.raises(AdvvidError, match="no readable video is left in the train split"):
+        data.split("train")
+
+
 def test_validation_is_cut_from_training_where_it_has_no_folder(film, tmp_path):
     root = put(
         film, tmp_path, *[f"train/{kind}/{i}.avi" for kind in "ab" for i in range(5)], "test/a/x.avi", "test/b/y.avi"

@@ -131,3 +131,6 @@ def test_the_shape_of_an_output_is_found_with_and_without_data():
         net = kind(3, 2).train()
         assert give_shape(net, (5, 3)) == (5, 2)
         assert net.training
+    net.forward = lambda x: (x, x)
+    with pytest.raises(AdvvidError, match="puts out a tuple: let its forward return the logits"):
+        give_shape(net, (5, 3))

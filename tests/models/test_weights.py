@@ -119,6 +119,13 @@ def test_a_pickle_with_code_is_refused_without_running_it(net, tmp_path):
             load_local_weights(net, tmp_path / name)
 
 
+def test_a_network_saved_whole_is_told_how_to_be_saved(net, tmp_path):
+    torch.save(net, tmp_path / "whole.pt")
+    with pytest.raises(AdvvidError, match=r"holds [\w.]+, which could run code: save its state dict alone") as caught:
+        load_local_weights(net, tmp_path / "whole.pt")
+    assert "\x1b" not in str(caught.value)
+
+
 def test_unreadable_files_are_named_in_one_sentence(net, tmp_path):
     torch.save(net.state_dict(), tmp_path / "whole.pth")
     whole = (tmp_path / "whole.pth").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -106,6 +107,11 @@ def _source(data: Any) -> tuple[Callable[[int], Any], Iterable[tuple[Any, Any, A
     """Return how a clip is read by its number, all items in order, and their number (0 where it is not known)."""
     if isinstance(data, Tensor):
         raise AdvvidError("labels are missing: give data=(clips, labels)")
+    if isinstance(data, str | Path):
+        raise AdvvidError(
+            f"data={data} is a path: give advvid.data.ClassFolders(root={str(data)!r}, frames=16, size=112) for a folder of "
+            "videos for each class, or advvid.data.VideoList(splits=...) for a list of them"
+        )
     if isinstance(data, tuple | list) and len(data) in (2, 3) and isinstance(data[0], Tensor):
         clips, labels = data[0], data[1]
         if clips.dim() != 5:

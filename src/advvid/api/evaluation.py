@@ -118,6 +118,11 @@ def evaluate(
         first = next(iter(eval_batches(split, 1))).to(place)
         with torch.no_grad():
             outputs = system(first.inputs)
+        if isinstance(asked, Classification) and (outputs.dim() != 2 or len(outputs) != 1):
+            raise AdvvidError(
+                f"the model puts out the shape {list(outputs.shape)} for a batch of one clip: wrap it in a module that returns "
+                "logits [B, K], a number for each class"
+            )
         named = safe_instantiate(cfg.get("purifier")) or {}
         front = [named[purifier] if isinstance(purifier, str) else purifier for purifier in purifiers]
         if front:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -67,8 +68,7 @@ def load(path: Path) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise AdvvidError(
-            f"the checkpoint {path} was refused because it is damaged or holds more than tensors and plain values "
-            f"(it could run code): {_first_line(error)}"
+            f"the checkpoint {path} was refused because it {why_refused(error)}: take another one of the run"
         ) from None
     except UNREADABLE as error:
         raise AdvvidError(
@@ -123,6 +123,18 @@ def _check_sizes(path: Path) -> None:
                     f"the checkpoint {path} was refused because it unfolds to more than any run writes: take another copy of "
                     "the run"
                 )
+
+
+def why_refused(error: pickle.UnpicklingError) -> str:
+    """Return what PyTorch found in a file that it reads without running code, as the end of ``because it``.
+
+    Example:
+        >>> why_refused(pickle.UnpicklingError("Unsupported global: GLOBAL lab.Net was not an allowed global"))
+        'holds lab.Net, which could run code'
+    """
+    found = re.search(r"GLOBAL (\w+(?:\.\w+)*)", str(error))
+    held = f"holds {found[1]}" if found else "is damaged or holds more than tensors and plain values"
+    return f"{held}, which could run code"
 
 
 def _first_line(error: Exception) -> str:

@@ -32,9 +32,10 @@ class ClassFolders(Reading, VideoFiles):
     r"""Videos of any ending below a folder per class.
 
     Where ``root`` holds the folders ``train`` and ``test`` or ``val``, each with a folder per class, these are the splits.
-    Otherwise the class folders lie in ``root`` itself, and the splits are cut by group, seeded: ``test_fraction`` of each
-    class first, then ``val_fraction`` of what is left. A class folder may have folders inside. Names that begin with a dot
-    and files of other endings are passed over.
+    A folder ``test`` alone is scored as a whole, for a network that was trained elsewhere. Otherwise the class folders lie
+    in ``root`` itself, and the splits are cut by group, seeded: ``test_fraction`` of each class first, then
+    ``val_fraction`` of what is left. A class folder may have folders inside. Names that begin with a dot and files of other
+    endings are passed over.
 
     Args:
         root: the folder of the class folders, or of ``train``, ``val`` and ``test``.
@@ -72,6 +73,8 @@ class ClassFolders(Reading, VideoFiles):
         splits = {name: [tops[word] for word in words if word in tops] for name, words in SPLITS.items()}
         if splits["train"] and (splits["val"] or splits["test"]) and any(map(_folders, splits["train"])):
             return self._given(splits)
+        if splits["test"] == list(tops.values()) and any(map(_folders, splits["test"])):
+            return self._given(splits)
         found = _videos(self.videos, self.videos)
         classes = _classes(found, self.videos)
         entries = [Entry(path, number) for number, name in enumerate(classes) for path in found[name]]
@@ -86,10 +89,8 @@ class ClassFolders(Reading, VideoFiles):
                 raise AdvvidError(f"{self.videos} holds the folders {names}: leave one as the {name} split")
         found = {name: _videos(folder, self.videos) for name, folders in places.items() for folder in folders}
         classes = _classes({kind for videos in found.values() for kind in videos}, self.videos)
-        return Lists(
-            classes,
-            {n: [Entry(p, i) for i, kind in enumerate(classes) for p in v.get(kind, [])] for n, v in found.items()},
-        )
+        listed = {n: [Entry(p, i) for i, kind in enumerate(classes) for p in v.get(kind, [])] for n, v in found.items()}
+        return Lists(classes, {"train": [], "test": []} | listed)
 
     def _remedy_of_twins(self) -> str:
         return "rename one of them, or leave one if they are the same video"

@@ -37,6 +37,9 @@ def give_shape(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
     Tensors without data go through it; only a model with a step that needs data is computed, on zeros. What it raises
     over such inputs is passed on; its modules' modes come back as they were.
 
+    Raises:
+        AdvvidError: if it puts out anything but a tensor.
+
     Example:
         >>> give_shape(nn.Linear(3, 2), (5, 3))
         (5, 2)
@@ -45,6 +48,10 @@ def give_shape(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
         out = _without_data(model, shape)
         if out is None:
             out = model(torch.zeros(shape))
+    if not isinstance(out, Tensor):
+        raise AdvvidError(
+            f"the network puts out a {type(out).__name__}: let its forward return the logits [B, K] alone"
+        )
     return tuple(out.shape)
 
 

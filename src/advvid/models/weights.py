@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from advvid.core import checkpoint
-from advvid.core.checkpoint import UNREADABLE
+from advvid.core.checkpoint import UNREADABLE, why_refused
 from advvid.core.errors import AdvvidError
 from advvid.core.finite import require_finite_state
 from advvid.core.paths import PACKAGE, user_path
@@ -138,8 +138,8 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise AdvvidError(
-            f"model.checkpoint={path} was refused because it is damaged or holds more than tensors and plain values, "
-            f"which could run code: save its state dict alone ({_first_line(error)})"
+            f"model.checkpoint={path} was refused because it {why_refused(error)}: save its state dict alone, by "
+            "torch.save(network.state_dict(), path)"
         ) from None
     except UNREADABLE as error:
         raise AdvvidError(
