@@ -33,7 +33,7 @@ install: $(STAMP) ## Make .venv and install everything into it (again only when 
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12), (3, 13)) else "advvid needs Python 3.11, 3.12 or 3.13, $(PYTHON) is %d.%d: make install PYTHON=python3.12" % v)'
-	@echo "Installing into .venv: about 5 GB with torch, a few minutes."
+	@echo "Installing into .venv: about 6 GB with torch, a few minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
