@@ -35,9 +35,9 @@ class VBAD(NES):
 
     The paper takes features of image networks trained on ImageNet for the tentative signs; here it is any run of advvid, or a
     small network of random weights, the paper's weaker variant. Patches are those of the authors' code.
-    That code asks 48 times with noise of 0.001, begins at random in the ball, lowers the largest logit instead of the margin, ranks the scores of a population,
-    takes the sign of each patch's weight, remembers no estimate, and lets its step fall from 0.01 to 0.001; here it goes as
-    ``NES`` does.
+    That code asks 48 times with noise of 0.001, begins at random in the ball, lowers the largest logit instead of the margin,
+    ranks the scores of a population, takes the sign of each patch's weight, remembers no estimate, and lets its step fall
+    from 0.01 to 0.001; here it goes as ``NES`` does.
 
     Args:
         surrogate: run folder or ``.pt`` file of a training run; in Python also a module that maps clips to outputs.
