@@ -72,9 +72,9 @@ def test_a_table_lays_measured_numbers_beside_published_ones(commands, tmp_path)
     table = make_table(Runner(tmp_path, "demo"), plan, target, "make kinfu-table2 SCALE=demo")
     cell = table.rows["aat"]["pgd_8"]
     assert (cell.published, cell.measured.value, cell.measured.ci95, cell.measured.n) == (25.7, 50, (40, 60), 4)
-    assert (table.rows["cat"]["pgd_8"].measured.range, len(table.rows["cat"]["pgd_8"].measured.each)) == ((50, 50), 3)
+    assert (table.rows["cat"]["pgd_8"].measured.range, len(table.rows["cat"]["pgd_8"].measured.each)) == ((50, 50), 5)
     assert table.counted == (20, 25)
-    assert table.seconds == 10 * (2 + 2)  # what failed is not part of the table
+    assert table.seconds == 16 * (2 + 2)  # what failed is not part of the table
     missing = table.rows["cat_down"]["clean"]
     assert missing.measured is None
     assert missing.why_missing.startswith("out of luck (see ")
@@ -90,8 +90,8 @@ def test_finished_work_is_not_done_again_and_failed_work_is(commands, tmp_path):
     make_table(Runner(tmp_path, "demo"), plan, target, "")
     first = len(commands)
     assert (
-        first == 11 + 10
-    )  # trainings of five kinds, three of them of three seeds; and an evaluation of those that did not fail
+        first == 17 + 16
+    )  # trainings of five kinds, three of them of five seeds; and an evaluation of those that did not fail
     make_table(Runner(tmp_path, "demo"), plan, target, "")
     assert [command[1] for command in commands[first:]] == ["experiment=kinfu/cat_down"]
 
@@ -236,7 +236,9 @@ def test_columns_that_tell_nothing_are_named():
 
 def test_the_demo_names_its_clips_and_its_further_seeds_are_no_part_of_full_scale():
     study, target = find_target("kinfu-table2")
-    assert target.cells["cat"]["pgd_8"].pairs("demo") == [(f"cat{seed}", "pgd") for seed in ("", "_seed1", "_seed2")]
+    assert target.cells["cat"]["pgd_8"].pairs("demo") == [
+        (f"cat{seed}", "pgd") for seed in ("", "_seed1", "_seed2", "_seed3", "_seed4")
+    ]
     assert target.cells["cat"]["pgd_8"].pairs("full") == [("cat", "pgd")]
     assert study.runs["cat_seed1"].start["demo"] == "none_seed1"
     assert _embedded(study, target) == "embedded textured clips of 48 x 48"
