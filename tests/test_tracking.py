@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -58,22 +57,6 @@ def read_back(run_dir):
             entry = json.loads(line)
             found.setdefault(entry["type"], []).append(entry)
     return found
-
-
-def test_the_launcher_of_jobs_is_asked_only_where_somebody_imported_it(stranger, tmp_path, monkeypatch):
-    """It takes a second to import, to find that nothing was staged in it."""
-    name, asked = "wandb.sdk.launch.inputs.internal", []
-    monkeypatch.delitem(sys.modules, name, raising=False)
-    tracker = WandbTracker()
-    tracker.start(tmp_path / "one", {}, "one")
-    tracker.finish()
-    assert name not in sys.modules
-    staged = SimpleNamespace(apply=asked.append)
-    monkeypatch.setitem(sys.modules, name, SimpleNamespace(StagedLaunchInputs=lambda: staged))
-    tracker = WandbTracker()
-    tracker.start(tmp_path / "two", {}, "two")
-    tracker.finish()
-    assert len(asked) == 1
 
 
 def test_offline_record_lies_in_the_run_folder_and_a_resumed_run_keeps_its_identity(stranger, tmp_path, capfd):

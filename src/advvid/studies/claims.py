@@ -4,9 +4,8 @@ A statement is a list of comparisons in ``claimed/<paper>.yaml`` (``if``), or th
 (``not_testable``). Clips are compared in pairs, counts of them by Bonett and Price's interval, means by a bootstrap over clips,
 several seeds with what seeds differ by; where only two proportions are known, by the normal interval of their difference. A
 statement holds where every interval lies above its margin, it does not hold where one lies below. Two rows that an attack
-leaves below 5% both, or above 95%, cannot be told apart: such a column is left out, which the verdict says, where others tell the
-two rows apart. Where none does and nothing else stands between a statement and a verdict, or a model in it has less than half of
-the clean accuracy that the paper prints, it is not testable here. Else it is undecided.
+leaves below 5% both, or above 95%, cannot be told apart: where only such comparisons stand between a statement and a verdict, or
+a model in it has less than half of the clean accuracy that the paper prints, it is not testable here. Else it is undecided.
 """
 
 from __future__ import annotations
@@ -130,8 +129,6 @@ def decided(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     if not compared:
         return {"statistic": None, "ci95": None, "of": "", "p": None}
-    columns = dict.fromkeys(found["left_out"] for found in compared if found.get("left_out"))
-    compared = [found for found in compared if not found.get("left_out")]
     told = [found for found in compared if not found["cannot_tell"]]
     fails = any(found["ci95"][1] < 0 for found in told)
     holds = all(found["ci95"][0] > 0 for found in compared)
@@ -143,12 +140,9 @@ def decided(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     one_fails = min([1.0, *(len(told) * found["p"] for found in told if found["points"] < 0)])
     all_hold = max(found["p"] if found["points"] > 0 else 1.0 for found in compared)
     ends = {found["of"]: found["cannot_tell"] for found in between}
-    because = "; ".join(f"both of {of} are {where}" for of, where in ends.items()) if verdict == NOT else ""
-    if verdict == HOLDS and columns:
-        because = f"nothing can be told in {', '.join(columns)}"
     return {
         "verdict": verdict,
-        "because": because,
+        "because": "; ".join(f"both of {of} are {where}" for of, where in ends.items()) if verdict == NOT else "",
         "statistic": worst["points"],
         "ci95": list(worst["ci95"]),
         "of": worst["of"],
@@ -219,8 +213,7 @@ def page(judged: Mapping[str, Any]) -> str:
     head = f"""What the papers say, and what was measured here.
 
 {count[HOLDS]} hold, {count[FAILS]} do not hold, {count[OPEN]} are undecided. {count[NOT]} are not testable here: nothing here
-tests them, a model in them hardly learned, or their rows are all below 5% or all above 95%. A column where two rows are so is
-left out where other columns tell them apart, and the verdict names it. The figure is the comparison that
+tests them, a model in them hardly learned, or their rows are all below 5% or all above 95%. The figure is the comparison that
 decides least in a statement's favour: points above what it needs, with the 95% interval over clips, and over seeds where there are
 several. Single verdicts are not corrected for their number:
 of the {count[HOLDS] + count[FAILS]} decided, {len(left)} are left where 5% of them may be

@@ -77,18 +77,8 @@ def compare(condition: Mapping[str, Any], tables: Tables) -> list[dict[str, Any]
                 estimate = _difference(plans, measured, same_run).above(needed)
             cost = needed < 0 and all(plan.column == "clean" for plan in plans)
             of = " less ".join(place for place, _, _ in cells)
-            found.append({**_found(of, estimate, measured, cost), "rows": (one, two), "column": column})
-    return _leave_out(found)
-
-
-def _leave_out(compared: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return comparisons, with the column for which each is left out: two rows at one end there that others tell apart."""
-    told = {found["rows"] for found in compared if not found["cannot_tell"]}
-    kept = []
-    for found in compared:
-        rows, column = found.pop("rows"), found.pop("column")
-        kept.append({**found, "left_out": column if found["cannot_tell"] and rows in told else ""})
-    return kept
+            found.append(_found(of, estimate, measured, cost))
+    return found
 
 
 def _found(of: str, estimate: Estimate, measured: Sequence[Measured], cost: bool = False) -> dict[str, Any]:

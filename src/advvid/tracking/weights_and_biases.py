@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from wandb import Run
 
 DATA_DIR = "WANDB_DATA_DIR"
-# The module in which inputs of a job are staged, and what asks it for them.
-LAUNCHER, ASKS_LAUNCHER = "wandb.sdk.launch.inputs.internal", "_detect_and_apply_job_inputs"
 
 
 @dataclass
@@ -82,21 +78,20 @@ class WandbTracker:
             import wandb  # Takes a second, so only runs that use it pay.
 
             settings = wandb.Settings(console="off", silent=self.mode != "online")
-            with _without_launcher():
-                self._run = wandb.init(
-                    project=self.project,
-                    entity=self.entity,
-                    mode=self.mode,
-                    dir=run_dir,
-                    name=self.name or name,
-                    tags=list(self.tags),
-                    config=dict(config),
-                    group=self.group or _sweep(run_dir),
-                    job_type=self.job_type or config.get("mode"),
-                    id=known,
-                    resume="allow" if known else None,
-                    settings=settings,
-                )
+            self._run = wandb.init(
+                project=self.project,
+                entity=self.entity,
+                mode=self.mode,
+                dir=run_dir,
+                name=self.name or name,
+                tags=list(self.tags),
+                config=dict(config),
+                group=self.group or _sweep(run_dir),
+                job_type=self.job_type or config.get("mode"),
+                id=known,
+                resume="allow" if known else None,
+                settings=settings,
+            )
         except ImportError as error:
             raise AdvvidError(f"W&B does not import ({error}): choose tracker=none") from error
         except (wandb.errors.Error, OSError, ValueError, TypeError) as error:
@@ -171,22 +166,3 @@ class WandbTracker:
 def _sweep(run_dir: Path) -> str | None:
     """Return the name of the folder of the sweep that a run is a job of."""
     return run_dir.parent.name if (run_dir.parent / "multirun.yaml").is_file() else None
-
-
-@contextmanager
-def _without_launcher() -> Iterator[None]:
-    """Let a run begin without W&B's launcher of jobs, whose import takes a second of computing.
-
-    At the start of a run W&B asks it for inputs that were staged there. Where nobody has imported it, there are none.
-    """
-    from wandb import Run
-
-    ask = getattr(Run, ASKS_LAUNCHER, None)
-    if ask is None or LAUNCHER in sys.modules:
-        yield
-        return
-    setattr(Run, ASKS_LAUNCHER, lambda run: None)
-    try:
-        yield
-    finally:
-        setattr(Run, ASKS_LAUNCHER, ask)
