@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,8 @@ def shortened(words, ahead):
         given.append(word)
     trains = ahead == "train" and "mode=eval" not in words and "mode=attack" not in words
     more = [*(TRAINING if trains else []), "dataset.limit_test=4", "runtime.threads=1"]
+    if "schedule.epochs=0" in words:  # a network that is scored as it comes
+        more.remove("schedule.epochs=1")
     if "files=" in line:
         more.remove("dataset.limit_test=4")
     more += [word for part, extra in SHORTER.items() if part in line for word in extra]
@@ -137,6 +140,8 @@ def workshop(tmp_path_factory):
         write_video(place / name, np.random.default_rng(0).integers(0, 255, (frames, 32, 32, 3), dtype=np.uint8), 8)
     shutil.copytree(TOP / "examples" / "outside", place / "outside")
     torch.save(r3d_18(num_classes=2).state_dict(), place / "weights" / "r3d_18.pth")
+    own = runpy.run_path(str(place / "outside" / "my_lab" / "nets.py"))["MyNet"]
+    torch.save(own(num_classes=2).state_dict(), place / "weights" / "my_net.pt")
     small_networks(place)
     (place / "outputs").mkdir()
     (place / "outputs" / "published").symlink_to(TOP / "outputs" / "published")
